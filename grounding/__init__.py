@@ -1,0 +1,1 @@
+"""The shared language: the prompt document, geometry, formats, attention and pictures."""

@@ -1,0 +1,1 @@
+"""Whole tasks: commands and their Python API."""

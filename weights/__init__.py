@@ -1,0 +1,1 @@
+"""Checkpoints in and out, and the models that ship with the project."""
