@@ -1,0 +1,151 @@
+"""What the sticker world can name: concepts, materials and backgrounds.
+
+A concept maps to the icon's name in the Iconify editions of Noto Emoji and Fluent Emoji Flat.
+"""
+
+from typing import Final
+
+CONCEPTS: Final[dict[str, str]] = {
+    # The first 48 are the smaller preset's: silhouettes that stay apart without their colours.
+    "llama": "llama",
+    "volcano": "volcano",
+    "glasses": "glasses",
+    "dog": "dog",
+    "cat": "cat",
+    "rabbit": "rabbit",
+    "fox": "fox",
+    "elephant": "elephant",
+    "giraffe": "giraffe",
+    "penguin": "penguin",
+    "owl": "owl",
+    "duck": "duck",
+    "flamingo": "flamingo",
+    "turtle": "turtle",
+    "frog": "frog",
+    "fish": "fish",
+    "whale": "whale",
+    "octopus": "octopus",
+    "crab": "crab",
+    "butterfly": "butterfly",
+    "snail": "snail",
+    "tree": "evergreen-tree",
+    "cactus": "cactus",
+    "sunflower": "sunflower",
+    "tulip": "tulip",
+    "mushroom": "mushroom",
+    "apple": "red-apple",
+    "banana": "banana",
+    "strawberry": "strawberry",
+    "cherries": "cherries",
+    "carrot": "carrot",
+    "pizza": "pizza",
+    "hamburger": "hamburger",
+    "doughnut": "doughnut",
+    "bus": "bus",
+    "car": "automobile",
+    "rocket": "rocket",
+    "airplane": "airplane",
+    "sailboat": "sailboat",
+    "balloon": "balloon",
+    "house": "house",
+    "castle": "castle",
+    "guitar": "guitar",
+    "umbrella": "umbrella",
+    "crown": "crown",
+    "star": "star",
+    "heart": "red-heart",
+    "ghost": "ghost",
+    # The rest, for the preset with everything.
+    "horse": "horse",
+    "cow": "cow",
+    "pig": "pig",
+    "lion": "lion",
+    "tiger": "tiger",
+    "bear": "bear",
+    "panda": "panda",
+    "koala": "koala",
+    "monkey": "monkey",
+    "zebra": "zebra",
+    "camel": "camel",
+    "eagle": "eagle",
+    "parrot": "parrot",
+    "crocodile": "crocodile",
+    "snake": "snake",
+    "dolphin": "dolphin",
+    "shark": "shark",
+    "bee": "honeybee",
+    "dragon": "dragon",
+    "unicorn": "unicorn",
+    "dinosaur": "t-rex",
+    "rose": "rose",
+    "leaf": "maple-leaf",
+    "pineapple": "pineapple",
+    "grapes": "grapes",
+    "watermelon": "watermelon",
+    "lemon": "lemon",
+    "cookie": "cookie",
+    "cupcake": "cupcake",
+    "cake": "birthday-cake",
+    "bread": "bread",
+    "cheese": "cheese-wedge",
+    "egg": "egg",
+    "cup": "cup-with-straw",
+    "bicycle": "bicycle",
+    "train": "train",
+    "helicopter": "helicopter",
+    "tent": "tent",
+    "trumpet": "trumpet",
+    "drum": "drum",
+    "violin": "violin",
+    "teapot": "teapot",
+    "chair": "chair",
+    "clock": "alarm-clock",
+    "key": "key",
+    "hat": "top-hat",
+    "shirt": "t-shirt",
+    "backpack": "backpack",
+    "shoe": "running-shoe",
+    "moon": "crescent-moon",
+    "sun": "sun",
+    "cloud": "cloud",
+    "robot": "robot",
+    "alien": "alien",
+}
+
+STYLES: Final[tuple[str, ...]] = ("flat", "noto")
+
+MATERIALS: Final[tuple[str, ...]] = (
+    "lava",
+    "ice",
+    "gold",
+    "stone",
+    "wood",
+    "grass",
+    "galaxy",
+    "rainbow",
+    "candy",
+    "water",
+)
+
+BACKGROUNDS: Final[dict[str, str]] = {
+    # name -> how a caption says it
+    "white": "on a white background",
+    "pink": "on a pink background",
+    "meadow": "in a meadow",
+    "beach": "on a beach",
+    "night": "at night",
+    "desert": "in a desert",
+    "snow": "in the snow",
+    "sea": "at sea",
+    "sunset": "at sunset",
+    "lilac": "on a lilac background",
+}
+
+PLAIN_BACKGROUNDS: Final[frozenset[str]] = frozenset({"white", "pink", "lilac"})
+
+AN: Final[frozenset[str]] = frozenset("aeiou")
+
+
+def article(words: str) -> str:
+    """Put "a" or "an" before a noun phrase: ``article("ice fox") == "an ice fox"``."""
+    return f"{'an' if words[0] in AN and words != 'unicorn' else 'a'} {words}"
