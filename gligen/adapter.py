@@ -1,0 +1,257 @@
+"""A GLIGEN adapter: the tokenizer and the gates, apart from the frozen UNet that they ground.
+
+    adapter = GligenAdapter.for_unet(unet)
+    with adapter.injected(unet), adapter.grounded(adapter.tokens(boxes, masks, phrases)):
+        noise = unet(latents, t, encoder_hidden_states=prompt).sample
+
+Its state dict holds `position_net.*` and `<path of a transformer block>.fuser.*`, the names that a
+gated UNet of diffusers would give the same parameters.
+Axes: B batch, N regions, P channels of a phrase embedding, D channels of a grounding token.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gligen.gate import GatedSelfAttention
+from gligen.inject import GroundedBlock, Run, transformer_blocks
+from gligen.tokenizers import TextBoxTokenizer
+from grounding.attention import Backend, choose_backend
+from grounding.errors import CheckpointError, LavallamaError
+
+__all__ = ["AdapterConfig", "GligenAdapter"]
+
+FUSER = "fuser"  # the name of a gate inside its block, in every published layout
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """What an adapter is, apart from the sizes that it takes from its UNet.
+
+    Attributes:
+        modality: what grounding tokens are made of; "text" (phrase and box).
+        max_boxes: tokens of one image, N.
+        phrase_dim: channels of a phrase embedding: 768 of CLIP-L, 2048 for SDXL.
+        context_dim: channels of a grounding token, by custom those of the UNet's text context.
+        hidden_dim: width of the tokenizer's MLP.
+        frequencies: steps of the boxes' Fourier ladder.
+        position_features: tell visual tokens their place inside the gate (extra parameters).
+    """
+
+    modality: Literal["text"] = "text"
+    max_boxes: int = 30
+    phrase_dim: int = 768
+    context_dim: int = 768
+    hidden_dim: int = 512
+    frequencies: int = 8
+    position_features: bool = False
+
+
+class GligenAdapter(nn.Module):
+    """Grounding tokenizer and one gate for each transformer block of a UNet."""
+
+    def __init__(self, config: AdapterConfig, gates: dict[str, GatedSelfAttention]) -> None:
+        super().__init__()
+        if config.modality != "text":
+            raise LavallamaError(
+                f"adapters exist for the modality 'text'; got {config.modality!r}: "
+                "take a text-box checkpoint"
+            )
+        self.config = config
+        self.position_net = TextBoxTokenizer(
+            phrase_dim=config.phrase_dim,
+            out_dim=config.context_dim,
+            hidden_dim=config.hidden_dim,
+            frequencies=config.frequencies,
+        )
+        for path, gate in gates.items():
+            _grow(self, path).add_module(FUSER, gate)
+        self._slots: list[GroundedBlock] = []
+        self._attention: Backend = "auto"
+
+    @classmethod
+    def for_unet(
+        cls,
+        unet: nn.Module,
+        config: AdapterConfig | None = None,
+        *,
+        init: Literal["zero", "residual"] = "zero",
+    ) -> "GligenAdapter":
+        """A fresh adapter that fits a UNet and, at first, changes nothing.
+
+        Args:
+            unet: any UNet made of BasicTransformerBlock; it is only looked at.
+            config: by default a text adapter as wide as the UNet's text context.
+            init: "zero" closes both alphas of each gate, as GLIGEN does; "residual" opens them and
+                zeroes the output projections instead, so that every weight learns from the second
+                step on.
+        """
+        if init not in ("zero", "residual"):
+            raise LavallamaError(f"init must be 'zero' or 'residual'; got {init!r}")
+        blocks = transformer_blocks(unet)
+        if config is None:
+            width = next(iter(blocks.values())).cross_attention_dim
+            config = AdapterConfig() if width is None else AdapterConfig(context_dim=width)
+        gates = {path: _gate_for(block, config) for path, block in blocks.items()}
+        if init == "residual":
+            for gate in gates.values():
+                gate.reset_as_residual()
+        return cls(config, gates)
+
+    @property
+    def gates(self) -> dict[str, GatedSelfAttention]:
+        """The gates by the path of their transformer block."""
+        suffix = f".{FUSER}"
+        return {
+            path.removesuffix(suffix): module
+            for path, module in self.named_modules()
+            if isinstance(module, GatedSelfAttention)
+        }
+
+    @property
+    def is_injected(self) -> bool:
+        """Whether the adapter sits in a UNet."""
+        return bool(self._slots)
+
+    def tokens(
+        self,
+        boxes: Float[Tensor, "B N 4"],
+        masks: Float[Tensor, "B N"],
+        phrases: Float[Tensor, "B N P"],
+    ) -> Float[Tensor, "B N D"]:
+        """Grounding tokens of a batch of layouts; see `TextBoxTokenizer`."""
+        return self.position_net(boxes, masks, phrases)
+
+    def null_tokens(self, batch: int) -> Float[Tensor, "B N D"]:
+        """Grounding tokens of images with no region: what the unconditional branch is given."""
+        like = self.position_net.null_positive_feature
+        count = self.config.max_boxes
+        return self.tokens(
+            like.new_zeros(batch, count, 4),
+            like.new_zeros(batch, count),
+            like.new_zeros(batch, count, self.config.phrase_dim),
+        )
+
+    def inject(self, unet: nn.Module, *, attention: Backend = "auto") -> None:
+        """Put the gates into a UNet, which computes what it did until `grounded` opens them.
+
+        Args:
+            unet: the UNet that the adapter was made for, or one of the same shape.
+            attention: the backend of all attention, the UNet's own included, while `grounded`.
+
+        Raises:
+            LavallamaError: this adapter, or another, is injected already.
+            CheckpointError: the gates do not fit the blocks of this UNet.
+            AttentionError: the backend cannot run where the UNet is.
+        """
+        blocks, gates = transformer_blocks(unet), self.gates
+        if self._slots or any(_is_grounded(block) for block in blocks.values()):
+            raise LavallamaError("a UNet carries one adapter at a time; eject() the first one")
+        _check_fit(blocks, gates)
+        parameter = next(unet.parameters())
+        choose_backend(attention, parameter.device, parameter.dtype)
+        self._attention = attention
+        for path, block in blocks.items():
+            slot = GroundedBlock(block, gates[path])
+            slot.attach(unet.get_submodule(path.rpartition(".transformer_blocks")[0]))
+            self._slots.append(slot)
+
+    def eject(self) -> None:
+        """Take the gates out: forwards and attention processors are the UNet's own again."""
+        for slot in self._slots:
+            slot.detach()
+        self._slots.clear()
+
+    @contextmanager
+    def injected(
+        self, unet: nn.Module, *, attention: Backend = "auto"
+    ) -> "Iterator[GligenAdapter]":
+        """`inject`, and `eject` at the end, whatever happens."""
+        self.inject(unet, attention=attention)
+        try:
+            yield self
+        finally:
+            self.eject()
+
+    @contextmanager
+    def grounded(self, tokens: Tensor | None, scale: float = 1.0) -> Iterator[Run]:
+        """Run the injected UNet with its gates on.
+
+        Without autograd, keys and values of the grounding tokens and of the prompt are kept for as
+        long as the context lasts, and gates whose alphas are both zero are skipped. A scale of 0,
+        or no tokens, costs nothing. With gradient checkpointing, call `backward` inside.
+
+        Args:
+            tokens: [B, N, D] for the batch that the UNet will see, or None.
+            scale: factor on every gate; `run.scale` may be set anew between calls of the UNet.
+
+        Yields:
+            The run.
+        """
+        if not self._slots:
+            raise LavallamaError("the adapter is in no UNet; call inject(unet) first")
+        run = Run(tokens=tokens, scale=scale, backend=self._attention)
+        before = [(slot.run, slot.closed) for slot in self._slots]
+        closed = [False] * len(before) if torch.is_grad_enabled() else self._closed()
+        for slot, is_closed in zip(self._slots, closed, strict=True):
+            slot.run, slot.closed = run, is_closed
+        try:
+            yield run
+        finally:
+            for slot, (earlier, was_closed) in zip(self._slots, before, strict=True):
+                slot.run, slot.closed = earlier, was_closed
+
+    def _closed(self) -> list[bool]:
+        """Which gates are the identity, found with one look at the device."""
+        alphas = [(slot.gate.alpha_attn, slot.gate.alpha_dense) for slot in self._slots]
+        flat = torch.stack([alpha.detach() for pair in alphas for alpha in pair])
+        return (flat.view(-1, 2) == 0).all(dim=1).tolist()
+
+
+def _gate_for(block: BasicTransformerBlock, config: AdapterConfig) -> GatedSelfAttention:
+    heads: int = block.attn1.heads
+    return GatedSelfAttention(
+        query_dim=block.dim,
+        context_dim=config.context_dim,
+        heads=heads,
+        head_dim=block.attn1.inner_dim // heads,
+        position_features=config.position_features,
+    )
+
+
+def _grow(root: nn.Module, path: str) -> nn.Module:
+    """The module at `path` under `root`, grown from plain modules where there is none yet."""
+    for name in path.split("."):
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root.get_submodule(name)
+    return root
+
+
+def _check_fit(blocks: dict[str, BasicTransformerBlock], gates: dict[str, Any]) -> None:
+    odd = sorted(set(blocks) ^ set(gates))
+    if odd:
+        raise CheckpointError(
+            f"an adapter has one gate for each transformer block of its UNet: {len(gates)} gates, "
+            f"{len(blocks)} blocks, first difference {odd[0]}; take the adapter of this UNet"
+        )
+    for path, block in blocks.items():
+        if gates[path].query_dim != block.dim:
+            raise CheckpointError(
+                f"the gate of {path} is {gates[path].query_dim} channels wide, the UNet's block "
+                f"{block.dim}; take the adapter of this UNet"
+            )
+
+
+def _is_grounded(block: BasicTransformerBlock) -> bool:
+    bound_to = getattr(vars(block).get("forward"), "__self__", None)
+    return isinstance(bound_to, GroundedBlock)
