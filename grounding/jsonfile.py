@@ -1,0 +1,140 @@
+"""Reading JSON that strangers wrote: bounded in size and depth, one clear line per failure."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from grounding.errors import OutputError, PromptError
+
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "describe", "parse_json", "read_text", "write_text"]
+
+MAX_BYTES = 64 * 2**20  # a COCO validation split is 20 MB
+MAX_DEPTH = 64  # our own document needs 8
+
+# A string (closed or running to the end of the text) or one bracket.
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+
+
+def read_text(path: str | Path, max_bytes: int = MAX_BYTES) -> str:
+    """Read a UTF-8 text file of at most `max_bytes` bytes.
+
+    Raises:
+        PromptError: the file is missing, unreadable, empty, too large or not UTF-8. The message
+            does not name the file: callers prefix it.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise PromptError("no such file; check the path") from None
+    except IsADirectoryError:
+        raise PromptError("is a folder; name a file in it") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PromptError(f"cannot be read: {reason}") from None
+    if len(data) > max_bytes:
+        raise PromptError(f"is larger than {max_bytes / 2**20:g} MB; split it")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"is not UTF-8 text (byte {error.start}); expected JSON, save it as UTF-8"
+        ) from None
+    if not text.strip():
+        raise PromptError('is empty; expected JSON such as [{"phrase": "llama", "box": [...]}]')
+    return text
+
+
+def parse_json(text: str) -> object:
+    """Parse JSON text of bounded depth. `NaN` and `Infinity` pass: validators name their place.
+
+    Raises:
+        PromptError: not JSON, nested deeper than `MAX_DEPTH`, or a key appears twice.
+    """
+    _check_depth(text)
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise PromptError(
+            f"is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]} "
+            f"(line {error.lineno}, column {error.colno})"
+        ) from None
+    except PromptError:
+        raise
+    except ValueError:  # int() refuses more than 4300 digits
+        raise PromptError("holds a number too long to read; use fewer digits") from None
+    except RecursionError:
+        raise PromptError("is nested too deeply; flatten it") from None
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text so that the file is whole or absent, never half.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        try:
+            partial.write_text(text, encoding="utf-8", newline="\n")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written: {error.strerror or error}; choose another place"
+        ) from None
+
+
+def describe(value: object) -> str:
+    """Name a value briefly for an error message, whatever its size or nesting."""
+    if isinstance(value, float):
+        if value != value:
+            return "NaN"
+        return f"{value:g}" if abs(value) != float("inf") else ("-" * (value < 0) + "Infinity")
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**12 else "a huge whole number"
+    if isinstance(value, str):
+        return json.dumps(value if len(value) <= 40 else value[:37] + "...", ensure_ascii=False)
+    if isinstance(value, dict):
+        return f"an object of {len(value)}" if value else "an empty object"
+    if isinstance(value, (list, tuple)):
+        if value and len(value) <= 4 and all(isinstance(item, (int, float)) for item in value):
+            return "[" + ", ".join(describe(item) for item in value) + "]"
+        return f"a list of {len(value)}" if value else "an empty list"
+    return f"a {type(value).__name__}"
+
+
+def _check_depth(text: str) -> None:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        token = match.group()[0]
+        if token in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise PromptError(
+                    f"is nested more than {MAX_DEPTH} deep (character {match.start()}); flatten it"
+                )
+        elif token in "]}":
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise PromptError(
+                    f"the key {describe(key)} appears twice in one object, so one would be lost; "
+                    'give it a list of boxes, or use [{"phrase": ..., "box": ...}]'
+                )
+            seen.add(key)
+    return result

@@ -1,0 +1,49 @@
+"""Turns of a conversation about an image and its regions."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from grounding.part import Part
+
+__all__ = ["AudioContent", "Content", "ImageContent", "Message", "RegionContent", "TextContent"]
+
+
+class TextContent(Part):
+    """Words."""
+
+    type: Literal["text"]
+    text: str = Field(description="What is said.")
+
+
+class RegionContent(Part):
+    """A pointing finger: regions of this document, by id."""
+
+    type: Literal["region"]
+    ids: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="Ids of regions.")
+
+
+class ImageContent(Part):
+    """An image beside the document's own."""
+
+    type: Literal["image"]
+    image: str = Field(description="Path, URL or data URI.")
+
+
+class AudioContent(Part):
+    """A recording."""
+
+    type: Literal["audio"]
+    audio: str = Field(description="Path, URL or data URI.")
+
+
+Content = Annotated[
+    TextContent | RegionContent | ImageContent | AudioContent, Field(discriminator="type")
+]
+
+
+class Message(Part):
+    """One turn."""
+
+    role: Literal["system", "user", "assistant"] = Field(description="Who speaks.")
+    content: tuple[Content, ...] = Field(description="What is said and shown, in order.")
