@@ -131,10 +131,15 @@ class GligenAdapter(nn.Module):
         """Grounding tokens of a batch of layouts; see `TextBoxTokenizer`."""
         return self.position_net(boxes, masks, phrases)
 
-    def null_tokens(self, batch: int) -> Float[Tensor, "B N D"]:
-        """Grounding tokens of images with no region: what the unconditional branch is given."""
+    def null_tokens(self, batch: int, count: int | None = None) -> Float[Tensor, "B N D"]:
+        """Grounding tokens of images with no region: what the unconditional branch is given.
+
+        Args:
+            batch: images.
+            count: tokens of an image; `max_boxes` if None.
+        """
         like = self.position_net.null_positive_feature
-        count = self.config.max_boxes
+        count = self.config.max_boxes if count is None else count
         return self.tokens(
             like.new_zeros(batch, count, 4),
             like.new_zeros(batch, count),

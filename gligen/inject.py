@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
-from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 
 from gligen.gate import GatedSelfAttention, GroundingMemory, cell_features
@@ -82,13 +82,14 @@ class GroundedBlock:
     """A transformer block with a gate beside it."""
 
     def __init__(self, block: BasicTransformerBlock, gate: GatedSelfAttention) -> None:
-        self.block, self.gate = block, gate
+        self.block: Any = block  # diffusers' attributes are typed as optional
+        self.gate = gate
         self.run: Run | None = None
         self.closed = False
         self.grid: tuple[int, int] | None = None
         self._own_forward = block.forward
         self._replaced: dict[str, Any] = {}
-        self._processors: list[tuple[Attention, Any]] = []
+        self._processors: list[tuple[Any, Any]] = []
         self._hook: Any = None
 
     def attach(self, parent: nn.Module) -> None:
@@ -200,7 +201,7 @@ class GroundedProcessor:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: Any,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -226,19 +227,19 @@ class GroundedProcessor:
         return attn.to_out[1](attn.to_out[0](seen.transpose(1, 2).flatten(2)))
 
 
-def _keys_values(attn: Attention, context: Tensor, *, cross: bool) -> tuple[Tensor, Tensor]:
+def _keys_values(attn: Any, context: Tensor, *, cross: bool) -> tuple[Tensor, Tensor]:
     if cross and attn.norm_cross:
         context = attn.norm_encoder_hidden_states(context)
     key, value = _heads(attn, attn.to_k(context)), _heads(attn, attn.to_v(context))
     return (key if attn.norm_k is None else attn.norm_k(key)), value
 
 
-def _heads(attn: Attention, tokens: Tensor) -> Tensor:
+def _heads(attn: Any, tokens: Tensor) -> Tensor:
     """[B, N, H * D] -> [B, H, N, D]."""
     return tokens.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
 
 
-def _is_plain(attn: Attention) -> bool:
+def _is_plain(attn: Any) -> bool:
     """Whether the layer is the plain attention of a transformer block, as the processor assumes."""
     return (
         attn.spatial_norm is None
