@@ -91,31 +91,31 @@ class Relation(NamedTuple):
 class Maps(Part):
     """Images that guide the whole canvas: path, URL or data URI each."""
 
-    canny: str | None = Field(None, description="Canny edges.")
-    depth: str | None = Field(None, description="Depth.")
-    hed: str | None = Field(None, description="Soft edges (HED).")
-    normal: str | None = Field(None, description="Surface normals.")
-    semantic: str | None = Field(None, description="Class indices (ADE20K).")
+    canny: str | None = Field(default=None, description="Canny edges.")
+    depth: str | None = Field(default=None, description="Depth.")
+    hed: str | None = Field(default=None, description="Soft edges (HED).")
+    normal: str | None = Field(default=None, description="Surface normals.")
+    semantic: str | None = Field(default=None, description="Class indices (ADE20K).")
 
 
 class Sampling(Part):
     """How an image is drawn. An absent field leaves the choice to the model."""
 
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] | None = Field(
-        None, description="Seed of the first image's generator; image i uses seed + i."
+        default=None, description="Seed of the first image's generator; image i uses seed + i."
     )
     steps: Annotated[Whole, Field(ge=1, le=10_000)] | None = Field(
-        None, description="Denoising steps."
+        default=None, description="Denoising steps."
     )
     guidance: Annotated[Number, Field(ge=0, le=1000)] | None = Field(
-        None, description="Classifier-free guidance scale; 1 is none."
+        default=None, description="Classifier-free guidance scale; 1 is none."
     )
     schedule: tuple[Fraction, Fraction, Fraction] | None = Field(
-        None,
+        default=None,
         description="Fractions of the steps with the gates [on, fading linearly, off]; sum 1.",
     )
     scheduler: Literal["plms", "ddim", "dpm++", "unipc"] | None = Field(
-        None, description="Which solver."
+        default=None, description="Which solver."
     )
 
     @field_validator("schedule")
@@ -138,45 +138,56 @@ class Segment(Part):
     """What segmentation is asked for."""
 
     mode: Literal["prompt", "instance", "semantic", "panoptic", "referring"] = Field(
-        "prompt", description="prompt: the regions as given; the others: as in the literature."
+        default="prompt",
+        description="prompt: the regions as given; the others: as in the literature.",
     )
-    classes: tuple[str, ...] = Field((), description="Open vocabulary; empty: the model's own.")
+    classes: tuple[str, ...] = Field(
+        default=(), description="Open vocabulary; empty: the model's own."
+    )
 
 
 class Provenance(Part):
     """Where a result comes from: with prompt and sampling, all it takes to make it again."""
 
-    software: str | None = Field(None, description='Such as "lavallama 0.1.0".')
-    model: str | None = Field(None, description="Name, path or hub id of the base model.")
-    adapter: str | None = Field(None, description="Name, path or hub id of the adapter.")
-    device: str | None = Field(None, description='Such as "cpu".')
-    dtype: str | None = Field(None, description='Such as "float32".')
-    attention: str | None = Field(None, description="Attention backend.")
-    index: Annotated[Whole, Field(ge=0)] = Field(0, description="Which image of the request.")
-    settings: dict[str, Attribute] = Field({}, description="Anything else that mattered.")
+    software: str | None = Field(default=None, description='Such as "lavallama 0.1.0".')
+    model: str | None = Field(default=None, description="Name, path or hub id of the base model.")
+    adapter: str | None = Field(default=None, description="Name, path or hub id of the adapter.")
+    device: str | None = Field(default=None, description='Such as "cpu".')
+    dtype: str | None = Field(default=None, description='Such as "float32".')
+    attention: str | None = Field(default=None, description="Attention backend.")
+    index: Annotated[Whole, Field(ge=0)] = Field(
+        default=0, description="Which image of the request."
+    )
+    settings: dict[str, Attribute] = Field(default={}, description="Anything else that mattered.")
 
 
 class GroundedPrompt(Part):
     """A request, or a result, of any task: words and regions on one canvas."""
 
     schema_: Literal["lavallama/prompt/v1"] = Field(
-        SCHEMA, alias="schema", description="Name and version of this format."
+        default=SCHEMA, alias="schema", description="Name and version of this format."
     )
-    canvas: Canvas | None = Field(None, description="Size of the image; absent: the model's own.")
-    prompt: str = Field("", description="What the whole image shows.")
-    negative_prompt: str = Field("", description="What it should not show.")
-    background: str = Field("", description="What lies behind the regions, if said apart.")
-    image: str | None = Field(None, description="Path, URL or data URI of the image it is about.")
-    regions: tuple[Region, ...] = Field((), description="The things on the canvas.")
-    relations: tuple[Relation, ...] = Field((), description="How regions stand to each other.")
-    maps: Maps = Field(Maps(), description="Images that guide the whole canvas.")
-    sampling: Sampling = Field(Sampling(), description="How an image is drawn.")
-    segment: Segment | None = Field(None, description="What segmentation is asked for.")
-    messages: tuple[Message, ...] = Field((), description="A conversation about the image.")
+    canvas: Canvas | None = Field(
+        default=None, description="Size of the image; absent: the model's own."
+    )
+    prompt: str = Field(default="", description="What the whole image shows.")
+    negative_prompt: str = Field(default="", description="What it should not show.")
+    background: str = Field(default="", description="What lies behind the regions, if said apart.")
+    image: str | None = Field(
+        default=None, description="Path, URL or data URI of the image it is about."
+    )
+    regions: tuple[Region, ...] = Field(default=(), description="The things on the canvas.")
+    relations: tuple[Relation, ...] = Field(
+        default=(), description="How regions stand to each other."
+    )
+    maps: Maps = Field(default=Maps(), description="Images that guide the whole canvas.")
+    sampling: Sampling = Field(default=Sampling(), description="How an image is drawn.")
+    segment: Segment | None = Field(default=None, description="What segmentation is asked for.")
+    messages: tuple[Message, ...] = Field(default=(), description="A conversation about the image.")
     files: dict[str, str] = Field(
-        {}, description='What a run wrote: {"image": "llama.png", "overlay": "..."}.'
+        default={}, description='What a run wrote: {"image": "llama.png", "overlay": "..."}.'
     )
-    provenance: Provenance | None = Field(None, description="How a result was made.")
+    provenance: Provenance | None = Field(default=None, description="How a result was made.")
 
     @field_validator("regions")
     @classmethod

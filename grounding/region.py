@@ -62,7 +62,7 @@ class Stroke(Part):
         description="Normalised vertices [[x, y], ...], joined in order."
     )
     width: Annotated[Number, Field(gt=0, le=1)] = Field(
-        0.02, description="Diameter of the brush as a fraction of the canvas's longer side."
+        default=0.02, description="Diameter of the brush as a fraction of the canvas's longer side."
     )
     label: Sign = 1
 
@@ -71,9 +71,11 @@ class Keypoint(Part):
     """A named landmark of the region, such as a joint."""
 
     xy: Xy = Field(description="Normalised [x, y].")
-    name: str | None = Field(None, description='Name of the landmark, such as "left_shoulder".')
+    name: str | None = Field(
+        default=None, description='Name of the landmark, such as "left_shoulder".'
+    )
     visibility: Literal[0, 1, 2] = Field(
-        2, description="As in COCO. 0: not labelled, 1: labelled but hidden, 2: visible."
+        default=2, description="As in COCO. 0: not labelled, 1: labelled but hidden, 2: visible."
     )
 
 
@@ -132,10 +134,12 @@ class Reference(Part):
     """Something elsewhere that the region should look like (a visual prompt)."""
 
     image: str | None = Field(
-        None, description="Path, URL or data URI of an image; absent: this document's own image."
+        default=None,
+        description="Path, URL or data URI of an image; absent: this document's own image.",
     )
     region: str | None = Field(
-        None, description="Id of a region in that image's document; absent: the whole image."
+        default=None,
+        description="Id of a region in that image's document; absent: the whole image.",
     )
 
     @model_validator(mode="after")
@@ -149,29 +153,34 @@ class Region(Part):
     """One thing on the canvas. Regions are told apart by id: two apples are two regions."""
 
     id: str = Field(
-        "",
+        default="",
         max_length=128,
         description="Unique name in the document; absent: assigned as r1, r2, ... by position.",
     )
-    phrase: str = Field("", description='What it is, in words, such as "red apple".')
+    phrase: str = Field(default="", description='What it is, in words, such as "red apple".')
     box: NormalizedBox | None = Field(
-        None, description="Normalised [x0, y0, x1, y1], x0 < x1, y0 < y1."
+        default=None, description="Normalised [x0, y0, x1, y1], x0 < x1, y0 < y1."
     )
-    points: tuple[Point, ...] = Field((), description="Clicks on it, or beside it (label 0).")
-    strokes: tuple[Stroke, ...] = Field((), description="Scribbles on it, or beside it (label 0).")
+    points: tuple[Point, ...] = Field(
+        default=(), description="Clicks on it, or beside it (label 0)."
+    )
+    strokes: tuple[Stroke, ...] = Field(
+        default=(), description="Scribbles on it, or beside it (label 0)."
+    )
     polygon: tuple[Ring, ...] = Field(
-        (), description="Its outline: rings of normalised [x, y]; the region is their union."
+        default=(),
+        description="Its outline: rings of normalised [x, y]; the region is their union.",
     )
-    mask: RleMask | None = Field(None, description="Its bitmap, over the whole canvas.")
-    keypoints: tuple[Keypoint, ...] = Field((), description="Its landmarks.")
-    reference: Reference | None = Field(None, description="What it should look like.")
-    audio: str | None = Field(None, description="Path or URL of a recording that names it.")
+    mask: RleMask | None = Field(default=None, description="Its bitmap, over the whole canvas.")
+    keypoints: tuple[Keypoint, ...] = Field(default=(), description="Its landmarks.")
+    reference: Reference | None = Field(default=None, description="What it should look like.")
+    audio: str | None = Field(default=None, description="Path or URL of a recording that names it.")
     attributes: dict[str, Attribute] = Field(
-        {}, description='Facts about it, such as {"color": "red"}.'
+        default={}, description='Facts about it, such as {"color": "red"}.'
     )
-    z: Whole = Field(0, description="Depth order: higher lies in front.")
+    z: Whole = Field(default=0, description="Depth order: higher lies in front.")
     score: Annotated[Number, Field(ge=0, le=1)] | None = Field(
-        None, description="Confidence of the model that found it, 0 to 1."
+        default=None, description="Confidence of the model that found it, 0 to 1."
     )
 
     def bounds(self) -> tuple[float, float, float, float] | None:
