@@ -1,0 +1,179 @@
+"""Downloads from the Hugging Face hub: only the files that are needed, resumed, or found again.
+
+One quick question (five seconds at most) says which files a repository has; the ones that are
+needed are then downloaded by `huggingface_hub`, with its progress bars, its cache and its resuming.
+Without a network what was downloaded before is used; if that is nothing, `OfflineError` says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+from grounding.errors import CheckpointError, OfflineError
+from weights.registry import KNOWN, lookup
+
+__all__ = ["HUB_TIMEOUT", "fetch_adapter", "fetch_base", "fetch_tokenizer"]
+
+HUB_TIMEOUT = 5.0  # seconds to wait for the hub before it counts as out of reach
+HUB_ID = re.compile(
+    r"^(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[\w./-]+\.(?:safetensors|bin|ckpt|pt|pth)))?$"
+)
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+FOLDERS = ("unet", "vae", "text_encoder")
+TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+
+Choice = Callable[[list[str]], list[str]]
+
+
+def fetch_base(source: str, *, offline: bool = False, half: bool = False) -> Path:
+    """Get a base model: a diffusers repository, or one file of any repository.
+
+    Args:
+        source: A short name of the registry, `owner/name`, or `owner/name/file.safetensors`.
+        offline: Use only what was downloaded before.
+        half: Prefer the fp16 variant where a repository has both.
+
+    Returns:
+        The folder or file on this machine.
+
+    Raises:
+        CheckpointError: No such repository or file; or the name cannot be one.
+        OfflineError: It must be downloaded and cannot be.
+    """
+    return _fetch(source, lambda files: choose_base(files, half=half), offline=offline)
+
+
+def fetch_adapter(source: str, *, offline: bool = False) -> Path:
+    """Get an adapter: our own folder, a gated diffusers UNet, or one file.
+
+    Args and Raises: as for `fetch_base`.
+    """
+    return _fetch(source, choose_adapter, offline=offline)
+
+
+def fetch_tokenizer(source: str, *, offline: bool = False) -> Path:
+    """Get a CLIP tokenizer's files from the root or the `tokenizer` folder of a repository."""
+
+    def choose(files: list[str]) -> list[str]:
+        folder = "tokenizer/" if "tokenizer/vocab.json" in files else ""
+        return [f"{folder}{name}" for name in TOKENIZER_FILES if f"{folder}{name}" in files]
+
+    path = _fetch(source, choose, offline=offline)
+    return path / "tokenizer" if (path / "tokenizer").is_dir() else path
+
+
+def choose_base(files: Iterable[str], *, half: bool = False) -> list[str]:
+    """Choose the files of a diffusers pipeline: configs, tokenizer and one set of weights each."""
+    files = list(files)
+    if "model_index.json" not in files:
+        return []
+    chosen = ["model_index.json"]
+    chosen += [f for f in files if f.startswith(("scheduler/", "tokenizer/"))]
+    for folder in FOLDERS:
+        chosen += [f for f in files if f == f"{folder}/config.json"]
+        chosen += _one_set([f for f in files if f.startswith(f"{folder}/")], half=half)
+    return chosen
+
+
+def choose_adapter(files: Iterable[str]) -> list[str]:
+    """Choose the files of an adapter: ours, a UNet's, or the only file of weights there is."""
+    files = list(files)
+    if {"adapter.safetensors", "config.json"} <= set(files):
+        return ["adapter.safetensors", "config.json"]
+    if "unet/config.json" in files:
+        unet = [f for f in files if f.startswith("unet/")]
+        return ["unet/config.json", *_one_set(unet, half=False)]
+    weights = [f for f in files if f.endswith(WEIGHT_SUFFIXES) and "/" not in f]
+    return _one_set(weights, half=False) if len(weights) <= 2 else []
+
+
+def _one_set(files: list[str], *, half: bool) -> list[str]:
+    """Choose safetensors before pickles, and the wanted variant before the other."""
+    groups: dict[tuple[bool, bool], list[str]] = {}
+    for file in files:
+        name = file.removesuffix(".index.json")
+        if not name.endswith((".safetensors", ".bin")) or "non_ema" in name or "openvino" in name:
+            continue
+        is_half = ".fp16" in name
+        groups.setdefault((name.endswith(".bin"), is_half != half), []).append(file)
+    return groups[min(groups)] if groups else []
+
+
+def _fetch(source: str, choose: Choice, *, offline: bool) -> Path:
+    known = lookup(source)
+    match = HUB_ID.match(known.source if known else source)
+    if match is None or ".." in source:
+        raise CheckpointError(
+            f"{source}: no such file or folder, and not the name of a model: expected a path, "
+            f"a hub id (owner/name), 'embedded', or one of {', '.join(KNOWN)}"
+        )
+    repo, file = match["repo"], match["file"]
+    if file is not None:
+        folder = _get(repo, lambda files: [f for f in files if f == file], offline=offline)
+        if not (folder / file).is_file():
+            raise _missing(f"{repo}/{file}", "only other files of it were downloaded before")
+        return folder / file
+    return _get(repo, choose, offline=offline)
+
+
+def _get(repo: str, choose: Choice, *, offline: bool) -> Path:
+    """Download the chosen files of a repository, or find them in the cache."""
+    reason = "offline mode is on"
+    try:
+        if not offline:
+            try:
+                return _download(repo, choose)
+            except _UnreachableError as error:
+                reason = str(error)
+        folder = Path(snapshot_download(repo, local_files_only=True))
+    except HFValidationError as error:
+        raise CheckpointError(f"{repo}: not the name of a repository on the hub") from error
+    except OSError as error:
+        raise _missing(repo, reason) from error
+    files = [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()]
+    if not choose(files):
+        raise _missing(repo, reason)
+    return folder
+
+
+class _UnreachableError(Exception):
+    """The hub did not answer; what was downloaded before may still do."""
+
+
+def _download(repo: str, choose: Choice) -> Path:
+    try:
+        info = HfApi().model_info(repo, timeout=HUB_TIMEOUT)
+        chosen = choose([sibling.rfilename for sibling in info.siblings or []])
+        if not chosen:
+            raise CheckpointError(f"{repo}: the hub has it, but no model of a known layout in it")
+        return Path(
+            snapshot_download(
+                repo, revision=info.sha, allow_patterns=chosen, etag_timeout=HUB_TIMEOUT
+            )
+        )
+    except (CheckpointError, HFValidationError):
+        raise
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"{repo}: the hub has no such model (or it is private: `hf auth login`)"
+        ) from error
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "with an error")
+        raise _UnreachableError(f"the hub answered {status}") from error
+    except Exception as error:
+        # Whichever HTTP library the hub's client is built on (requests, httpx, httpx2) raises
+        # its own errors when there is no network; all of them mean: not reachable now.
+        raise _UnreachableError(f"no connection to the hub: {type(error).__name__}") from error
+
+
+def _missing(what: str, reason: str) -> OfflineError:
+    return OfflineError(
+        f"{what} is not on this machine and cannot be downloaded ({reason}): "
+        "connect once, give the path of a local copy, or use the model that ships with "
+        "lavallama: --model embedded"
+    )
