@@ -1,0 +1,1 @@
+"""Comparisons with numbers and code that are not ours."""
