@@ -1,4 +1,4 @@
-"""What a model does where neither the user nor the document says: steps, solver, guidance, gates."""
+"""What a model does where neither user nor document says: solver, steps, guidance, gates."""
 
 from collections.abc import Mapping
 from typing import Any

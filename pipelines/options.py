@@ -114,7 +114,7 @@ def _how(group) -> None:
             f"--{side}",
             metavar="PX",
             type=whole(1, MAX_SIDE),
-            help="in pixels (default: the boxes' canvas if the model can draw it, else the model's)",
+            help="in pixels (default: the boxes' canvas if it suits the model, else the model's)",
         )
     group.add_argument(
         "--images",

@@ -1,0 +1,318 @@
+"""Generator: pictures from prompt documents.
+
+    generator = Generator.from_pretrained()
+    [picture] = generator(GroundedPrompt(prompt="lava llama", regions=regions), seed=7)
+    picture.save("llama.png")
+
+Axes: B pictures drawn together, N boxes that the adapter takes, T prompt tokens, D channels.
+Every picture has its own random generator, on the CPU: a seed means the same noise on every device
+and beside whatever other pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+from weights.base import BaseModel, load_base
+
+from gligen.adapter import GligenAdapter
+from gligen.sampler import Condition, initial_noise, make_scheduler, sample
+from grounding.attention import Backend, choose_backend
+from grounding.errors import LavallamaError
+from grounding.prompt import Canvas, GroundedPrompt, Provenance, Sampling
+from pipelines.defaults import model_defaults
+from pipelines.device import choose_device, choose_dtype
+from pipelines.frame import Frame
+from pipelines.layout import Notice, notice, plan_layout
+from pipelines.picture import Generation
+from pipelines.request import Grounding, Job, Request, Solver, batches
+from pipelines.text import TextReader
+from weights.gligen import load_adapter
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict, Unpack
+
+    class SamplingOverrides(TypedDict, total=False):
+        """Keyword arguments that win over a document's own `sampling`."""
+
+        seed: int | None
+        steps: int | None
+        guidance: float | None
+        schedule: tuple[float, float, float] | None
+        scheduler: str | None
+
+
+__all__ = ["NO_ADAPTER", "Generator"]
+
+NO_ADAPTER = "none"  # as an adapter's name: draw without gates even if the model has its own
+
+
+@dataclass(kw_only=True)
+class Generator:
+    """A base model and, if it is to follow boxes, its GLIGEN adapter.
+
+    Attributes:
+        base: UNet, autoencoder, text encoder, tokenizer, scheduler config.
+        adapter: gates that fit the UNet; they are injected here. None: boxes are refused.
+        attention: the backend of all attention; see `grounding.attention`.
+        names: what the model and the adapter are called in the documents of pictures.
+        ignore_boxes: without an adapter, draw documents with boxes all the same, with a warning.
+    """
+
+    base: BaseModel
+    adapter: GligenAdapter | None = None
+    attention: Backend = "auto"
+    names: tuple[str, str | None] = ("", None)
+    ignore_boxes: bool = False
+    defaults: Sampling = field(init=False)
+    frame: Frame = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.defaults = model_defaults(self.base.scheduler_config)
+        self.frame = Frame.of(self.base.unet, self.base.vae)
+        self._reader = TextReader(self.base.tokenizer, self.base.text_encoder)
+        choose_backend(self.attention, self.device, self.dtype)
+        if self.adapter is not None and not self.adapter.is_injected:
+            self.adapter.inject(self.base.unet, attention=self.attention)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = "embedded",
+        adapter: str | Path | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: Backend = "auto",
+        offline: bool = False,
+    ) -> Generator:
+        """Load a model by name.
+
+        Args:
+            model: "embedded", a diffusers folder, a single-file checkpoint or a hub id.
+            adapter: a GLIGEN adapter in any layout, by path or hub id; None takes the model's own
+                if it has one; "none" takes none.
+            device: "auto", "cpu", "cuda", "cuda:1", "mps".
+            dtype: "auto" (float16 on CUDA, else float32), "float32", "float16", "bfloat16".
+            attention: "auto" (xformers on CUDA where installed, else sdpa), or one by name.
+            offline: never use the network.
+
+        Raises:
+            LavallamaError: anything of this that cannot be had, in one line.
+        """
+        where = choose_device(device)
+        choose_backend(attention, where)
+        precision = choose_dtype(dtype, where)
+        base = load_base(str(model), device=where, dtype=precision, offline=offline)
+        source = base.adapter if adapter is None else adapter
+        gates = None
+        if source is not None and str(source) != NO_ADAPTER:
+            gates = load_adapter(str(source), base.unet, offline=offline)
+        return cls(
+            base=base,
+            adapter=gates,
+            attention=attention,
+            names=(str(model), None if gates is None else str(adapter or model)),
+            ignore_boxes=adapter is not None and str(adapter) == NO_ADAPTER,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is."""
+        return next(self.base.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the UNet's parameters."""
+        return next(self.base.unet.parameters()).dtype
+
+    def __call__(
+        self,
+        prompts: GroundedPrompt | Sequence[GroundedPrompt],
+        images: int = 1,
+        *,
+        size: tuple[int, int] | None = None,
+        batch: int = 1,
+        strict: bool = False,
+        progress: bool = True,
+        **sampling: Unpack[SamplingOverrides],
+    ) -> list[Generation]:
+        """Draw pictures; `stream` gives them one after the other.
+
+        Args:
+            prompts: one document or several, each with its own words, boxes and sampling.
+            images: how many of each; picture i of a document uses its seed + i.
+            size: (width, height) in pixels; default the document's canvas if the model can draw
+                it, else the model's own.
+            batch: how many to draw at once. At 1 a picture is the same to the bit whatever is
+                drawn beside it; more is faster on a GPU and changes the last bits.
+            strict: raise instead of warning about what cannot be used as it stands.
+            progress: show a bar on a terminal.
+            sampling: seed, steps, guidance, schedule, scheduler: these win over the documents'.
+
+        Returns:
+            All pictures of the first document, then those of the second, ...
+
+        Raises:
+            LavallamaError: a request that cannot be met, before anything is drawn.
+        """
+        return list(
+            self.stream(
+                prompts,
+                images,
+                size=size,
+                batch=batch,
+                strict=strict,
+                progress=progress,
+                **sampling,
+            )
+        )
+
+    def stream(
+        self,
+        prompts: GroundedPrompt | Sequence[GroundedPrompt],
+        images: int = 1,
+        *,
+        size: tuple[int, int] | None = None,
+        batch: int = 1,
+        strict: bool = False,
+        progress: bool = True,
+        **sampling: Unpack[SamplingOverrides],
+    ) -> Iterator[Generation]:
+        """Draw pictures and yield each as soon as it is done; arguments as in a call."""
+        documents = [prompts] if isinstance(prompts, GroundedPrompt) else list(prompts)
+        if images < 1 or batch < 1:
+            raise LavallamaError(f"images and batch must be at least 1; got {images} and {batch}")
+        say, wanted = notice(strict), Sampling.model_validate(sampling)
+        requests = [self._understand(document, size, wanted, say) for document in documents]
+        jobs = [job for request in requests for job in request.jobs(images)]
+        return self._draw_all(jobs, batch, progress)
+
+    def _understand(
+        self, document: GroundedPrompt, size: tuple[int, int] | None, wanted: Sampling, say: Notice
+    ) -> Request:
+        sampling = wanted.filled(document.sampling).filled(self.defaults)
+        width, height = self.frame.size(size, document.canvas, say)
+        return Request(
+            document=document.replace(
+                canvas=Canvas(width=width, height=height), sampling=sampling, image=None, files={}
+            ),
+            size=(width, height),
+            solver=Solver.of(sampling),
+            context=self._reader.prompt(document.prompt, say),
+            negative=self._reader.prompt(document.negative_prompt, say),
+            grounding=self._grounding(document, say),
+        )
+
+    def _grounding(self, document: GroundedPrompt, say: Notice) -> Grounding | None:
+        if self.adapter is None:
+            self._refuse_boxes(document, say)
+            return None
+        config = self.adapter.config
+        layout = plan_layout(document, config.max_boxes, say)
+        if not layout.boxes:
+            return None
+        embedded = {text: self._reader.phrase(text, say) for text in dict.fromkeys(layout.phrases)}
+        found, count = len(layout.boxes), config.max_boxes
+        boxes = torch.zeros(1, count, 4)
+        boxes[0, :found] = torch.tensor(layout.boxes)
+        phrases = torch.zeros(1, count, config.phrase_dim, dtype=self.dtype, device=self.device)
+        phrases[0, :found] = torch.cat([embedded[text] for text in layout.phrases])
+        masks = torch.zeros(1, count)
+        masks[0, :found] = 1
+        return Grounding(boxes=boxes.to(self.device), masks=masks.to(self.device), phrases=phrases)
+
+    def _refuse_boxes(self, document: GroundedPrompt, say: Notice) -> None:
+        if not document.regions:
+            return
+        problem = f"{self.names[0] or 'this model'} has no GLIGEN gates, so boxes have no effect"
+        if not self.ignore_boxes:
+            raise LavallamaError(f"{problem}; name an adapter, or leave the boxes out")
+        say(problem)
+
+    def _draw_all(self, jobs: list[Job], batch: int, progress: bool) -> Iterator[Generation]:
+        total = sum(job.request.solver.settings.steps for job in jobs)
+        # tqdm's disable=None shows the bar on a terminal only.
+        with tqdm(total=total, unit="step", disable=None if progress else True) as bar:
+            for neighbours in batches(jobs, batch):
+                pictures = self._draw(neighbours, bar)
+                for job, picture in zip(neighbours, pictures, strict=True):
+                    yield Generation(image=picture, document=self._record(job))
+
+    def _draw(self, jobs: list[Job], bar: tqdm) -> list[Image.Image]:
+        requests = [job.request for job in jobs]
+        solver = requests[0].solver
+        start, length = bar.n, solver.settings.steps * len(jobs)
+
+        def on_step(done: int, total: int, _: Tensor) -> None:
+            bar.update(start + length * done // total - bar.n)
+
+        generators = [torch.Generator("cpu").manual_seed(job.seed) for job in jobs]
+        noise = initial_noise(generators, self.frame.latent_shape(requests[0].size))
+        latents = sample(
+            self.base.unet,
+            make_scheduler(solver.scheduler, self.base.scheduler_config),
+            noise.to(self.device),
+            Condition(
+                context=torch.cat([request.context for request in requests]),
+                tokens=self._tokens([request.grounding for request in requests]),
+            ),
+            Condition(context=torch.cat([request.negative for request in requests])),
+            settings=solver.settings,
+            adapter=self.adapter,
+            on_step=on_step,
+        )
+        return [self._decode(one) for one in latents.split(1)]
+
+    @torch.no_grad()
+    def _tokens(self, layouts: list[Grounding | None]) -> Tensor | None:
+        known = [layout for layout in layouts if layout is not None]
+        if self.adapter is None or not known:
+            return None
+        return self.adapter.tokens(
+            torch.cat([layout.boxes for layout in known]),
+            torch.cat([layout.masks for layout in known]),
+            torch.cat([layout.phrases for layout in known]),
+        )
+
+    @torch.no_grad()
+    def _decode(self, latents: Tensor) -> Image.Image:
+        """Latents [1, C, h, w] to a picture; one at a time, so neighbours change no bit."""
+        config = self.base.vae.config
+        latents = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+        pixels = self.base.vae.decode(latents.to(self.dtype), return_dict=False)[0]
+        pixels = pixels.float().add(1).mul(127.5).round().clamp(0, 255)
+        return Image.fromarray(pixels[0].permute(1, 2, 0).byte().cpu().numpy(), "RGB")
+
+    def _record(self, job: Job) -> GroundedPrompt:
+        """The document of one picture: given back, it draws the same again."""
+        document = job.request.document
+        model, adapter = self.names
+        return document.replace(
+            sampling=document.sampling.replace(seed=job.seed),
+            provenance=Provenance(
+                software=_software(),
+                model=model or None,
+                adapter=adapter,
+                device=self.device.type,
+                dtype=str(self.dtype).removeprefix("torch."),
+                attention=choose_backend(self.attention, self.device, self.dtype),
+                index=job.index,
+                settings={"torch": torch.__version__},
+            ),
+        )
+
+
+def _software() -> str:
+    try:
+        return f"lavallama {version('lavallama')}"
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "lavallama"

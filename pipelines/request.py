@@ -1,0 +1,118 @@
+"""Request: one document, understood by a model; and the jobs, one for each picture, it stands for.
+
+Axes: N boxes that the adapter takes, T prompt tokens, D channels of the text encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gligen.sampler import SamplerSettings
+from grounding.errors import LavallamaError
+from grounding.prompt import GroundedPrompt, Sampling
+
+__all__ = ["Grounding", "Job", "Request", "Solver", "batches"]
+
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grounding:
+    """Boxes as an adapter reads them, absent ones masked out.
+
+    Attributes:
+        boxes: [1, N, 4] normalised xyxy, float32.
+        masks: [1, N], 1 where there is a box.
+        phrases: [1, N, D].
+    """
+
+    boxes: Tensor
+    masks: Tensor
+    phrases: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """A scheduler by name, and how it is run."""
+
+    scheduler: str
+    settings: SamplerSettings
+
+    @classmethod
+    def of(cls, sampling: Sampling) -> Solver:
+        """Take it from sampling settings without gaps."""
+        given = (sampling.scheduler, sampling.steps, sampling.guidance, sampling.schedule)
+        scheduler, steps, guidance, schedule = given
+        assert scheduler is not None
+        assert steps is not None
+        assert guidance is not None
+        assert schedule is not None
+        settings = SamplerSettings(steps=steps, guidance=guidance, schedule=schedule)
+        return cls(scheduler=scheduler, settings=settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """All that the pictures of one document have in common.
+
+    Attributes:
+        document: its sampling without gaps, its canvas the picture's size.
+        size: (width, height) in pixels.
+        solver: how to denoise.
+        context: [1, T, D], the prompt.
+        negative: [1, T, D], the negative prompt.
+        grounding: None for a plain picture.
+    """
+
+    document: GroundedPrompt
+    size: tuple[int, int]
+    solver: Solver
+    context: Tensor
+    negative: Tensor
+    grounding: Grounding | None
+
+    def is_like(self, other: Request) -> bool:
+        """Whether pictures of both can be drawn in one batch."""
+        return (
+            self.size == other.size
+            and self.solver == other.solver
+            and (self.grounding is None) == (other.grounding is None)
+        )
+
+    def jobs(self, images: int) -> list[Job]:
+        """One job for each picture; picture i has the document's seed + i.
+
+        Raises:
+            LavallamaError: the last seed would not be one.
+        """
+        first = self.document.sampling.seed or 0
+        if first + images - 1 > MAX_SEED:
+            raise LavallamaError(
+                f"the last of {images} pictures would have a seed of 2**63 or more; "
+                f"got seed {first}: take a smaller one"
+            )
+        return [Job(request=self, index=index, seed=first + index) for index in range(images)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One picture to draw."""
+
+    request: Request
+    index: int
+    seed: int
+
+
+def batches(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+    """Neighbours that are alike, at most `most` together, in order."""
+    group: list[Job] = []
+    for job in jobs:
+        if group and (len(group) == most or not job.request.is_like(group[0].request)):
+            yield group
+            group = []
+        group.append(job)
+    if group:
+        yield group
