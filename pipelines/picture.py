@@ -1,6 +1,7 @@
 """Generation: a picture and the document that makes it again."""
 
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,9 @@ class Generation:
             contents[overlay] = buffer.getvalue()
             files["overlay"] = _seen_from(path.parent, overlay)
         document = self.document.replace(image=path.name, files=files)
-        contents[record] = document.readable_json().encode()
+        contents[record] = (
+            json.dumps(document.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        ).encode()
         write_files(contents)
         return list(contents)
 

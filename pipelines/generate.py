@@ -1,0 +1,234 @@
+"""`lavallama generate`, also `python -m pipelines.generate`: pictures from a prompt and boxes.
+
+The same from Python is `Generator` (`pipelines.generator`), which can be imported from here too.
+It comes with torch and is imported when it is asked for, so that `--help`, a wrong option and a
+broken file of boxes are answered at once.
+"""
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grounding.errors import OutputError, PromptError
+from pipelines.console import guarded, quiet_libraries
+from pipelines.options import PROG, generate_parser
+
+if TYPE_CHECKING:
+    from grounding.prompt import GroundedPrompt
+    from pipelines.generator import Generator
+    from pipelines.picture import Generation
+
+__all__ = ["Generation", "Generator", "main"]
+
+OUT_FOLDER = Path("out")
+SLUG_LENGTH = 40
+
+log = logging.getLogger(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python API on first use (PEP 562)."""
+    if name == "Generator":
+        from pipelines.generator import Generator
+
+        return Generator
+    if name == "Generation":
+        from pipelines.picture import Generation
+
+        return Generation
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: the options; default those of the process.
+
+    Returns:
+        The exit code: 0, or 2 after a one-line error.
+    """
+    options = generate_parser().parse_args(argv)
+    return guarded(PROG, lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    document = _read_document(options)
+    places = _places(options, document)
+    _check_places(places)
+    quiet_libraries()
+
+    from tqdm import tqdm
+
+    generator = _load_generator(options, document)
+    pictures = generator.stream(
+        document,
+        options.images,
+        size=_size(options, document, generator),
+        batch=options.batch,
+        strict=options.strict,
+        seed=options.seed,
+        steps=options.steps,
+        guidance=options.guidance,
+        schedule=options.schedule,
+        scheduler=options.scheduler,
+    )
+    for picture, (path, overlay) in zip(pictures, places, strict=True):
+        for written in picture.save(path, overlay):
+            tqdm.write(str(written))
+    return 0
+
+
+def _read_document(options: argparse.Namespace) -> "GroundedPrompt":
+    """Join what the options and the files they name say about the picture."""
+    from grounding.prompt import GroundedPrompt
+    from pipelines.png import read_png
+
+    document = GroundedPrompt()
+    if options.from_image is not None:
+        document = read_png(options.from_image)
+    if options.boxes is not None:
+        boxes = _read_boxes(options)
+        if options.from_image is not None:
+            document = document.replace(regions=boxes.regions, relations=(), messages=())
+        else:
+            document = boxes
+    for name, text in (("prompt", options.prompt), ("negative_prompt", options.negative)):
+        if text is not None:
+            document = document.replace(**{name: _utf8(text, name)})
+    if options.prompt is None and not document.prompt:
+        raise PromptError('nothing says what to draw: give --prompt "TEXT"')
+    return document
+
+
+def _read_boxes(options: argparse.Namespace) -> "GroundedPrompt":
+    from grounding.formats import load
+    from grounding.jsonfile import parse_json
+
+    source: Any = options.boxes
+    if source.lstrip()[:1] in ("[", "{"):
+        try:
+            source = parse_json(source)
+        except PromptError as error:
+            raise PromptError(f"--boxes: {error}") from None
+    size = (options.width, options.height)
+    return load(source, canvas=None if None in size else size, units=options.units)
+
+
+def _utf8(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PromptError(f"the {name} is not valid UTF-8; type it in a UTF-8 terminal") from None
+    return text
+
+
+def _places(
+    options: argparse.Namespace, document: "GroundedPrompt"
+) -> list[tuple[Path, Path | None]]:
+    """Where each picture, and its overlay, will go."""
+    count = options.images
+    path = _picture_path(options.out, document.prompt)
+    overlay = Path(options.overlay) if options.overlay else path.with_suffix(".boxes.png")
+    if overlay.suffix.lower() != ".png":
+        raise OutputError(f"--overlay {overlay}: pictures are written as PNG; name it .png")
+    wanted = options.overlay is not None or bool(document.regions)
+    if options.no_overlay:
+        wanted = False
+    pictures = [_numbered(path, index, count) for index in range(count)]
+    if not wanted:
+        return [(picture, None) for picture in pictures]
+    if options.overlay:
+        overlays = [_numbered(overlay, index, count) for index in range(count)]
+    else:
+        overlays = [picture.with_suffix(".boxes.png") for picture in pictures]
+    return list(zip(pictures, overlays, strict=True))
+
+
+def _picture_path(out: str | None, prompt: str) -> Path:
+    name = f"{_slug(prompt)}.png"
+    if out is None:
+        return OUT_FOLDER / name
+    path = Path(out)
+    if out.endswith("/") or path.is_dir():
+        return path / name
+    if path.suffix.lower() != ".png":
+        raise OutputError(
+            f"--out {out}: pictures are written as PNG; name it {path.stem}.png, "
+            f"or {path.name}/ for a folder"
+        )
+    return path
+
+
+def _slug(prompt: str) -> str:
+    """A file name that says what was asked for: "A lava llama!" -> "a-lava-llama"."""
+    words = re.sub(r"[^\w]+", "-", prompt.lower(), flags=re.UNICODE).strip("-_")
+    return words[:SLUG_LENGTH].rstrip("-_") or "picture"
+
+
+def _numbered(path: Path, index: int, count: int) -> Path:
+    if count == 1:
+        return path
+    return path.with_name(f"{path.stem}-{index + 1:0{len(str(count))}d}{path.suffix}")
+
+
+def _check_places(places: list[tuple[Path, Path | None]]) -> None:
+    """Refuse a place that cannot be written before minutes of drawing, not after."""
+    from pipelines.files import check_writable
+
+    paths: list[Path] = []
+    for picture, overlay in places:
+        paths += [picture, picture.with_suffix(".json"), *([overlay] if overlay else [])]
+    same = next((path for path in paths if paths.count(path) > 1), None)
+    if same is not None:
+        raise OutputError(f"{same}: the picture and its overlay need different names")
+    check_writable(paths)
+
+
+def _size(
+    options: argparse.Namespace, document: "GroundedPrompt", generator: "Generator"
+) -> tuple[int, int] | None:
+    """(width, height) if the user insists: by options, or by naming a picture to draw again."""
+    if options.width is None and options.height is None:
+        again = options.from_image is not None and document.canvas is not None
+        return document.canvas.size if again and document.canvas else None
+    frame = generator.frame
+    return options.width or frame.width, options.height or frame.height
+
+
+def _load_generator(options: argparse.Namespace, document: "GroundedPrompt") -> "Generator":
+    from pipelines.device import choose_device
+    from pipelines.generator import NO_ADAPTER, Generator
+
+    model, adapter = options.model, options.adapter
+    dtype, attention = options.dtype, options.attention
+    made = document.provenance
+    if options.from_image is not None and made is not None:
+        if model is None:
+            model = made.model
+            adapter = adapter or made.adapter or NO_ADAPTER
+        if choose_device(options.device).type == made.device:
+            dtype = made.dtype if dtype == "auto" else dtype
+            attention = made.attention if attention == "auto" else attention
+        else:
+            log.warning(
+                "%s was made on %s: here it comes out close, not equal to the bit",
+                options.from_image,
+                made.device,
+            )
+    return Generator.from_pretrained(
+        model or "embedded",
+        adapter,
+        device=options.device,
+        dtype=dtype or "auto",
+        attention=attention or "auto",
+        offline=options.offline,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
