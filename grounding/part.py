@@ -169,5 +169,5 @@ def _suggestion(name: str, model: type[BaseModel]) -> str:
     pending += pending[0].get("$defs", {}).values()
     for schema in pending:
         known |= schema.get("properties", {}).keys()
-    close = get_close_matches(name, sorted(known), n=1)
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
     return f'; did you mean "{close[0]}"?' if close else "; remove it"
