@@ -38,11 +38,11 @@ class Frame:
     @classmethod
     def of(cls, unet: Any, vae: Any) -> Frame:
         """Read the sizes from the configs of a UNet2DConditionModel and its autoencoder."""
-        if hasattr(vae.config, "block_out_channels"):  # AutoencoderKL halves between its blocks
-            factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        else:  # AutoencoderTiny before each block but the first
+        if hasattr(vae.config, "upsampling_scaling_factor"):  # AutoencoderTiny
             halvings = len(vae.config.decoder_block_out_channels) - 1
             factor = vae.config.upsampling_scaling_factor**halvings
+        else:  # AutoencoderKL halves between its blocks
+            factor = 2 ** (len(vae.config.block_out_channels) - 1)
         side = unet.config.sample_size
         height, width = (side, side) if isinstance(side, int) else side
         return cls(

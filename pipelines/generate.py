@@ -107,16 +107,10 @@ def _read_document(options: argparse.Namespace) -> "GroundedPrompt":
 
 def _read_boxes(options: argparse.Namespace) -> "GroundedPrompt":
     from grounding.formats import load
-    from grounding.jsonfile import parse_json
 
-    source: Any = options.boxes
-    if source.lstrip()[:1] in ("[", "{"):
-        try:
-            source = parse_json(source)
-        except PromptError as error:
-            raise PromptError(f"--boxes: {error}") from None
     size = (options.width, options.height)
-    return load(source, canvas=None if None in size else size, units=options.units)
+    canvas = None if None in size else size
+    return load(options.boxes, canvas=canvas, units=options.units)
 
 
 def _utf8(text: str, name: str) -> str:
@@ -210,7 +204,8 @@ def _load_generator(options: argparse.Namespace, document: "GroundedPrompt") -> 
     if options.from_image is not None and made is not None:
         if model is None:
             model = made.model
-            adapter = adapter or made.adapter or NO_ADAPTER
+            own = None if made.adapter == made.model else made.adapter or NO_ADAPTER
+            adapter = adapter or own
         if choose_device(options.device).type == made.device:
             dtype = made.dtype if dtype == "auto" else dtype
             attention = made.attention if attention == "auto" else attention

@@ -21,7 +21,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
-from weights.base import BaseModel, load_base
 
 from gligen.adapter import GligenAdapter
 from gligen.sampler import Condition, initial_noise, make_scheduler, sample
@@ -35,6 +34,7 @@ from pipelines.layout import Notice, notice, plan_layout
 from pipelines.picture import Generation
 from pipelines.request import Grounding, Job, Request, Solver, batches
 from pipelines.text import TextReader
+from weights.base import BaseModel, load_base
 from weights.gligen import load_adapter
 
 if TYPE_CHECKING:
@@ -111,11 +111,11 @@ class Generator:
         where = choose_device(device)
         choose_backend(attention, where)
         precision = choose_dtype(dtype, where)
-        base = load_base(str(model), device=where, dtype=precision, offline=offline)
-        source = base.adapter if adapter is None else adapter
+        base = load_base(model, device=where, dtype=precision, offline=offline)
+        source = base.adapter_source if adapter is None else adapter
         gates = None
         if source is not None and str(source) != NO_ADAPTER:
-            gates = load_adapter(str(source), base.unet, offline=offline)
+            gates = load_adapter(source, base.unet, offline=offline)
         return cls(
             base=base,
             adapter=gates,

@@ -5,9 +5,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from grounding.draw import draw_regions
 from PIL import Image
 
+from grounding.draw import draw_regions
 from grounding.errors import OutputError
 from grounding.prompt import GroundedPrompt
 from pipelines.files import write_files
