@@ -32,6 +32,7 @@ from weights.registry import EMBEDDED, embedded
 from weights.tensor_file import TensorFile, write_atomically, write_safetensors
 
 if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from torch import Tensor, nn
 
 __all__ = [
@@ -65,23 +66,6 @@ IGNORED_WITH_ADAPTER = (
     "first_stage_model.",
     "cond_stage_model.",
     "model_ema.",
-)
-SCHEDULE_BUFFERS = frozenset(
-    {
-        "betas",
-        "alphas_cumprod",
-        "alphas_cumprod_prev",
-        "sqrt_alphas_cumprod",
-        "sqrt_one_minus_alphas_cumprod",
-        "log_one_minus_alphas_cumprod",
-        "sqrt_recip_alphas_cumprod",
-        "sqrt_recipm1_alphas_cumprod",
-        "posterior_variance",
-        "posterior_log_variance_clipped",
-        "posterior_mean_coef1",
-        "posterior_mean_coef2",
-        "logvar",
-    }
 )
 
 
@@ -168,12 +152,13 @@ def canonical_names(file: TensorFile) -> dict[str, str]:
         if key.startswith("position_net.") or ".fuser." in key:
             official = key.startswith(("input_blocks.", "middle_block.", "output_blocks."))
             names[whole] = keymap.canonical_adapter_key(key, layers) if official else key
-        elif key not in SCHEDULE_BUFFERS and not keymap.is_base_key(key, layers):
+        elif key not in keymap.SCHEDULE_BUFFERS and not keymap.is_base_key(key, layers):
             unknown.append(whole)
     unknown += [
         key
         for key in file.shapes
-        if not key.startswith((prefix, *IGNORED_WITH_ADAPTER)) and key not in SCHEDULE_BUFFERS
+        if not key.startswith((prefix, *IGNORED_WITH_ADAPTER))
+        and key not in keymap.SCHEDULE_BUFFERS
     ]
     if unknown:
         raise CheckpointError(f"{file.path}: unknown parameters {name_some(unknown)}")
@@ -240,23 +225,21 @@ def write_adapter(
     path: str | Path,
     *,
     layout: Layout = "lavallama",
-    base: Mapping[str, Tensor] | None = None,
-    base_config: Mapping[str, Any] | None = None,
+    base: UNet2DConditionModel | None = None,
 ) -> Path:
     """Write an adapter in one of the layouts.
 
     What official and diffusers loaders read in one piece is a whole UNet with gates. Given the
-    state dict and config of the base UNet, that is written; without, only the adapter's own
-    parameters are, under the same names (official: `load_state_dict(ckpt["model"], strict=False)`
-    on a model that already has its Stable Diffusion weights).
+    base UNet, that is written; without, only the adapter's own parameters are, under the same
+    names (official: `load_state_dict(ckpt["model"], strict=False)` on a model that already has
+    its Stable Diffusion weights).
 
     Args:
         state: Canonical names -> tensors.
         config: The adapter's config.
         path: Folder for `lavallama` and for `diffusers` with a base; else the file.
         layout: See the table in this file's head.
-        base: State dict of the plain diffusers UNet, for `official` and `diffusers`.
-        base_config: That UNet's config (`dict(unet.config)`); needed with `base`.
+        base: The plain UNet that the adapter is for; used by `official` and `diffusers`.
 
     Returns:
         What was written: the folder or file.
@@ -268,8 +251,6 @@ def write_adapter(
     path = Path(path)
     if layout not in get_args(Layout):
         raise CheckpointError(f"expected a layout of {', '.join(get_args(Layout))}, got {layout!r}")
-    if base is not None and base_config is None:
-        raise CheckpointError("a base UNet comes with its config: pass base_config=unet.config")
     inferred = adapter_check.infer_config(state, "the adapter")
     if layout == "lavallama":
         return _write_own(state, config, path)
@@ -278,14 +259,14 @@ def write_adapter(
             f"layout {layout!r} has no position features (*.fuser.position.*): use 'lavallama'"
         )
     if layout == "diffusers":
-        return _write_diffusers(state, config, path, base, base_config)
-    unet = keymap.UNetLayout.of(base_config) if base_config is not None else keymap.SD1
+        return _write_diffusers(state, config, path, base)
+    unet = keymap.UNetLayout.of(base.config) if base is not None else keymap.SD1
     official = {keymap.official_adapter_key(k, unet.layers): v for k, v in state.items()}
     if layout == "comfyui":
         return write_safetensors(official, path)
     if base is not None:
         back = {ours: theirs for theirs, ours in keymap.unet_table(unet).items()}
-        renamed = {keymap.rename(k, back, "the base UNet"): v for k, v in base.items()}
+        renamed = {keymap.rename(k, back, "the base UNet"): v for k, v in base.state_dict().items()}
         official.update({key: value for key, value in renamed.items() if key is not None})
     ready = {key: value.detach().to("cpu").clone() for key, value in official.items()}
     return write_atomically(path, lambda partial: torch.save({"model": ready}, partial))
@@ -309,12 +290,11 @@ def _write_diffusers(
     state: Mapping[str, Tensor],
     config: AdapterConfig,
     path: Path,
-    base: Mapping[str, Tensor] | None,
-    base_config: Mapping[str, Any] | None,
+    base: UNet2DConditionModel | None,
 ) -> Path:
-    if base is None or base_config is None:
+    if base is None:
         return write_safetensors(state, path)
-    width = base_config.get("cross_attention_dim")
+    width = base.config.get("cross_attention_dim")
     fixed = (DIFFUSERS_HIDDEN, DIFFUSERS_FREQUENCIES, width, width)
     got = (config.hidden_dim, config.frequencies, config.phrase_dim, config.context_dim)
     if got != fixed:
@@ -323,12 +303,12 @@ def _write_diffusers(
             f"{fixed}, the adapter {got}: use layout 'lavallama'"
         )
     document = {
-        **base_config,
+        **base.config,
         "_class_name": "UNet2DConditionModel",
         "attention_type": "gated",
     }
     document = {key: value for key, value in document.items() if key != "_name_or_path"}
-    write_safetensors({**base, **state}, path / "diffusion_pytorch_model.safetensors")
+    write_safetensors({**base.state_dict(), **state}, path / "diffusion_pytorch_model.safetensors")
     _write_json(document, path / CONFIG_NAME)
     return path
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from errno import EACCES, ENOSPC, EROFS
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
-from grounding.errors import CheckpointError, OfflineError
+from grounding.errors import CheckpointError, OfflineError, OutputError
 from weights.registry import KNOWN, lookup
 
 __all__ = ["HUB_TIMEOUT", "fetch_adapter", "fetch_base", "fetch_tokenizer"]
@@ -152,9 +153,8 @@ def _download(repo: str, choose: Choice) -> Path:
         if not chosen:
             raise CheckpointError(f"{repo}: the hub has it, but no model of a known layout in it")
         return Path(
-            snapshot_download(
-                repo, revision=info.sha, allow_patterns=chosen, etag_timeout=HUB_TIMEOUT
-            )
+            # By branch, not by info.sha: only then can the cache be found again offline.
+            snapshot_download(repo, allow_patterns=chosen, etag_timeout=HUB_TIMEOUT)
         )
     except (CheckpointError, HFValidationError):
         raise
@@ -166,6 +166,8 @@ def _download(repo: str, choose: Choice) -> Path:
         status = getattr(error.response, "status_code", "with an error")
         raise _UnreachableError(f"the hub answered {status}") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EACCES, EROFS):
+            raise OutputError(f"{repo}: the download cannot be stored ({error})") from error
         # Whichever HTTP library the hub's client is built on (requests, httpx, httpx2) raises
         # its own errors when there is no network; all of them mean: not reachable now.
         raise _UnreachableError(f"no connection to the hub: {type(error).__name__}") from error

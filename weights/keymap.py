@@ -32,6 +32,7 @@ __all__ = [
     "OFFICIAL_PREFIXES",
     "POSITION_FEATURE_SHAPES",
     "POSITION_NET_SHAPES",
+    "SCHEDULE_BUFFERS",
     "SD1",
     "UNetLayout",
     "canonical_adapter_key",
@@ -86,6 +87,25 @@ POSITION_NET_SHAPES: dict[str, tuple[str, ...]] = {
 GATE_SUFFIXES = frozenset(GATE_SHAPES)
 OFFICIAL_PREFIXES = ("model.diffusion_model.", "model.", "")
 """What may stand before the official names, longest first."""
+
+SCHEDULE_BUFFERS = frozenset(
+    {
+        "betas",
+        "alphas_cumprod",
+        "alphas_cumprod_prev",
+        "sqrt_alphas_cumprod",
+        "sqrt_one_minus_alphas_cumprod",
+        "log_one_minus_alphas_cumprod",
+        "sqrt_recip_alphas_cumprod",
+        "sqrt_recipm1_alphas_cumprod",
+        "posterior_variance",
+        "posterior_log_variance_clipped",
+        "posterior_mean_coef1",
+        "posterior_mean_coef2",
+        "logvar",
+    }
+)
+"""Diffusion schedules that LDM keeps among its parameters: always ignored."""
 
 RESNET_NAMES = {
     "in_layers.0": "norm1",

@@ -100,14 +100,15 @@ class TensorFile:
                 self._tensors[key] = item.detach()
             elif isinstance(item, Mapping) and not prefix:
                 if any(isinstance(inner, torch.Tensor) for inner in item.values()):
-                    self._collect(item, f"{key}.")
+                    # Lightning's .ckpt files wrap everything in "state_dict": no part of a name.
+                    self._collect(item, "" if key == "state_dict" else f"{key}.")
                 else:
                     self.extra[key] = item
             else:
                 self.extra[key] = item
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file beside `path`, then move it there in one step.
 
     Raises:
