@@ -134,7 +134,8 @@ class GroundedBlock:
         encoder_attention_mask: Tensor | None = None,
         timestep: Tensor | None = None,
         cross_attention_kwargs: Mapping[str, Any] | None = None,
-        **_: Any,
+        *_: Any,
+        **__: Any,
     ) -> Tensor:
         """Self-attention, gate, cross-attention, feed-forward, each onto the residual stream."""
         block, x = self.block, hidden_states

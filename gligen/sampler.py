@@ -181,6 +181,7 @@ def _condition(
 ) -> Condition:
     """One condition for the UNet's batch: the negative half, then the positive one."""
     batch, guided = noise.shape[0], settings.guidance != 1
+    _check_batch(batch, positive)
     if guided and negative is None:
         raise LavallamaError(
             f"guidance {settings.guidance} contrasts with a negative condition, and there is none; "
@@ -190,14 +191,13 @@ def _condition(
         raise LavallamaError("grounding tokens need the adapter that made them; pass adapter=")
     tokens = positive.tokens
     if negative is None:
-        _check_batch(batch, positive)
         return positive
     if tokens is not None and adapter is not None:
         nothing = negative.tokens
         if nothing is None:
             nothing = adapter.null_tokens(batch, tokens.shape[1]).to(tokens)
         tokens = _joined("grounding tokens", nothing, tokens)
-    condition = Condition(
+    return Condition(
         context=_joined("prompts", negative.context, positive.context),
         tokens=tokens,
         added={
@@ -205,8 +205,6 @@ def _condition(
             for name in positive.added
         },
     )
-    _check_batch(2 * batch, condition)
-    return condition
 
 
 def _joined(name: str, negative: Tensor, positive: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from gligen.adapter import AdapterConfig, GligenAdapter
@@ -46,7 +46,7 @@ SAMPLE = re.compile(r"sample/(plms|ddim)_([\d.]+)_([\d.]+)_([\d.]+)")
 SCALED = re.compile(r"text/eps_scale([\d.]+)")
 
 
-class NotCovered(Exception):
+class NotCoveredError(Exception):
     """An array of something that lavallama does not compute yet."""
 
 
@@ -127,7 +127,7 @@ class GoldenModel:
         """Our version of an array of the file.
 
         Raises:
-            NotCovered: we have none.
+            NotCoveredError: we have none.
         """
         batch = shape[0]
         if name == "fourier":
@@ -142,7 +142,7 @@ class GoldenModel:
             return self.predict(shape, self.tokens(batch), float(match[1]))
         if match := SAMPLE.fullmatch(name):
             return self.sampled(shape, match[1], [float(part) for part in match.groups()[1:]])
-        raise NotCovered(name)
+        raise NotCoveredError(name)
 
 
 def relative_error(ours: Tensor, reference: np.ndarray) -> float:
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, reference in golden.items():
         try:
             ours = model.compute(name, reference.shape)
-        except NotCovered:
+        except NotCoveredError:
             print(f"{name:32s} {'-':>9s}  skipped: not covered yet")
             continue
         fits = tuple(ours.shape) == reference.shape
