@@ -32,8 +32,8 @@ def boxes_from_unknown(
     """Normalise the xyxy boxes of one file whose format does not say its units.
 
     All boxes of a file share one unit. Fractions are recognised when no value exceeds 1; pixels
-    when the canvas is known, every value is whole or above 2, and every box reaches beyond 2. A file that mixes both kinds, or
-    fits neither, is refused.
+    when the canvas is known, every value is whole or above 2, and every box reaches beyond 2. A
+    file that mixes both kinds, or fits neither, is refused.
 
     Args:
         boxes: (where in the file, xyxy box) pairs.
