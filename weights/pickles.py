@@ -11,6 +11,7 @@ See https://pytorch.org/docs/stable/notes/serialization.html#weights-only.
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -99,7 +100,9 @@ def read_pickle(path: str | Path) -> Any:
     path = Path(path)
     allowed: list[Any] = [(stand_in, name) for name, stand_in in STAND_INS.items()]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
+            # A newer pickle protocol than usual is no reason to warn: it is read or refused.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
             loaded = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
@@ -111,7 +114,10 @@ def read_pickle(path: str | Path) -> Any:
         raise CheckpointError(
             f"{path}: not a complete PyTorch file ({first_line(error)}): download or copy it again"
         ) from error
-    return plain(loaded)
+    try:
+        return plain(loaded)
+    except RecursionError as error:
+        raise CheckpointError(f"{path}: refused: what it holds is nested without end") from error
 
 
 def refusal(path: Path, reason: str) -> str:

@@ -63,7 +63,7 @@ class TensorFile:
     def _shards(self) -> list[Path]:
         try:
             names = set(json.loads(self.path.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{self.path}: not an index of a sharded checkpoint") from error
         return [self.path.parent / Path(name).name for name in sorted(names)]
 

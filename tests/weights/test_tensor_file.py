@@ -1,0 +1,86 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from grounding.errors import CheckpointError, OutputError
+from weights.tensor_file import TensorFile, write_atomically, write_safetensors
+
+
+def test_shapes_before_tensors(tmp_path):
+    save_file({"a": torch.ones(2, 3), "b": torch.tensor(0.5).half()}, tmp_path / "x.safetensors")
+    file = TensorFile(tmp_path / "x.safetensors")
+    assert file.shapes == {"a": (2, 3), "b": ()}
+    assert file["b"].dtype == torch.float16
+    assert list(file.read(["b"])) == ["b"]
+
+
+def test_parts_of_a_pickle_get_their_name(tmp_path):
+    part = {"w": torch.ones(1)}
+    torch.save({"model": part, "opt": {"state": {0: part}}, "iters": 3}, tmp_path / "x.pth")
+    file = TensorFile(tmp_path / "x.pth")
+    assert file.shapes == {"model.w": (1,)}
+    assert file.extra["iters"] == 3
+
+
+def test_lightning_wrapping_is_taken_off(tmp_path):
+    torch.save({"state_dict": {"a.w": torch.ones(1)}, "epoch": 1}, tmp_path / "x.ckpt")
+    assert TensorFile(tmp_path / "x.ckpt").shapes == {"a.w": (1,)}
+
+
+def test_shards_are_one_file(tmp_path):
+    save_file({"a": torch.ones(1)}, tmp_path / "one.safetensors")
+    save_file({"b": torch.zeros(1)}, tmp_path / "two.safetensors")
+    index = tmp_path / "m.safetensors.index.json"
+    weight_map = {"a": "one.safetensors", "b": "two.safetensors"}
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    assert TensorFile(index)["b"].item() == 0
+    index.write_text("[]")
+    with pytest.raises(CheckpointError, match="not an index"):
+        TensorFile(index)
+    index.write_text(json.dumps({"weight_map": {"a": "gone.safetensors"}}))
+    with pytest.raises(CheckpointError, match="gone.safetensors: no such file"):
+        TensorFile(index)
+
+
+def test_a_truncated_safetensors_file_is_one_line(tmp_path):
+    path = tmp_path / "cut.safetensors"
+    save_file({"a": torch.ones(100)}, path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="not a complete safetensors file") as caught:
+        TensorFile(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "what"), [("x.txt", "got .txt"), ("x", "got no suffix")])
+def test_other_files_are_refused(tmp_path, name, what):
+    (tmp_path / name).write_text("hello")
+    with pytest.raises(CheckpointError, match=what):
+        TensorFile(tmp_path / name)
+
+
+def test_a_pickled_list_is_refused(tmp_path):
+    torch.save([torch.ones(1)], tmp_path / "x.bin")
+    with pytest.raises(CheckpointError, match="expected a dict of tensors, got list"):
+        TensorFile(tmp_path / "x.bin")
+
+
+def test_views_and_shared_storage_are_written_whole(tmp_path):
+    whole = torch.arange(6.0).reshape(2, 3)
+    state = {"t": whole.t(), "row": whole[0], "again": whole, "scalar": torch.tensor(2.0)}
+    read = TensorFile(write_safetensors(state, tmp_path / "x.safetensors")).read()
+    assert all(torch.equal(read[key], state[key]) for key in state)
+
+
+def test_nothing_is_left_half_written(tmp_path):
+    def fail(partial):
+        partial.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OutputError, match="disk full"):
+        write_atomically(tmp_path / "x", fail)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError):
+        write_safetensors({"a": torch.ones(1)}, tmp_path / "file" / "x.safetensors")
