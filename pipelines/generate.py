@@ -110,7 +110,7 @@ def _read_boxes(options: argparse.Namespace) -> "GroundedPrompt":
 
     size = (options.width, options.height)
     canvas = None if None in size else size
-    return load(options.boxes, canvas=canvas, units=options.units)
+    return load(options.boxes, canvas=canvas, units=options.units, image=options.boxes_image)
 
 
 def _utf8(text: str, name: str) -> str:

@@ -16,7 +16,7 @@ ATTENTION = ("auto", "sdpa", "xformers", "math")
 UNITS = ("auto", "normalized", "pixel")
 
 MAX_STEPS = 1000  # the training timesteps of every Stable Diffusion
-MAX_SIDE = 8192
+MAX_SIDE = 4096
 MAX_IMAGES = 1000
 MAX_BATCH = 256
 
@@ -69,6 +69,11 @@ def _what(group) -> None:
         default="auto",
         help="of the coordinates in --boxes: auto, normalized, pixel; pixels may need --width and "
         "--height (default: auto)",
+    )
+    group.add_argument(
+        "--boxes-image",
+        metavar="NAME",
+        help="which image of a COCO file that holds several, by id or file name",
     )
     group.add_argument("--negative", metavar="TEXT", help="what to keep out of the picture")
     group.add_argument(

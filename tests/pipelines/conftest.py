@@ -13,7 +13,7 @@ from pipelines.generator import Generator
 from weights.gligen import save_pretrained
 
 WIDTH = 16
-LENGTH = 12  # tokens that the text encoder reads
+LENGTH = 32  # tokens that the text encoder reads
 MAX_BOXES = 5
 SIDE = 32  # pixels: 8 latent cells of 4
 
