@@ -21,8 +21,9 @@ from weights.registry import KNOWN, lookup
 __all__ = ["HUB_TIMEOUT", "fetch_adapter", "fetch_base", "fetch_tokenizer"]
 
 HUB_TIMEOUT = 5.0  # seconds to wait for the hub before it counts as out of reach
+NAME = r"[A-Za-z0-9_][\w.-]*"
 HUB_ID = re.compile(
-    r"^(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[\w./-]+\.(?:safetensors|bin|ckpt|pt|pth)))?$"
+    rf"^(?P<repo>{NAME}/{NAME})(?:/(?P<file>[\w./-]+\.(?:safetensors|bin|ckpt|pt|pth)))?$"
 )
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 FOLDERS = ("unet", "vae", "text_encoder")
@@ -160,7 +161,7 @@ def _download(repo: str, choose: Choice) -> Path:
         raise
     except RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"{repo}: the hub has no such model (or it is private: `hf auth login`)"
+            f"{repo}: the hub has no such model (or it asks who you are: `hf auth login`)"
         ) from error
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "with an error")

@@ -1,0 +1,264 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
+
+from grounding.errors import CheckpointError, OfflineError
+from tests.weights import tiny
+from weights import base as module
+from weights import components, gligen
+from weights.base import load_base
+from weights.keymap import official_adapter_key
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return tiny.unet()
+
+
+@pytest.fixture(scope="module")
+def pipeline(unet, tmp_path_factory):
+    return tiny.write_pipeline(tmp_path_factory.mktemp("base") / "sd", base=unet)
+
+
+def spoiled(pipeline, tmp_path, part, change):
+    """A copy of the pipeline in which one part's tensors are changed."""
+    copy = tmp_path / "copy"
+    for path in pipeline.rglob("*"):
+        if path.is_file():
+            target = copy / path.relative_to(pipeline)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    (file,) = (copy / part).glob("*.safetensors")
+    state = load_file(file)
+    change(state)
+    save_file(state, file)
+    return copy
+
+
+def test_a_folder_loads(pipeline, unet):
+    base = load_base(pipeline)
+    assert tiny.same(base.unet.state_dict(), unet.state_dict())
+    text = CLIPTextModel.from_pretrained(pipeline / "text_encoder").eval()
+    ids = base.tokenizer("lava llama", return_tensors="pt").input_ids
+    assert ids[0, 0] == tiny.VOCABULARY - 2
+    with torch.no_grad():
+        assert torch.equal(base.text_encoder(ids).pooler_output, text(ids).pooler_output)
+        noise = base.unet(torch.ones(1, 4, 16, 16), 3, text(ids).last_hidden_state).sample
+        expected = unet.eval()(torch.ones(1, 4, 16, 16), 3, text(ids).last_hidden_state).sample
+    assert torch.equal(noise, expected)
+    assert base.scheduler_config["beta_schedule"] == "scaled_linear"
+    assert (base.source, base.adapter_source) == (str(pipeline), None)
+    for model in (base.unet, base.vae, base.text_encoder):
+        assert not model.training
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_type_is_the_callers(pipeline):
+    base = load_base(pipeline, dtype=torch.float16)
+    for model in (base.unet, base.vae, base.text_encoder):
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float16}
+
+
+def test_half_precision_files_come_as_float32_by_default(tmp_path, unet):
+    folder = tiny.write_pipeline(tmp_path / "sd", autoencoder=tiny.tiny_vae())
+    for file in folder.rglob("*.safetensors"):
+        halves = {key: value.half() for key, value in load_file(file).items()}
+        file.unlink()
+        save_file(halves, file.with_name(f"{file.stem}.fp16.safetensors"))
+    base = load_base(folder)
+    assert type(base.vae).__name__ == "AutoencoderTiny"
+    assert {parameter.dtype for parameter in base.unet.parameters()} == {torch.float32}
+
+
+def test_pickled_weights_and_old_names_are_read(tmp_path, pipeline):
+    def age(state):
+        old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+        for key in [key for key in state if "mid_block.attentions.0.to_" in key]:
+            new = key
+            for modern, name in old.items():
+                new = new.replace(f".{modern}.", f".{name}.")
+            state[new] = state.pop(key)
+
+    aged = spoiled(pipeline, tmp_path, "vae", age)
+    file = aged / "vae" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(file), file.with_suffix(".bin"))
+    file.unlink()
+    text = aged / "text_encoder" / "model.safetensors"
+    state = {f"text_model.{k.removeprefix('text_model.')}": v for k, v in load_file(text).items()}
+    state["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+    torch.save(state, text.with_name("pytorch_model.bin"))
+    text.unlink()
+    expected, read = load_base(pipeline), load_base(aged)
+    assert tiny.same(read.vae.state_dict(), expected.vae.state_dict())
+    assert tiny.same(read.text_encoder.state_dict(), expected.text_encoder.state_dict())
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_wrong_weights_are_one_line(pipeline, tmp_path, part):
+    def drop(state):
+        del state[min(state)]
+
+    def add(state):
+        state["surplus"] = torch.ones(1)
+
+    def reshape(state):
+        state[min(state)] = torch.ones(1, 2)
+
+    for number, (change, named) in enumerate(
+        [(drop, "missing"), (add, "unknown surplus"), (reshape, r"has shape \(1, 2\), expected")]
+    ):
+        (tmp_path / str(number)).mkdir()
+        copy = spoiled(pipeline, tmp_path / str(number), part, change)
+        with pytest.raises(CheckpointError, match=named) as caught:
+            load_base(copy)
+        assert part in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_gated_folder_is_a_base_and_its_adapter(tmp_path, unet):
+    made = tiny.adapter(unet)
+    folder = tiny.write_pipeline(tmp_path / "sd", base=unet)
+    gligen.write_adapter(
+        made.state_dict(), made.config, folder / "unet", layout="diffusers", base=unet
+    )
+    base = load_base(folder)
+    assert tiny.same(base.unet.state_dict(), unet.state_dict())
+    assert base.unet.config.attention_type == "default"
+    assert base.adapter_source is not None
+    adapter = gligen.load_adapter(base.adapter_source, base.unet)
+    assert tiny.same(adapter.state_dict(), made.state_dict())
+
+
+def single_file(
+    unet, vae, text, names=("model.diffusion_model", "first_stage_model", "cond_stage_model")
+):
+    unet_name, vae_name, text_name = names
+    return {
+        **{f"{unet_name}.{k}": v for k, v in tiny.official_unet(unet).items()},
+        **{f"{vae_name}.{k}": v for k, v in tiny.official_vae(vae).items()},
+        **{f"{text_name}.{k}": v for k, v in tiny.official_text(text).items()},
+    }
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_a_single_file_loads_offline(tmp_path, pipeline, unet, suffix):
+    vae, text = tiny.vae(), tiny.text_encoder()
+    state = single_file(unet, vae, text)
+    path = tmp_path / f"sd{suffix}"
+    if suffix == ".ckpt":
+        torch.save({"state_dict": state, "epoch": 3}, path)
+    else:
+        save_file({key: value.contiguous() for key, value in state.items()}, path)
+    base = load_base(path, offline=True, tokenizer=pipeline / "tokenizer")
+    assert tiny.same(base.unet.state_dict(), unet.state_dict())
+    assert tiny.same(base.vae.state_dict(), vae.state_dict())
+    assert tiny.same(base.text_encoder.state_dict(), text.state_dict())
+    assert base.scheduler_config["beta_end"] == 0.012
+    latents, image = torch.ones(1, 4, 4, 4), torch.ones(1, 3, 8, 8)
+    with torch.no_grad():
+        pictures = [model.decode(latents).sample for model in (base.vae, vae.eval())]
+        encoded = [model.encode(image).latent_dist.mean for model in (base.vae, vae)]
+    assert torch.equal(*pictures)
+    assert torch.equal(*encoded)
+
+
+def test_an_official_gligen_checkpoint_is_a_base_and_its_adapter(tmp_path, pipeline, unet):
+    made, vae, text = tiny.adapter(unet), tiny.vae(), tiny.text_encoder()
+    state = single_file(unet, vae, text, ("model", "autoencoder", "text_encoder"))
+    whole: dict = {"model": {}, "autoencoder": {}, "text_encoder": {}}
+    for key, value in state.items():
+        part, _, rest = key.partition(".")
+        whole[part][rest] = value
+    whole["model"] |= {official_adapter_key(k): v for k, v in made.state_dict().items()}
+    whole["diffusion"] = {"betas": torch.ones(3)}
+    path = tmp_path / "diffusion_pytorch_model.bin"
+    torch.save(whole, path)
+    base = load_base(path, tokenizer=pipeline / "tokenizer")
+    assert tiny.same(base.unet.state_dict(), unet.state_dict())
+    assert tiny.same(base.vae.state_dict(), vae.state_dict())
+    assert base.adapter_source == str(path)
+    adapter = gligen.load_adapter(base.adapter_source, base.unet)
+    assert tiny.same(adapter.state_dict(), made.state_dict())
+
+
+def test_a_single_file_without_a_tokenizer_says_what_to_do(tmp_path, unet, monkeypatch):
+    def nothing(source, *, offline):
+        raise OfflineError(f"{source} is not here")
+
+    monkeypatch.setattr(module, "fetch_tokenizer", nothing)
+    state = single_file(unet, tiny.vae(), tiny.text_encoder())
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "sd.safetensors")
+    with pytest.raises(OfflineError, match="tokenizer=FOLDER") as caught:
+        load_base(tmp_path / "sd.safetensors", offline=True)
+    assert "--model embedded" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_embedded_model_is_a_folder_beside_the_code(pipeline, monkeypatch):
+    monkeypatch.setattr(module, "embedded", lambda part: pipeline if part == "base" else None)
+    base = load_base("embedded", offline=True)
+    assert base.source == "embedded"
+    assert base.adapter_source is None
+
+
+def test_incomplete_folders_are_one_line(tmp_path, pipeline):
+    with pytest.raises(CheckpointError, match="found no unet/config.json"):
+        load_base(tmp_path)
+    copy = spoiled(pipeline, tmp_path, "unet", lambda state: None)
+    (copy / "scheduler" / "scheduler_config.json").unlink()
+    with pytest.raises(CheckpointError, match="scheduler_config.json: no such file"):
+        load_base(copy)
+    (copy / "tokenizer" / "vocab.json").unlink()
+    with pytest.raises(CheckpointError, match="expected a CLIP tokenizer"):
+        load_base(copy)
+    (copy / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="vae: expected diffusion_pytorch_model"):
+        load_base(copy)
+    (copy / "vae" / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="expected a JSON object, got list"):
+        load_base(copy)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "named"),
+    [
+        ("unet", {"in_channels": 9}, "takes 9 channels, expected 4"),
+        ("vae", {"_class_name": "VQModel"}, "AutoencoderKL or AutoencoderTiny, got VQModel"),
+        ("text_encoder", {"model_type": "t5"}, "clip_text_model, got t5"),
+    ],
+)
+def test_other_kinds_of_models_are_refused(tmp_path, pipeline, part, change, named):
+    copy = spoiled(pipeline, tmp_path, part, lambda state: None)
+    where = copy / part / "config.json"
+    where.write_text(json.dumps({**json.loads(where.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=named):
+        load_base(copy)
+
+
+def test_two_text_encoders_are_refused(tmp_path, pipeline):
+    copy = spoiled(pipeline, tmp_path, "unet", lambda state: None)
+    (copy / "text_encoder_2").mkdir()
+    with pytest.raises(CheckpointError, match="two text encoders"):
+        load_base(copy)
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "picture.png").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"expected a folder, \.safetensors or"):
+        load_base(tmp_path / "picture.png")
+
+
+def test_a_damaged_tokenizer_is_one_line(tmp_path):
+    folder = tiny.write_tokenizer(tmp_path / "tokenizer")
+    (folder / "vocab.json").write_text("{")
+    with pytest.raises(CheckpointError, match="not a CLIP tokenizer") as caught:
+        module.load_tokenizer(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_initialised_before_it_is_filled(unet):
+    empty = components.make_unet(unet.config)
+    assert {parameter.device.type for parameter in empty.parameters()} == {"meta"}

@@ -1,0 +1,31 @@
+import pytest
+
+from grounding.errors import CheckpointError
+from weights import registry
+from weights.hub import HUB_ID
+
+
+def test_every_known_model_can_be_asked_for():
+    for name, known in registry.KNOWN.items():
+        assert registry.lookup(name) is known
+        match = HUB_ID.match(known.source)
+        assert match is not None
+        assert (match["repo"], match["file"]) == (known.repo, known.file)
+        assert "/" not in name
+
+
+def test_adapters_name_their_base():
+    for known in registry.KNOWN.values():
+        if known.use == "adapter":
+            assert known.base is not None
+            base = registry.lookup(known.base)
+            assert base is not None
+            assert base.use in ("base", "both")
+        else:
+            assert known.base is None
+
+
+def test_unknown_names():
+    assert registry.lookup("llama") is None
+    with pytest.raises(CheckpointError, match="not in this installation"):
+        registry.embedded("no-such-part")
