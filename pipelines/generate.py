@@ -11,13 +11,14 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from grounding.errors import OutputError, PromptError
 from pipelines.console import guarded, quiet_libraries
 from pipelines.options import PROG, generate_parser
 
 if TYPE_CHECKING:
+    from grounding.attention import Backend
     from grounding.prompt import GroundedPrompt
     from pipelines.generator import Generator
     from pipelines.picture import Generation
@@ -220,7 +221,7 @@ def _load_generator(options: argparse.Namespace, document: "GroundedPrompt") -> 
         adapter,
         device=options.device,
         dtype=dtype or "auto",
-        attention=attention or "auto",
+        attention=cast("Backend", attention or "auto"),
         offline=options.offline,
     )
 

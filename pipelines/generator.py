@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -286,9 +286,10 @@ class Generator:
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> Image.Image:
         """Latents [1, C, h, w] to a picture; one at a time, so neighbours change no bit."""
-        config = self.base.vae.config
-        latents = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
-        pixels = self.base.vae.decode(latents.to(self.dtype), return_dict=False)[0]
+        vae: Any = self.base.vae
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        latents = latents / vae.config.scaling_factor + shift
+        pixels = vae.decode(latents.to(self.dtype), return_dict=False)[0]
         pixels = pixels.float().add(1).mul(127.5).round().clamp(0, 255)
         return Image.fromarray(pixels[0].permute(1, 2, 0).byte().cpu().numpy(), "RGB")
 
