@@ -1,5 +1,6 @@
 """Overlays that people look at: boxes, masks, strokes, points, landmarks and their labels."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -364,8 +365,12 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _drawable(text: str) -> str:
-    """Leave out what Pillow's bundled font has no shape for, such as emoji."""
-    return "".join(character for character in text[:200] if _has_glyph(character))
+    """Leave out what Pillow's bundled font has no shape for: accents, then whole characters."""
+    shown = ""
+    for character in text[:200]:
+        plain = character if _has_glyph(character) else unicodedata.normalize("NFKD", character)
+        shown += "".join(filter(_has_glyph, plain))
+    return shown
 
 
 @lru_cache(maxsize=4096)
@@ -374,10 +379,11 @@ def _has_glyph(character: str) -> bool:
         return True
     if not character.isprintable():
         return False
-    font = _font(24)
-    missing = font.getmask("\U0010fffe")  # not a character: drawn as the font's placeholder
-    shape = font.getmask(character)
-    return shape.getbbox() is not None and (shape.size, bytes(shape)) != (
-        missing.size,
-        bytes(missing),
-    )
+    shape = _shape(character)
+    return any(shape) and shape != _shape("\U0010fffe")  # not a character: the placeholder
+
+
+def _shape(character: str) -> bytes:
+    picture = Image.new("L", (64, 64))
+    ImageDraw.Draw(picture).text((16, 16), character, 255, _font(24))
+    return picture.tobytes()

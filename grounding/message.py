@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from grounding.part import Part
+from grounding.part import Part, Text
 
 __all__ = ["AudioContent", "Content", "ImageContent", "Message", "RegionContent", "TextContent"]
 
@@ -13,28 +13,28 @@ class TextContent(Part):
     """Words."""
 
     type: Literal["text"]
-    text: str = Field(description="What is said.")
+    text: Text = Field(description="What is said.")
 
 
 class RegionContent(Part):
     """A pointing finger: regions of this document, by id."""
 
     type: Literal["region"]
-    ids: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="Ids of regions.")
+    ids: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(description="Ids of regions.")
 
 
 class ImageContent(Part):
     """An image beside the document's own."""
 
     type: Literal["image"]
-    image: str = Field(description="Path, URL or data URI.")
+    image: Text = Field(description="Path, URL or data URI.")
 
 
 class AudioContent(Part):
     """A recording."""
 
     type: Literal["audio"]
-    audio: str = Field(description="Path, URL or data URI.")
+    audio: Text = Field(description="Path, URL or data URI.")
 
 
 Content = Annotated[

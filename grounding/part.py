@@ -11,7 +11,7 @@ from typing_extensions import Self
 from grounding.errors import PromptError
 from grounding.jsonfile import describe
 
-__all__ = ["Coordinate", "Number", "Part", "Whole", "Xy", "explain"]
+__all__ = ["Coordinate", "Number", "Part", "Text", "Whole", "Xy", "explain"]
 
 
 class Part(BaseModel):
@@ -76,6 +76,15 @@ def _inside(value: float) -> float:
     return value
 
 
+def _encodable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds bytes that are no text (a lone surrogate); retype it") from None
+    return value
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
 Number = Annotated[float, BeforeValidator(_plain), Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 Coordinate = Annotated[
@@ -143,13 +152,14 @@ _BRANCHES = {"str", "int", "float", "bool"}
 def _steps(location: tuple[int | str, ...]) -> list[int | str]:
     """Drop from a pydantic location the steps that name a branch of a union, not a key."""
     steps: list[int | str] = []
-    for item in location:
+    for place, item in enumerate(location):
         if isinstance(item, str) and (
             item in _BRANCHES
             or item.startswith(("tuple[", "function-", "constrained-"))
             or (len(steps) > 1 and steps[-2] == "content" and isinstance(steps[-1], int))
             and item in ("text", "region", "image", "audio")
-            and len(location) > len(steps) + 1
+            and place == location.index("content") + 2
+            and place + 1 < len(location)
         ):
             continue
         steps.append(item)

@@ -23,7 +23,7 @@ from grounding.message import (
     RegionContent,
     TextContent,
 )
-from grounding.part import Number, Part, Whole
+from grounding.part import Number, Part, Text, Whole
 from grounding.region import (
     MAX_SIDE,
     Attribute,
@@ -83,19 +83,19 @@ class Canvas(Part):
 class Relation(NamedTuple):
     """How two regions stand to each other: `["a1", "left of", "b1"]`."""
 
-    subject: Annotated[str, Field(description="Id of a region.")]
-    predicate: Annotated[str, Field(description='Such as "left of".', min_length=1)]
-    object: Annotated[str, Field(description="Id of a region.")]
+    subject: Annotated[Text, Field(description="Id of a region.")]
+    predicate: Annotated[Text, Field(description='Such as "left of".', min_length=1)]
+    object: Annotated[Text, Field(description="Id of a region.")]
 
 
 class Maps(Part):
     """Images that guide the whole canvas: path, URL or data URI each."""
 
-    canny: str | None = Field(default=None, description="Canny edges.")
-    depth: str | None = Field(default=None, description="Depth.")
-    hed: str | None = Field(default=None, description="Soft edges (HED).")
-    normal: str | None = Field(default=None, description="Surface normals.")
-    semantic: str | None = Field(default=None, description="Class indices (ADE20K).")
+    canny: Text | None = Field(default=None, description="Canny edges.")
+    depth: Text | None = Field(default=None, description="Depth.")
+    hed: Text | None = Field(default=None, description="Soft edges (HED).")
+    normal: Text | None = Field(default=None, description="Surface normals.")
+    semantic: Text | None = Field(default=None, description="Class indices (ADE20K).")
 
 
 class Sampling(Part):
@@ -141,7 +141,7 @@ class Segment(Part):
         default="prompt",
         description="prompt: the regions as given; the others: as in the literature.",
     )
-    classes: tuple[str, ...] = Field(
+    classes: tuple[Text, ...] = Field(
         default=(), description="Open vocabulary; empty: the model's own."
     )
 
@@ -149,16 +149,16 @@ class Segment(Part):
 class Provenance(Part):
     """Where a result comes from: with prompt and sampling, all it takes to make it again."""
 
-    software: str | None = Field(default=None, description='Such as "lavallama 0.1.0".')
-    model: str | None = Field(default=None, description="Name, path or hub id of the base model.")
-    adapter: str | None = Field(default=None, description="Name, path or hub id of the adapter.")
-    device: str | None = Field(default=None, description='Such as "cpu".')
-    dtype: str | None = Field(default=None, description='Such as "float32".')
-    attention: str | None = Field(default=None, description="Attention backend.")
+    software: Text | None = Field(default=None, description='Such as "lavallama 0.1.0".')
+    model: Text | None = Field(default=None, description="Name, path or hub id of the base model.")
+    adapter: Text | None = Field(default=None, description="Name, path or hub id of the adapter.")
+    device: Text | None = Field(default=None, description='Such as "cpu".')
+    dtype: Text | None = Field(default=None, description='Such as "float32".')
+    attention: Text | None = Field(default=None, description="Attention backend.")
     index: Annotated[Whole, Field(ge=0)] = Field(
         default=0, description="Which image of the request."
     )
-    settings: dict[str, Attribute] = Field(default={}, description="Anything else that mattered.")
+    settings: dict[Text, Attribute] = Field(default={}, description="Anything else that mattered.")
 
 
 class GroundedPrompt(Part):
@@ -170,10 +170,10 @@ class GroundedPrompt(Part):
     canvas: Canvas | None = Field(
         default=None, description="Size of the image; absent: the model's own."
     )
-    prompt: str = Field(default="", description="What the whole image shows.")
-    negative_prompt: str = Field(default="", description="What it should not show.")
-    background: str = Field(default="", description="What lies behind the regions, if said apart.")
-    image: str | None = Field(
+    prompt: Text = Field(default="", description="What the whole image shows.")
+    negative_prompt: Text = Field(default="", description="What it should not show.")
+    background: Text = Field(default="", description="What lies behind the regions, if said apart.")
+    image: Text | None = Field(
         default=None, description="Path, URL or data URI of the image it is about."
     )
     regions: tuple[Region, ...] = Field(default=(), description="The things on the canvas.")
@@ -184,7 +184,7 @@ class GroundedPrompt(Part):
     sampling: Sampling = Field(default=Sampling(), description="How an image is drawn.")
     segment: Segment | None = Field(default=None, description="What segmentation is asked for.")
     messages: tuple[Message, ...] = Field(default=(), description="A conversation about the image.")
-    files: dict[str, str] = Field(
+    files: dict[Text, Text] = Field(
         default={}, description='What a run wrote: {"image": "llama.png", "overlay": "..."}.'
     )
     provenance: Provenance | None = Field(default=None, description="How a result was made.")

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
 from grounding.jsonfile import describe
-from grounding.part import Coordinate, Number, Part, Whole, Xy
+from grounding.part import Coordinate, Number, Part, Text, Whole, Xy
 
 __all__ = [
     "MAX_SIDE",
@@ -44,7 +44,7 @@ NormalizedBox = Annotated[
     tuple[Coordinate, Coordinate, Coordinate, Coordinate], AfterValidator(_ordered)
 ]
 Ring = Annotated[tuple[Xy, ...], Field(min_length=3)]
-Attribute = str | bool | int | float
+Attribute = Text | bool | int | float
 Sign = Annotated[Literal[0, 1], Field(description="1: belongs to the region; 0: does not.")]
 
 
@@ -71,7 +71,7 @@ class Keypoint(Part):
     """A named landmark of the region, such as a joint."""
 
     xy: Xy = Field(description="Normalised [x, y].")
-    name: str | None = Field(
+    name: Text | None = Field(
         default=None, description='Name of the landmark, such as "left_shoulder".'
     )
     visibility: Literal[0, 1, 2] = Field(
@@ -133,11 +133,11 @@ class RleMask(Part):
 class Reference(Part):
     """Something elsewhere that the region should look like (a visual prompt)."""
 
-    image: str | None = Field(
+    image: Text | None = Field(
         default=None,
         description="Path, URL or data URI of an image; absent: this document's own image.",
     )
-    region: str | None = Field(
+    region: Text | None = Field(
         default=None,
         description="Id of a region in that image's document; absent: the whole image.",
     )
@@ -152,12 +152,12 @@ class Reference(Part):
 class Region(Part):
     """One thing on the canvas. Regions are told apart by id: two apples are two regions."""
 
-    id: str = Field(
+    id: Text = Field(
         default="",
         max_length=128,
         description="Unique name in the document; absent: assigned as r1, r2, ... by position.",
     )
-    phrase: str = Field(default="", description='What it is, in words, such as "red apple".')
+    phrase: Text = Field(default="", description='What it is, in words, such as "red apple".')
     box: NormalizedBox | None = Field(
         default=None, description="Normalised [x0, y0, x1, y1], x0 < x1, y0 < y1."
     )
@@ -174,8 +174,10 @@ class Region(Part):
     mask: RleMask | None = Field(default=None, description="Its bitmap, over the whole canvas.")
     keypoints: tuple[Keypoint, ...] = Field(default=(), description="Its landmarks.")
     reference: Reference | None = Field(default=None, description="What it should look like.")
-    audio: str | None = Field(default=None, description="Path or URL of a recording that names it.")
-    attributes: dict[str, Attribute] = Field(
+    audio: Text | None = Field(
+        default=None, description="Path or URL of a recording that names it."
+    )
+    attributes: dict[Text, Attribute] = Field(
         default={}, description='Facts about it, such as {"color": "red"}.'
     )
     z: Whole = Field(default=0, description="Depth order: higher lies in front.")

@@ -187,7 +187,7 @@ def _parse_pairs(text: str) -> list[tuple[str, str, object]]:
         place = _skip(body, numbers.end() + 1)
         if body.startswith(",", place):
             place = _skip(body, place + 1)
-        elif not body.startswith("]", place):
+        elif place < len(body) and not body.startswith("]", place):
             raise _unexpected(where, body, place, "a comma or ] after it")
     return pairs
 
