@@ -1,12 +1,12 @@
 """The errors that lavallama raises for its callers.
 
-    LavallamaError (a ValueError)
-    ├── PromptError       a prompt document or a file of boxes that cannot be understood
-    ├── GeometryError     a box, point or canvas that makes no sense
-    ├── CheckpointError   weights that do not fit what they claim to be
-    ├── AttentionError    an attention backend that cannot serve the request
-    ├── OfflineError      something must be downloaded and cannot be
-    └── OutputError       a result that cannot be written
+LavallamaError (a ValueError)
+├── PromptError       a prompt document or a file of boxes that cannot be understood
+├── GeometryError     a box, point or canvas that makes no sense
+├── CheckpointError   weights that do not fit what they claim to be
+├── AttentionError    an attention backend that cannot serve the request
+├── OfflineError      something must be downloaded and cannot be
+└── OutputError       a result that cannot be written
 """
 
 __all__ = [
