@@ -266,7 +266,7 @@ short = documents(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(short)
 def test_short_form_and_document_round_trip(prompt: GroundedPrompt) -> None:
     content, dropped = formats.write_document(prompt)
@@ -279,7 +279,7 @@ def test_short_form_and_document_round_trip(prompt: GroundedPrompt) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(documents(phrase=phrase, box=pixel_boxes(), score=st.none() | st.floats(0, 1)))
 def test_coco_round_trips(prompt: GroundedPrompt) -> None:
     mask = bitmap_to_rle(box_to_bitmap(BOX, (64, 48)))
@@ -325,7 +325,7 @@ def test_coco_images_are_chosen_by_id_or_name() -> None:
         formats.load(data, image=3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     documents(
         phrase=phrase,
@@ -356,7 +356,7 @@ def test_labelme_circles_and_groups() -> None:
     assert prompt.regions[2].points[0].xy == (0.22, 0.02)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     documents(
         phrase=phrase,
@@ -400,7 +400,7 @@ def test_gligen_people_and_diffusers_arguments() -> None:
     assert prompt.regions[1].reference == Reference(image="b.png")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(documents(phrase=line, box=pixel_boxes()), line, line, line)
 def test_lgd_round_trips_both_ways(prompt: GroundedPrompt, caption, behind, negative) -> None:
     prompt = prompt.replace(

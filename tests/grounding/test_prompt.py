@@ -105,7 +105,7 @@ def test_every_field_of_the_schema_survives() -> None:
         prompt.region("zz")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(prompts)
 def test_canonical_form_round_trips(prompt: GroundedPrompt) -> None:
     text = prompt.canonical_json()
