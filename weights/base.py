@@ -85,7 +85,8 @@ def load_base(
         dtype: Type of the parameters; float32 when not given.
         offline: Never use the network; what was downloaded before is found.
         tokenizer: Folder or hub id of a CLIP tokenizer (`vocab.json`, `merges.txt`); by default
-            the one in the folder, or, for a single file, CLIP-L's from the hub or its cache.
+            the one in the folder; for a single file a folder `tokenizer` beside it, else CLIP-L's
+            from the hub or its cache.
 
     Raises:
         CheckpointError: Not a model of a known layout, incomplete, or damaged.
@@ -177,13 +178,16 @@ def _load_file(
 def _tokenizer_for_file(path: Path, tokenizer: str | Path | None, offline: bool) -> CLIPTokenizer:
     if tokenizer is not None:
         return load_tokenizer(tokenizer, offline=offline)
+    beside = path.parent / "tokenizer"
+    if beside.is_dir():
+        return load_tokenizer(beside)
     try:
         return load_tokenizer(CLIP_L, offline=offline)
     except OfflineError as error:
         raise OfflineError(
             f"{path}: a single file has no tokenizer, and CLIP's ({CLIP_L}) is neither on this "
-            "machine nor reachable: pass tokenizer=FOLDER with vocab.json and merges.txt (the "
-            "tokenizer folder of any Stable Diffusion 1.x), or use --model embedded"
+            f"machine nor reachable: put its vocab.json and merges.txt (the tokenizer folder of any "
+            f"Stable Diffusion 1.x) into {beside}, or use --model embedded"
         ) from error
 
 

@@ -191,10 +191,12 @@ def test_a_single_file_without_a_tokenizer_says_what_to_do(tmp_path, unet, monke
     monkeypatch.setattr(module, "fetch_tokenizer", nothing)
     state = single_file(unet, tiny.vae(), tiny.text_encoder())
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "sd.safetensors")
-    with pytest.raises(OfflineError, match="tokenizer=FOLDER") as caught:
+    with pytest.raises(OfflineError, match=r"vocab.json and merges.txt .* into") as caught:
         load_base(tmp_path / "sd.safetensors", offline=True)
     assert "--model embedded" in str(caught.value)
     assert "\n" not in str(caught.value)
+    tiny.write_tokenizer(tmp_path / "tokenizer")
+    assert load_base(tmp_path / "sd.safetensors", offline=True).tokenizer("a").input_ids
 
 
 def test_the_embedded_model_is_a_folder_beside_the_code(pipeline, monkeypatch):
