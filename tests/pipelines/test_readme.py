@@ -1,0 +1,48 @@
+"""What the README shows runs as it stands there. Its two shell commands are run by .ci/run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pipelines.generator import Generator
+from pipelines.options import generate_parser
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_two_commands_do_all_the_set_up():
+    first, second = blocks("bash")
+    assert first.count("\n") == second.count("\n") == 1
+    assert "-m pipelines.generate" in first
+    assert second.strip().endswith("-m pytest")
+
+
+def test_its_commands_have_options_that_exist():
+    calls = [line for block in (*blocks("bash"), *blocks("console")) for line in block.splitlines()]
+    calls = [call for call in calls if "generate " in call]
+    assert len(calls) == 2
+    for call in calls:
+        arguments = shlex.split(re.split(r"\bgenerate ", call, maxsplit=1)[1])
+        assert generate_parser().parse_args(arguments).prompt
+
+
+def test_its_boxes_are_the_example():
+    [shown] = blocks("json")
+    assert shown == (ROOT / "examples" / "boxes.json").read_text(encoding="utf-8")
+
+
+def test_its_python_draws_a_picture(
+    generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    [snippet] = blocks("python")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Generator, "from_pretrained", lambda: generator)
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert (tmp_path / "llama.png").is_file()
