@@ -186,8 +186,8 @@ def _tokenizer_for_file(path: Path, tokenizer: str | Path | None, offline: bool)
     except OfflineError as error:
         raise OfflineError(
             f"{path}: a single file has no tokenizer, and CLIP's ({CLIP_L}) is neither on this "
-            f"machine nor reachable: put its vocab.json and merges.txt (the tokenizer folder of any "
-            f"Stable Diffusion 1.x) into {beside}, or use --model embedded"
+            "machine nor reachable: put its vocab.json and merges.txt (the tokenizer folder of "
+            f"any Stable Diffusion 1.x) into {beside}, or use --model embedded"
         ) from error
 
 
