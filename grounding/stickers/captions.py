@@ -10,9 +10,7 @@ from grounding.stickers.vocabulary import BACKGROUNDS, article
 APART = 0.15  # centres nearer than this, along an axis, are not called left of or above
 
 
-def caption(
-    stickers: Sequence[Sticker], background: str, generator: np.random.Generator
-) -> str:
+def caption(stickers: Sequence[Sticker], background: str, generator: np.random.Generator) -> str:
     """Say what a scene shows, e.g. "a lava llama left of a dog, on a beach".
 
     Args:

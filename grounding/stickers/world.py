@@ -12,6 +12,7 @@ import numpy as np
 
 from grounding.stickers.captions import caption
 from grounding.stickers.scene import Box, Scene, Sticker
+from grounding.stickers.sheet import sprite
 from grounding.stickers.vocabulary import BACKGROUNDS, CONCEPTS, MATERIALS, STYLES
 
 Split = Literal["train", "held-out", "held-out pairs"]
@@ -68,10 +69,10 @@ class World:
             weights = np.asarray(self.counts) / sum(self.counts)
             count = int(generator.choice(len(weights), p=weights)) + 1
         boxes: list[Box] = []
-        aspects_left: list[tuple[str, str | None, str]] = []
+        objects: list[tuple[str, str | None, str]] = []
         while not boxes or is_held_out_layout(boxes) != (split != "train" and len(boxes) > 1):
-            aspects_left = self._objects(generator, count, split)
-            boxes = self._layout(generator, aspects_left)
+            objects = self._objects(generator, count, split)
+            boxes = self._layout(generator, objects)
         stickers = tuple(
             Sticker(
                 concept=concept,
@@ -80,7 +81,7 @@ class World:
                 box=box,
                 mirrored=bool(generator.random() < 0.5),
             )
-            for (concept, material, style), box in zip(aspects_left, boxes, strict=True)
+            for (concept, material, style), box in zip(objects, boxes, strict=True)
         )
         background = str(generator.choice(self.backgrounds))
         words = caption(stickers, background, generator)
@@ -92,25 +93,24 @@ class World:
         self, generator: np.random.Generator, count: int, split: Split
     ) -> list[tuple[str, str | None, str]]:
         style = str(generator.choice(self.styles))
-        concepts = generator.choice(len(self.concepts), size=count, replace=False)
-        return [
-            (self.concepts[i], self._material(generator, self.concepts[i], split), style)
-            for i in concepts
-        ]
+        possible = [c for c in self.concepts if self._materials_of(c, split)]
+        chosen = generator.choice(len(possible), size=count, replace=False)
+        return [(possible[i], self._material(generator, possible[i], split), style) for i in chosen]
+
+    def _materials_of(self, concept: str, split: Split) -> list[str]:
+        """The materials that the split has for a concept."""
+        held_out = split == "held-out pairs"
+        return [m for m in self.materials if ((m, concept) in HELD_OUT_PAIRS) == held_out]
 
     def _material(self, generator: np.random.Generator, concept: str, split: Split) -> str | None:
         if split != "held-out pairs" and generator.random() >= self.material_share:
             return None
-        wanted = split == "held-out pairs"
-        choices = [m for m in self.materials if ((m, concept) in HELD_OUT_PAIRS) == wanted]
-        return str(generator.choice(choices)) if choices else None
+        return str(generator.choice(self._materials_of(concept, split)))
 
     def _layout(
         self, generator: np.random.Generator, objects: list[tuple[str, str | None, str]]
     ) -> list[Box]:
         """Place boxes one by one; an object that finds no place starts the layout again."""
-        from grounding.stickers.sheet import sprite
-
         width, height = self.size
         low, high = self.sides
         high = min(high, 1.3 / len(objects) ** 0.5 * 0.75)

@@ -1,0 +1,196 @@
+"""One training loop for every stage: seeded by step, logged, sampled from, resumable.
+
+A step's data and noise come from a generator seeded by (seed, step) alone, and everything that
+changes is in the checkpoint; so a run that is killed and resumed ends with the same bits as one
+that never was.
+"""
+
+import dataclasses
+import json
+import logging
+import math
+import os
+import time
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long and how fast.
+
+    Attributes:
+        steps: Optimiser steps in all.
+        learning_rate: Peak of the schedule: linear warm-up, then cosine to a twentieth.
+        warmup: Steps of warm-up.
+        weight_decay: AdamW's.
+        betas: AdamW's.
+        clip: Largest gradient norm.
+        ema: Decay of the weights' moving average; 0 keeps none.
+        seed: Of the data and noise of every step.
+        save_every: Steps between checkpoints.
+        sample_every: Steps between sample grids.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup: int = 200
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    save_every: int = 500
+    sample_every: int = 500
+
+
+class Task(Protocol):
+    """What is trained: the loop asks it for a loss and, now and then, for pictures."""
+
+    def trained(self) -> nn.Module:
+        """The module whose parameters that require gradients are trained."""
+        ...
+
+    def loss(self, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a step, and numbers worth logging."""
+        ...
+
+    def sample(self, path: Path) -> None:
+        """Draw a grid that shows how far the training is."""
+        ...
+
+
+def learning_rate(step: int, config: LoopConfig) -> float:
+    """Linear warm-up, then cosine decay to a twentieth of the peak."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    share = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def train(task: Task, config: LoopConfig, folder: Path) -> dict[str, Tensor]:
+    """Train to the last step, going on from the folder's checkpoint if there is one.
+
+    Args:
+        task: What to train.
+        config: How.
+        folder: Keeps ``checkpoint.pt``, ``log.jsonl`` and ``samples/``.
+
+    Returns:
+        The trained tensors by name: the moving average if one is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    module = task.trained()
+    parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    decayed = [p for p in parameters.values() if p.ndim >= 2]
+    plain = [p for p in parameters.values() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=config.betas,
+        fused=True,
+        weight_decay=config.weight_decay,
+    )
+    average = {n: p.detach().clone() for n, p in parameters.items()} if config.ema else {}
+    start = _resume(folder, parameters, average, optimizer)
+    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=None)
+    began, seen = time.monotonic(), start
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, config)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        loss, numbers = task.loss(generator, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
+        optimizer.step()
+        _update_average(average, parameters, min(config.ema, (1 + step) / (10 + step)))
+        done = step + 1
+        if done % 50 == 0 or done == config.steps:
+            rate = (done - seen) / (time.monotonic() - began)
+            began, seen = time.monotonic(), done
+            line = {"step": done, "loss": loss.item(), "grad_norm": norm.item()}
+            line |= numbers | {"lr": learning_rate(step, config), "steps_per_second": rate}
+            with (folder / "log.jsonl").open("a", encoding="utf-8") as out:
+                out.write(json.dumps({k: round(v, 6) for k, v in line.items()}) + "\n")
+            bar.set_postfix(loss=f"{loss.item():.4f}")
+        if done % config.save_every == 0 or done == config.steps:
+            _save(folder, done, parameters, average, optimizer)
+        if done % config.sample_every == 0 or done == config.steps:
+            _sample(task, folder, done, parameters, average)
+    return average or {n: p.detach() for n, p in parameters.items()}
+
+
+@torch.no_grad()
+def _update_average(
+    average: dict[str, Tensor], parameters: dict[str, nn.Parameter], decay: float
+) -> None:
+    if average:
+        kept = list(average.values())
+        torch._foreach_lerp_(kept, [parameters[n].detach() for n in average], 1 - decay)
+
+
+def _sample(
+    task: Task,
+    folder: Path,
+    step: int,
+    parameters: dict[str, nn.Parameter],
+    average: dict[str, Tensor],
+) -> None:
+    """Sample with the averaged weights in place, then put the trained ones back."""
+    (folder / "samples").mkdir(exist_ok=True)
+    current = {n: parameters[n].detach().clone() for n in average}
+    with torch.no_grad():
+        for name, value in average.items():
+            parameters[name].copy_(value)
+        task.sample(folder / "samples" / f"{step:07d}.png")
+        for name, value in current.items():
+            parameters[name].copy_(value)
+
+
+def _save(
+    folder: Path,
+    step: int,
+    parameters: dict[str, nn.Parameter],
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    state = {
+        "step": step,
+        "parameters": {n: p.detach() for n, p in parameters.items()},
+        "average": average,
+        "optimizer": optimizer.state_dict(),
+    }
+    unfinished = folder / "checkpoint.pt.part"
+    with unfinished.open("wb") as out:
+        torch.save(state, out)
+        out.flush()
+        os.fsync(out.fileno())
+    unfinished.replace(folder / "checkpoint.pt")
+
+
+def _resume(
+    folder: Path,
+    parameters: dict[str, nn.Parameter],
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> int:
+    """Load the folder's checkpoint, if any; return the step to go on with."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(state["parameters"][name])
+        for name, value in average.items():
+            value.copy_(state["average"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    log.info("resumed %s at step %d", folder, state["step"])
+    return state["step"]

@@ -1,0 +1,83 @@
+"""Recipes: every number behind the embedded models, by the preset of the sticker world."""
+
+import dataclasses
+from typing import Final
+
+from gligen.train.loop import LoopConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the models of one preset are made.
+
+    Attributes:
+        preset: A key of ``grounding.stickers.PRESETS``.
+        scenes: Scenes rendered for training.
+        latent_channels: Of the autoencoder.
+        decoder_width: Channels of the autoencoder's decoder.
+        width: Channels of the UNet and of the text encoder.
+        words: Steps in which the text encoder learns to name phrases.
+        decoder, base, gates, judge: The stages' loops; each with its batch beside it.
+    """
+
+    preset: str
+    scenes: int
+    latent_channels: int
+    decoder_width: int
+    width: int
+    words: int
+    decoder: LoopConfig
+    decoder_batch: int
+    base: LoopConfig
+    base_batch: int
+    gates: LoopConfig
+    gates_batch: int
+    judge: LoopConfig
+    judge_batch: int
+
+
+_DECODER = LoopConfig(steps=3000, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995)
+_BASE = LoopConfig(
+    steps=3400, learning_rate=6e-4, warmup=200, ema=0.998, save_every=300, sample_every=600
+)
+_GATES = LoopConfig(
+    steps=4000, learning_rate=8e-4, warmup=200, ema=0.998, save_every=300, sample_every=600
+)
+_JUDGE = LoopConfig(steps=1200, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=1200)
+
+RECIPES: Final[dict[str, Recipe]] = {
+    # Two CPU cores and an afternoon.
+    "small": Recipe(
+        preset="small",
+        scenes=60_000,
+        latent_channels=32,
+        decoder_width=48,
+        width=192,
+        words=150,
+        decoder=_DECODER,
+        decoder_batch=8,
+        base=_BASE,
+        base_batch=16,
+        gates=_GATES,
+        gates_batch=16,
+        judge=_JUDGE,
+        judge_batch=64,
+    ),
+    # Everything that the world has, at 256 x 256: for a GPU.
+    "full": Recipe(
+        preset="full",
+        scenes=400_000,
+        latent_channels=32,
+        decoder_width=64,
+        width=384,
+        words=1000,
+        decoder=dataclasses.replace(_DECODER, steps=40_000),
+        decoder_batch=32,
+        base=dataclasses.replace(_BASE, steps=100_000, warmup=1000, save_every=2000),
+        base_batch=128,
+        gates=dataclasses.replace(_GATES, steps=60_000, warmup=1000, save_every=2000),
+        gates_batch=128,
+        judge=dataclasses.replace(_JUDGE, steps=6000),
+        judge_batch=128,
+    ),
+}

@@ -1,0 +1,315 @@
+"""Train the embedded models, stage by stage: ``python -m pipelines.train STAGE``.
+
+Each stage reads what the one before left in the ``--runs`` folder, keeps a checkpoint, a log and
+sample grids there, and goes on where it stopped. ``export`` writes the finished models in
+diffusers' and transformers' formats.
+"""
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.console import Parser, guarded, quiet_libraries
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderTiny
+
+    from gligen.adapter import GligenAdapter
+    from gligen.train.base import TextToLatents
+    from gligen.train.loop import LoopConfig
+    from gligen.train.recipes import Recipe
+    from gligen.train.scenes import Scenes
+
+__all__ = ["Workshop", "main"]
+
+PROG = "lavallama train"
+ENCODER_SCENES = 1000  # enough for stable principal components
+EMBEDDED = Path(__file__).parent.parent / "weights" / "embedded"
+# What the embedded model looks best with; pipelines.defaults reads it.
+GENERATION = {"scheduler": "dpm++", "steps": 25, "guidance": 3.0, "schedule": [1.0, 0.0, 0.0]}
+
+
+@dataclasses.dataclass
+class Workshop:
+    """The stages of one recipe, in one folder.
+
+    Attributes:
+        recipe: What to make.
+        folder: Where its runs are kept.
+        device: Where the networks are trained.
+    """
+
+    recipe: "Recipe"
+    folder: Path
+    device: str = "cpu"
+
+    def scenes(self) -> "Scenes":
+        """The training scenes, rendered on first use."""
+        from gligen.train.scenes import rendered
+
+        return rendered(self.folder / "scenes", self.recipe.preset, self.recipe.scenes)
+
+    def autoencoder(self) -> "AutoencoderTiny":
+        """The autoencoder with its encoder fitted, and its decoder as far as it is trained."""
+        import numpy as np
+        from diffusers import AutoencoderTiny
+
+        from gligen.train.autoencoder import build_autoencoder, fit_encoder
+
+        folder = self.folder / "autoencoder"
+        if not (folder / "config.json").exists():
+            model = seeded(
+                lambda: build_autoencoder(
+                    width=self.recipe.decoder_width, latent_channels=self.recipe.latent_channels
+                )
+            )
+            fit_encoder(model, np.asarray(self.scenes().images[:ENCODER_SCENES]))
+            model.save_pretrained(folder)
+        model = AutoencoderTiny.from_pretrained(folder)
+        load_average(self.folder / "decoder", model.decoder)
+        return model
+
+    def text_to_latents(self) -> "TextToLatents":
+        """Tokenizer aside, what stage 2 trains, as far as it is trained."""
+        from gligen.train.base import TextToLatents, build_unet
+        from gligen.train.words import PhraseNamer, build_text_encoder, build_tokenizer, learn_words
+        from grounding.stickers.world import PRESETS
+
+        tokenizer, world = build_tokenizer(), PRESETS[self.recipe.preset]
+
+        def build() -> TextToLatents:
+            encoder = build_text_encoder(tokenizer, width=self.recipe.width)
+            namer = PhraseNamer(tokenizer, world, self.recipe.width)
+            unet = build_unet(
+                latent_channels=self.recipe.latent_channels,
+                width=self.recipe.width,
+                cells=world.size[0] // 16,
+            )
+            return TextToLatents(unet, encoder, namer)
+
+        model = seeded(build)
+        if not load_average(self.folder / "base", model):
+            learn_words(model.text_encoder, model.namer, steps=self.recipe.words, seed=0)
+        return model
+
+    def train_decoder(self) -> None:
+        """Stage 1."""
+        from gligen.train.autoencoder import DecoderTask
+        from gligen.train.loop import train
+
+        model = self.autoencoder().to(self.device)
+        task = DecoderTask(model, self.scenes(), batch=self.recipe.decoder_batch)
+        train(task, self.recipe.decoder, self.folder / "decoder")
+
+    def train_base(self) -> None:
+        """Stage 2."""
+        import torch
+
+        from gligen.train.base import BaseTask, build_scheduler
+        from gligen.train.latents import encoded
+        from gligen.train.loop import train
+        from gligen.train.words import build_tokenizer
+
+        autoencoder, scenes = self.autoencoder(), self.scenes()
+        model = self.text_to_latents().to(self.device)
+        model.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        task = BaseTask(
+            model=model,
+            tokenizer=build_tokenizer(),
+            autoencoder=autoencoder,
+            scheduler=build_scheduler(),
+            latents=encoded(self.folder / "latents.npy", autoencoder, scenes),
+            captions=[record.caption for record in scenes.records],
+            batch=self.recipe.base_batch,
+        )
+        train(task, self.recipe.base, self.folder / "base")
+
+    def adapter(self, model: "TextToLatents") -> "GligenAdapter":
+        """A fresh adapter for the base, its gates open on silent branches."""
+        from gligen.adapter import AdapterConfig, GligenAdapter
+
+        width = self.recipe.width
+        config = AdapterConfig(phrase_dim=width, context_dim=width, position_features=True)
+        return seeded(lambda: GligenAdapter.for_unet(model.unet, config, init="residual"))
+
+    def train_gates(self) -> None:
+        """Stage 3."""
+        import torch
+
+        from gligen.train.base import build_scheduler
+        from gligen.train.gates import GatesTask
+        from gligen.train.latents import encoded
+        from gligen.train.loop import train
+        from gligen.train.scenes import rendered
+        from gligen.train.words import build_tokenizer
+
+        autoencoder, scenes = self.autoencoder(), self.scenes()
+        model = self.text_to_latents().to(self.device).eval()
+        model.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        held_out = rendered(self.folder / "scenes", self.recipe.preset, 16, "held-out pairs")
+        task = GatesTask(
+            unet=model.unet,
+            text_encoder=model.text_encoder,
+            tokenizer=build_tokenizer(),
+            autoencoder=autoencoder,
+            scheduler=build_scheduler(),
+            adapter=self.adapter(model).to(self.device),
+            latents=encoded(self.folder / "latents.npy", autoencoder, scenes),
+            records=scenes.records,
+            held_out=held_out.records,
+            batch=self.recipe.gates_batch,
+        )
+        train(task, self.recipe.gates, self.folder / "gates")
+
+    def train_judge(self) -> None:
+        """The judge of ``pipelines.evaluate``, with its accuracy on held-out crops."""
+        from gligen.train.judge import JudgeTask, accuracy
+        from gligen.train.loop import train
+        from gligen.train.scenes import rendered
+
+        judge = self.judge()
+        task = JudgeTask(judge, self.scenes(), batch=self.recipe.judge_batch)
+        train(task, self.recipe.judge, self.folder / "judge")
+        load_average(self.folder / "judge", judge)
+        for split in ("held-out", "held-out pairs"):
+            scenes = rendered(self.folder / "scenes", self.recipe.preset, 500, split)
+            concept, material = accuracy(judge, scenes)
+            print(f"judge on {split}: concept {concept:.4f}, material {material:.4f}")
+
+    def judge(self) -> Any:
+        """The judge as far as it is trained."""
+        from grounding.stickers.judge import StickerJudge
+        from grounding.stickers.world import PRESETS
+
+        world = PRESETS[self.recipe.preset]
+        judge = seeded(lambda: StickerJudge(world.concepts, world.materials))
+        load_average(self.folder / "judge", judge)
+        return judge
+
+    def export(self, out: Path) -> None:
+        """Write base, adapter and judge as float16 safetensors."""
+        from diffusers import StableDiffusionPipeline
+
+        from gligen.train.base import build_scheduler
+        from gligen.train.words import build_tokenizer
+        from grounding.errors import CheckpointError
+        from weights.gligen import save_pretrained
+
+        model = self.text_to_latents()
+        adapter = self.adapter(model)
+        for stage, module in (("base", model), ("gates", adapter)):
+            if not load_average(self.folder / stage, module):
+                raise CheckpointError(
+                    f"stage {stage!r} has no checkpoint in {self.folder}; train it first"
+                )
+        scheduler = build_scheduler()
+        scheduler.register_to_config(generation=GENERATION)
+        pipeline = StableDiffusionPipeline(
+            vae=self.autoencoder().half(),  # pyright: ignore[reportArgumentType]
+            text_encoder=model.text_encoder.half(),
+            tokenizer=build_tokenizer(),
+            unet=model.unet.half(),
+            scheduler=scheduler,  # pyright: ignore[reportArgumentType]
+            safety_checker=None,  # pyright: ignore[reportArgumentType]
+            feature_extractor=None,  # pyright: ignore[reportArgumentType]
+            requires_safety_checker=False,
+        )
+        pipeline.save_pretrained(out / "base")
+        save_pretrained(adapter.half(), out / "gligen")
+        self.judge().save_pretrained(out / "judge")
+
+
+def seeded(build: Callable[[], Any]) -> Any:
+    """Build with initial weights that depend on nothing but the architecture."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build()
+
+
+def load_average(folder: Path, module: Any) -> bool:
+    """Load the averaged weights of a stage's checkpoint; False if there is none yet."""
+    import torch
+
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return False
+    average = torch.load(path, weights_only=True)["average"]
+    missing, unexpected = module.load_state_dict(average, strict=False)
+    frozen = {n for n, p in module.named_parameters()} - set(average)
+    if unexpected or set(missing) - frozen - {n for n, _ in module.named_buffers()}:
+        from grounding.errors import CheckpointError
+
+        odd = [*unexpected, *missing][0]
+        raise CheckpointError(f"{path} is of another recipe (first difference: {odd})")
+    return True
+
+
+STAGES: dict[str, tuple[Callable[[Workshop], None], str]] = {
+    "decoder": (Workshop.train_decoder, "1: the autoencoder (fits its encoder first)"),
+    "base": (Workshop.train_base, "2: text encoder and UNet, on captions alone"),
+    "gates": (Workshop.train_gates, "3: GLIGEN's gates on the frozen base"),
+    "judge": (Workshop.train_judge, "the classifier that evaluation uses"),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    stages = "\n".join(f"  {name:8} {what}" for name, (_, what) in STAGES.items())
+    parser = Parser(
+        prog=PROG,
+        description="Train the embedded models of the sticker world, stage by stage.",
+        epilog=f"stages:\n{stages}\n  export   write the finished models to --out",
+    )
+    parser.add_argument("stage", choices=[*STAGES, "export"], metavar="STAGE", help="see below")
+    parser.add_argument(
+        "--recipe", default="small", help="small (CPU) or full (GPU); default small"
+    )
+    parser.add_argument("--runs", type=Path, help="the recipe's folder; default runs/RECIPE")
+    parser.add_argument("--scenes", type=int, help="training scenes; default: the recipe's")
+    parser.add_argument("--steps", type=int, help="steps of the stage; default: the recipe's")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; default cpu")
+    parser.add_argument("--out", type=Path, default=EMBEDDED, help="where export writes")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    return guarded(PROG, lambda: _train(arguments))
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    quiet_libraries()
+    logging.getLogger("gligen").setLevel(logging.INFO)
+
+    from gligen.train.recipes import RECIPES
+    from grounding.errors import LavallamaError
+
+    if arguments.recipe not in RECIPES:
+        raise LavallamaError(f"no recipe {arguments.recipe!r}; choose from {', '.join(RECIPES)}")
+    recipe = RECIPES[arguments.recipe]
+    if arguments.scenes is not None:
+        if arguments.scenes < 16:
+            raise LavallamaError(f"--scenes must be at least 16; got {arguments.scenes}")
+        recipe = dataclasses.replace(recipe, scenes=arguments.scenes)
+    if arguments.steps is not None and arguments.stage in STAGES:
+        if arguments.steps < 1:
+            raise LavallamaError(f"--steps must be at least 1; got {arguments.steps}")
+        loop: LoopConfig = getattr(recipe, arguments.stage)
+        shorter = dataclasses.replace(loop, steps=arguments.steps)
+        recipe = dataclasses.replace(recipe, **{arguments.stage: shorter})
+    workshop = Workshop(recipe, arguments.runs or Path("runs") / recipe.preset, arguments.device)
+    if arguments.stage == "export":
+        workshop.export(arguments.out)
+    else:
+        STAGES[arguments.stage][0](workshop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
