@@ -193,7 +193,9 @@ class RandomModel:
             module.to_empty(device="cpu")
         for key, parameter in module.named_parameters():
             _fill(key, parameter.data)
-        return module.eval().requires_grad_(False).to(self.device, self.dtype)
+        for parameter in module.parameters():  # module.to(dtype) makes diffusers warn
+            parameter.data = parameter.data.to(self.dtype)
+        return module.eval().requires_grad_(False).to(self.device)
 
 
 def _fill(key: str, values: torch.Tensor) -> None:
