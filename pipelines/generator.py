@@ -27,7 +27,7 @@ from gligen.sampler import Condition, initial_noise, make_scheduler, sample
 from grounding.attention import Backend, choose_backend
 from grounding.errors import LavallamaError
 from grounding.prompt import Canvas, GroundedPrompt, Provenance, Sampling
-from pipelines.defaults import model_defaults
+from pipelines.defaults import GENERATION_KEY, model_defaults
 from pipelines.device import choose_device, choose_dtype
 from pipelines.frame import Frame
 from pipelines.layout import Notice, notice, plan_layout
@@ -77,6 +77,8 @@ class Generator:
 
     def __post_init__(self) -> None:
         self.defaults = model_defaults(self.base.scheduler_config)
+        config = self.base.scheduler_config
+        self._process = {key: value for key, value in config.items() if key != GENERATION_KEY}
         self.frame = Frame.of(self.base.unet, self.base.vae)
         self._reader = TextReader(self.base.tokenizer, self.base.text_encoder)
         choose_backend(self.attention, self.device, self.dtype)
@@ -259,7 +261,7 @@ class Generator:
         noise = initial_noise(generators, self.frame.latent_shape(requests[0].size))
         latents = sample(
             self.base.unet,
-            make_scheduler(solver.scheduler, self.base.scheduler_config),
+            make_scheduler(solver.scheduler, self._process),
             noise.to(self.device),
             Condition(
                 context=torch.cat([request.context for request in requests]),

@@ -54,9 +54,11 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pad_token_id=tokenizer.pad_token_id,
         )
     ).save_pretrained(folder / "text_encoder")
-    DPMSolverMultistepScheduler(
+    scheduler = DPMSolverMultistepScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
-    ).save_pretrained(folder / "scheduler")
+    )
+    scheduler.register_to_config(generation={"guidance": 6.5})
+    scheduler.save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",
         "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],

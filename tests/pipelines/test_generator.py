@@ -52,6 +52,12 @@ def test_the_result_document_draws_the_same_picture(generator):
     assert same(first, again)
 
 
+def test_the_models_own_settings_are_quietly_used(generator, caplog):
+    [picture] = generator(document(), steps=1)
+    assert picture.document.sampling.guidance == 6.5
+    assert caplog.text == ""
+
+
 def test_boxes_phrases_prompt_and_negative_prompt_all_matter(generator):
     settings = {"seed": 1, "steps": STEPS, "schedule": (1.0, 0.0, 0.0)}
     region = Region(phrase="thing 0", box=(0.3, 0.3, 0.9, 0.9))
