@@ -131,10 +131,17 @@ class Workshop:
     def adapter(self, model: "TextToLatents") -> "GligenAdapter":
         """A fresh adapter for the base, its gates open on silent branches."""
         from gligen.adapter import AdapterConfig, GligenAdapter
+        from gligen.train.attention_teacher import spread_tokens
 
         width = self.recipe.width
         config = AdapterConfig(phrase_dim=width, context_dim=width, position_features=True)
-        return seeded(lambda: GligenAdapter.for_unet(model.unet, config, init="residual"))
+
+        def build() -> GligenAdapter:
+            adapter = GligenAdapter.for_unet(model.unet, config, init="residual")
+            spread_tokens(adapter)
+            return adapter
+
+        return seeded(build)
 
     def train_gates(self) -> None:
         """Stage 3."""
@@ -199,13 +206,14 @@ class Workshop:
         from grounding.errors import CheckpointError
         from weights.gligen import save_pretrained
 
-        model = self.text_to_latents()
-        adapter = self.adapter(model)
-        for stage, module in (("base", model), ("gates", adapter)):
-            if not load_average(self.folder / stage, module):
+        for stage in STAGES:
+            if not (self.folder / stage / "checkpoint.pt").exists():
                 raise CheckpointError(
                     f"stage {stage!r} has no checkpoint in {self.folder}; train it first"
                 )
+        model = self.text_to_latents()
+        adapter = self.adapter(model)
+        load_average(self.folder / "gates", adapter)
         scheduler = build_scheduler()
         scheduler.register_to_config(generation=GENERATION)
         pipeline = StableDiffusionPipeline(

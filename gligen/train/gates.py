@@ -1,9 +1,10 @@
 """Stage 3: GLIGEN's gates and tokenizer, trained on a base that stays frozen.
 
 Boxes and phrases are dropped for a tenth of the images and captions for half, as GLIGEN does
-(arXiv 2301.07093, section 4 and the released trainer); latent cells inside boxes weigh more.
-The log holds the early signs that the loss hides: every gate's opening, and the same batch's error
-with its own boxes, with none, and with another image's.
+(arXiv 2301.07093, section 4 and the released trainer); latent cells inside boxes weigh more, and
+half of the heads are shown where to look (``attention_teacher``). The log holds the early signs
+that the loss hides: every gate's opening, and the same batch's error with its own boxes, with none,
+and with another image's.
 Axes: B batch, N regions, D channels of a phrase embedding.
 """
 
@@ -20,12 +21,14 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from gligen.adapter import GligenAdapter
 from gligen.sampler import Condition, SamplerSettings, make_scheduler, sample
+from gligen.train.attention_teacher import AttentionTeacher, box_of_cell
 from gligen.train.autoencoder import save_grid
 from gligen.train.base import SAMPLE_STEPS, decoded, noised, seeded_noise
 from gligen.train.scenes import Record
 from gligen.train.words import PHRASE_TOKENS, tokenized
 
 SAMPLE_GUIDANCE = 3.0
+ATTENTION_WEIGHT = 0.02  # of the taught attention's cross-entropy beside the error of v
 PROBE_EVERY = 100  # steps between measurements with right, no and shuffled boxes
 
 
@@ -64,6 +67,7 @@ class GatesTask:
         self.unet.requires_grad_(False)
         self.text_encoder.requires_grad_(False)
         self.adapter.inject(self.unet)
+        self._teacher = AttentionTeacher(self.adapter)
         self._ids = tokenized(self.tokenizer, [r.caption for r in self.records])
         self._empty = tokenized(self.tokenizer, [""])
         phrases = sorted({p for r in [*self.records, *self.held_out] for p in r.phrases})
@@ -102,6 +106,7 @@ class GatesTask:
         ids = torch.where(drop[:, None], self._empty, self._ids[which])
         with torch.no_grad():
             context = self.text_encoder(input_ids=ids.to(device)).last_hidden_state
+        targets = box_of_cell(boxes, masks * keep, clean.shape[-2:]).to(device)
         weight = 1 + self.box_weight * inside(boxes, masks, clean.shape[-2:])
         noisy, timesteps, target, weight, boxes, masks, phrases, keep = (
             tensor.to(device)
@@ -134,7 +139,9 @@ class GatesTask:
             for path, gate in self.adapter.gates.items():
                 numbers[f"tanh_alpha_attn/{path}"] = gate.alpha_attn.detach().tanh().item()
                 numbers[f"tanh_alpha_dense/{path}"] = gate.alpha_dense.detach().tanh().item()
-        return error(keep), numbers
+        main = error(keep)
+        attention = self._teacher.loss(targets)
+        return main + ATTENTION_WEIGHT * attention, {"attention": attention.item(), **numbers}
 
     def sample(self, path: Path) -> None:
         """Sixteen held-out requests, boxes drawn."""

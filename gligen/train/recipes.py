@@ -36,14 +36,14 @@ class Recipe:
     judge_batch: int
 
 
-_DECODER = LoopConfig(steps=3000, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995)
+_DECODER = LoopConfig(steps=2000, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995)
 _BASE = LoopConfig(
-    steps=3400, learning_rate=6e-4, warmup=200, ema=0.998, save_every=300, sample_every=600
+    steps=2400, learning_rate=6e-4, warmup=200, ema=0.998, save_every=300, sample_every=600
 )
 _GATES = LoopConfig(
-    steps=4000, learning_rate=8e-4, warmup=200, ema=0.998, save_every=300, sample_every=600
+    steps=3000, learning_rate=1e-3, warmup=200, ema=0.998, save_every=300, sample_every=600
 )
-_JUDGE = LoopConfig(steps=1200, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=1200)
+_JUDGE = LoopConfig(steps=1000, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=1000)
 
 RECIPES: Final[dict[str, Recipe]] = {
     # Two CPU cores and an afternoon.

@@ -98,20 +98,24 @@ def _render_all(place: Path, preset: str, count: int, split: Split) -> None:
         concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as workers,
         unfinished.open("w", encoding="utf-8") as out,
     ):
-        for lines in workers.map(_render_chunk, *zip(*_chunks(place, preset, count, split))):
+        for lines in workers.map(_render_chunk, _chunks(place, preset, count, split)):
             out.writelines(line + "\n" for line in lines)
     unfinished.replace(place / "records.jsonl")
 
 
-def _chunks(place: Path, preset: str, count: int, split: Split) -> Iterator[tuple]:
+Chunk = tuple[Path, str, Split, range]
+
+
+def _chunks(place: Path, preset: str, count: int, split: Split) -> Iterator[Chunk]:
     for start in range(0, count, CHUNK):
-        yield place, preset, split, start, min(start + CHUNK, count)
+        yield place, preset, split, range(start, min(start + CHUNK, count))
 
 
-def _render_chunk(place: Path, preset: str, split: Split, start: int, stop: int) -> list[str]:
+def _render_chunk(chunk: Chunk) -> list[str]:
+    place, preset, split, seeds = chunk
     images = np.load(place / "images.npy", mmap_mode="r+")
     lines = []
-    for seed in range(start, stop):
+    for seed in seeds:
         scene = PRESETS[preset].scene(seed, split)
         result = render(scene)
         images[seed] = result.image

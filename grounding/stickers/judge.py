@@ -84,7 +84,8 @@ class StickerJudge(nn.Module):
         except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(
-                f"{folder} is not a judge ({reason}); train one with `python -m pipelines.train judge`"
+                f"{folder} is not a judge ({reason}); "
+                "train one with `python -m pipelines.train judge`"
             ) from None
         return judge.eval()
 

@@ -57,7 +57,9 @@ def test_relations_in_captions_are_true():
         scene = PRESETS["small"].scene(seed, count=2)
         places = {article(s.phrase): s.box for s in scene.stickers}
         for words, (axis, sign) in SIDES.items():
-            match = re.match(rf"(an? [a-z ]+?) {words} (an? [a-z ]+?)( (on|in|at) .*)?$", scene.caption)
+            match = re.match(
+                rf"(an? [a-z ]+?) {words} (an? [a-z ]+?)( (on|in|at) .*)?$", scene.caption
+            )
             if match:
                 said += 1
                 a, b = places[match[1]], places[match[2]]

@@ -1,0 +1,76 @@
+"""A run that is killed and resumed ends with the same bits as one that never was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from gligen.train.loop import LoopConfig, learning_rate, train
+
+CONFIG = LoopConfig(steps=12, learning_rate=1e-2, warmup=3, save_every=4, sample_every=6)
+
+
+class Line:
+    """Fits a line to noisy points; says when it was sampled."""
+
+    def __init__(self, die_at: int | None = None):
+        torch.manual_seed(0)
+        self.module = nn.Linear(3, 2)
+        self.die_at = die_at
+        self.sampled: list[str] = []
+
+    def trained(self):
+        return self.module
+
+    def loss(self, generator, step):
+        if step == self.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        x = torch.randn(8, 3, generator=generator)
+        return (self.module(x) - x[:, :2]).square().mean(), {"x": x.mean().item()}
+
+    def sample(self, path: Path):
+        self.sampled.append(path.name)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_killed_and_resumed_equals_never_killed(tmp_path):
+    whole = train(Line(), CONFIG, tmp_path / "whole")
+    script = (
+        "import sys; from pathlib import Path; from gligen.train.loop import train; "
+        "from tests.gligen.train.test_loop import CONFIG, Line; "
+        "train(Line(die_at=9), CONFIG, Path(sys.argv[1]))"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    resumed = train(Line(), CONFIG, tmp_path / "killed")
+    assert same(whole, resumed)
+
+
+def test_training_learns_logs_and_samples(tmp_path):
+    task = Line()
+    config = LoopConfig(steps=300, learning_rate=5e-2, warmup=3, ema=0.0, sample_every=150)
+    train(task, config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [50, 100, 150, 200, 250, 300]
+    assert lines[-1]["loss"] < 0.05 * lines[0]["loss"] or lines[-1]["loss"] < 1e-4
+    assert task.sampled == ["0000150.png", "0000300.png"]
+
+
+def test_the_average_is_returned_and_the_trained_weights_stay(tmp_path):
+    task = Line()
+    average = train(task, CONFIG, tmp_path)
+    assert not torch.equal(average["weight"], task.module.weight)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 1e-2 / 3), (3, 1e-2), (12, 0.05 * 1e-2)])
+def test_learning_rate(step, rate):
+    assert learning_rate(step, CONFIG) == pytest.approx(rate)
