@@ -23,7 +23,7 @@ from gligen.gate import GatedSelfAttention, GroundingMemory, cell_features
 from grounding.attention import Backend, attention
 from grounding.errors import LavallamaError
 
-__all__ = ["GroundedBlock", "GroundedProcessor", "Run", "transformer_blocks"]
+__all__ = ["GroundedBlock", "GroundedProcessor", "Run", "route_attention", "transformer_blocks"]
 
 STOCK_PROCESSORS = (AttnProcessor, AttnProcessor2_0)  # others carry somebody's intent: left alone
 
@@ -76,6 +76,31 @@ def transformer_blocks(unet: nn.Module) -> dict[str, BasicTransformerBlock]:
                 f"LayerNorm; {path} has norm_type {block.norm_type!r}"
             )
     return blocks
+
+
+def route_attention(unet: nn.Module, backend: Backend) -> None:
+    """Send the attention of a UNet without an adapter through `grounding.attention`, for good.
+
+    Args:
+        unet: any UNet made of BasicTransformerBlock; processors that are not stock stay.
+        backend: see `grounding.attention`.
+    """
+    for block in transformer_blocks(unet).values():
+        layers: tuple[Any, ...] = (block.attn1, block.attn2)
+        for layer in layers:
+            if type(layer.processor) in STOCK_PROCESSORS and _is_plain(layer):
+                layer.set_processor(GroundedProcessor(_Always(backend), layer.processor))
+
+
+class _Always:
+    """Stands in for a slot: every call belongs to a run of its own, so nothing is remembered."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend: Backend = backend
+
+    @property
+    def run(self) -> Run:
+        return Run(backend=self.backend)
 
 
 class GroundedBlock:
@@ -196,7 +221,7 @@ class GroundedProcessor:
     diffusers' IP-Adapter loader makes one of whatever class it finds.
     """
 
-    def __init__(self, slot: GroundedBlock | None = None, original: Any = None) -> None:
+    def __init__(self, slot: GroundedBlock | _Always | None = None, original: Any = None) -> None:
         self.slot = slot
         self.original = AttnProcessor2_0() if original is None else original
 

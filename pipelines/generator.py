@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gligen.adapter import GligenAdapter
+from gligen.inject import route_attention
 from gligen.sampler import Condition, initial_noise, make_scheduler, sample
 from grounding.attention import Backend, choose_backend
 from grounding.errors import LavallamaError
@@ -84,6 +85,8 @@ class Generator:
         choose_backend(self.attention, self.device, self.dtype)
         if self.adapter is not None and not self.adapter.is_injected:
             self.adapter.inject(self.base.unet, attention=self.attention)
+        if self.adapter is None and self.attention != "auto":
+            route_attention(self.base.unet, self.attention)
 
     @classmethod
     def from_pretrained(

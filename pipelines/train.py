@@ -7,6 +7,7 @@ diffusers' and transformers' formats.
 
 import argparse
 import dataclasses
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -227,6 +228,11 @@ class Workshop:
             requires_safety_checker=False,
         )
         pipeline.save_pretrained(out / "base")
+        # diffusers writes a derived entry into the autoencoder's config and warns when it reads it.
+        config = out / "base" / "vae" / "config.json"
+        entries = json.loads(config.read_text("utf-8"))
+        entries.pop("block_out_channels", None)
+        config.write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
         save_pretrained(adapter.half(), out / "gligen")
         self.judge().save_pretrained(out / "judge")
 

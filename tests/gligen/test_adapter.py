@@ -9,7 +9,14 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from gligen.adapter import AdapterConfig, GligenAdapter
-from gligen.inject import GroundedBlock, GroundedProcessor, Run
+from gligen.inject import (
+    GroundedBlock,
+    GroundedProcessor,
+    Run,
+    route_attention,
+    transformer_blocks,
+)
+from grounding.attention import attention
 from grounding.errors import AttentionError, CheckpointError, LavallamaError
 from tests.gligen import tiny
 from weights.keymap import canonical_adapter_key
@@ -363,3 +370,19 @@ def test_misuse_is_named():
         pytest.raises(LavallamaError, match="runs on 3, the tokens are for 2"),
     ):
         unet(**tiny.inputs(batch=3))
+
+
+def test_attention_without_an_adapter_goes_through_the_backend_asked_for(monkeypatch):
+    unet, arguments = tiny.unet(), tiny.inputs()
+    expected = unet(**arguments).sample
+    asked = []
+
+    def watched(*tensors, backend, **options):
+        asked.append(backend)
+        return attention(*tensors, backend=backend, **options)
+
+    monkeypatch.setattr("gligen.inject.attention", watched)
+    route_attention(unet, "math")
+    assert torch.allclose(unet(**arguments).sample, expected, atol=1e-5)
+    assert set(asked) == {"math"}
+    assert len(asked) == 2 * len(transformer_blocks(unet))
