@@ -126,14 +126,14 @@ def measure(
         Rates by split, over all, and ``box_iou`` on plain backgrounds.
     """
     result: dict[str, Any] = {}
-    total = Tally()
+    tallies = []
     for split, scenes in held_out_scenes(world, count).items():
         tally = Tally()
         for scene, image in _drawn(generator, scenes, batch):
             tally.add(scene, image, judge)
-            total.add(scene, image, judge)
+        tallies.append(dataclasses.astuple(tally))
         result[split.replace(" ", "_").replace("-", "_")] = tally.rates()
-    result["all"] = total.rates()
+    result["all"] = Tally(*map(sum, zip(*tallies, strict=True))).rates()
     plain = dataclasses.replace(
         world,
         backgrounds=tuple(b for b in world.backgrounds if b in PLAIN_BACKGROUNDS),
