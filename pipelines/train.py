@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.console import Parser, guarded, quiet_libraries
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderTiny
-
     from gligen.adapter import GligenAdapter
+    from gligen.patch_autoencoder import PatchAutoencoder
     from gligen.train.base import TextToLatents
     from gligen.train.loop import LoopConfig
     from gligen.train.recipes import Recipe
@@ -31,7 +30,7 @@ PROG = "lavallama train"
 ENCODER_SCENES = 1000  # enough for stable principal components
 EMBEDDED = Path(__file__).parent.parent / "weights" / "embedded"
 # What the embedded model looks best with; pipelines.defaults reads it.
-GENERATION = {"scheduler": "dpm++", "steps": 25, "guidance": 3.0, "schedule": [1.0, 0.0, 0.0]}
+GENERATION = {"scheduler": "dpm++", "steps": 20, "guidance": 3.0, "schedule": [1.0, 0.0, 0.0]}
 
 
 @dataclasses.dataclass
@@ -54,12 +53,12 @@ class Workshop:
 
         return rendered(self.folder / "scenes", self.recipe.preset, self.recipe.scenes)
 
-    def autoencoder(self) -> "AutoencoderTiny":
-        """The autoencoder with its encoder fitted, and its decoder as far as it is trained."""
+    def autoencoder(self) -> "PatchAutoencoder":
+        """The autoencoder: linear pair fitted, the way back as far as it is trained."""
         import numpy as np
-        from diffusers import AutoencoderTiny
 
-        from gligen.train.autoencoder import build_autoencoder, fit_encoder
+        from gligen.patch_autoencoder import PatchAutoencoder
+        from gligen.train.autoencoder import build_autoencoder, fit_patches
 
         folder = self.folder / "autoencoder"
         if not (folder / "config.json").exists():
@@ -68,10 +67,10 @@ class Workshop:
                     width=self.recipe.decoder_width, latent_channels=self.recipe.latent_channels
                 )
             )
-            fit_encoder(model, np.asarray(self.scenes().images[:ENCODER_SCENES]))
+            fit_patches(model, np.asarray(self.scenes().images[:ENCODER_SCENES]))
             model.save_pretrained(folder)
-        model = AutoencoderTiny.from_pretrained(folder)
-        load_average(self.folder / "decoder", model.decoder)
+        model = PatchAutoencoder.from_pretrained(folder)
+        load_average(self.folder / "decoder", model)
         return model
 
     def text_to_latents(self) -> "TextToLatents":
@@ -102,7 +101,8 @@ class Workshop:
         from gligen.train.autoencoder import DecoderTask
         from gligen.train.loop import train
 
-        model = self.autoencoder().to(self.device)
+        model: Any = self.autoencoder()
+        model.to(self.device)
         task = DecoderTask(model, self.scenes(), batch=self.recipe.decoder_batch)
         train(task, self.recipe.decoder, self.folder / "decoder")
 
@@ -200,8 +200,11 @@ class Workshop:
 
     def export(self, out: Path) -> None:
         """Write base, adapter and judge as float16 safetensors."""
-        from diffusers import StableDiffusionPipeline
+        from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+            StableDiffusionPipeline,
+        )
 
+        from gligen.patch_autoencoder import PatchAutoencoder
         from gligen.train.base import build_scheduler
         from gligen.train.words import build_tokenizer
         from grounding.errors import CheckpointError
@@ -228,11 +231,11 @@ class Workshop:
             requires_safety_checker=False,
         )
         pipeline.save_pretrained(out / "base")
-        # diffusers writes a derived entry into the autoencoder's config and warns when it reads it.
-        config = out / "base" / "vae" / "config.json"
-        entries = json.loads(config.read_text("utf-8"))
-        entries.pop("block_out_channels", None)
-        config.write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
+        # diffusers notes our class by its package alone; it looks it up where it is written here.
+        index = out / "base" / "model_index.json"
+        entries = json.loads(index.read_text("utf-8"))
+        entries["vae"] = [PatchAutoencoder.__module__, PatchAutoencoder.__name__]
+        index.write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
         save_pretrained(adapter.half(), out / "gligen")
         self.judge().save_pretrained(out / "judge")
 
@@ -265,7 +268,7 @@ def load_average(folder: Path, module: Any) -> bool:
 
 
 STAGES: dict[str, tuple[Callable[[Workshop], None], str]] = {
-    "decoder": (Workshop.train_decoder, "1: the autoencoder (fits its encoder first)"),
+    "decoder": (Workshop.train_decoder, "1: the autoencoder (its linear part is fitted first)"),
     "base": (Workshop.train_base, "2: text encoder and UNet, on captions alone"),
     "gates": (Workshop.train_gates, "3: GLIGEN's gates on the frozen base"),
     "judge": (Workshop.train_judge, "the classifier that evaluation uses"),

@@ -20,6 +20,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from gligen.patch_autoencoder import PatchAutoencoder
 from grounding.errors import CheckpointError, OfflineError
 from weights import ldm
 from weights.components import (
@@ -61,7 +62,7 @@ class BaseModel:
     """
 
     unet: UNet2DConditionModel
-    vae: AutoencoderKL | AutoencoderTiny
+    vae: AutoencoderKL | AutoencoderTiny | PatchAutoencoder
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     scheduler_config: dict[str, Any]

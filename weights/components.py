@@ -21,6 +21,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from gligen.patch_autoencoder import PatchAutoencoder
 from grounding.errors import CheckpointError
 from weights.keymap import gate_of, name_some
 from weights.tensor_file import TensorFile
@@ -29,7 +30,11 @@ __all__ = ["fill", "make_text_encoder", "make_unet", "make_vae", "read_config", 
 
 Model = TypeVar("Model", bound=nn.Module)
 
-VAE_CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+VAE_CLASSES = {
+    "AutoencoderKL": AutoencoderKL,
+    "AutoencoderTiny": AutoencoderTiny,
+    "PatchAutoencoder": PatchAutoencoder,
+}
 # diffusers before 0.18 named the projections of the VAE's attention so; SD 1.x repositories do.
 OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_VAE_KEY = re.compile(r"(\.mid_block\.attentions\.0)\.(query|key|value|proj_attn)\.")
@@ -48,7 +53,7 @@ def make_unet(config: Mapping[str, Any]) -> UNet2DConditionModel:
     return model
 
 
-def make_vae(config: Mapping[str, Any]) -> AutoencoderKL | AutoencoderTiny:
+def make_vae(config: Mapping[str, Any]) -> AutoencoderKL | AutoencoderTiny | PatchAutoencoder:
     """Make an empty autoencoder of the class that the config names (AutoencoderKL by default)."""
     name = config.get("_class_name", "AutoencoderKL")
     if name not in VAE_CLASSES:

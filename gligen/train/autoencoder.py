@@ -1,10 +1,10 @@
-"""Stage 1: a small autoencoder of the sticker world (diffusers' ``AutoencoderTiny``, f = 16).
+"""Stage 1: the autoencoder of the sticker world, patches of 16 x 16 pixels.
 
-The encoder is linear and found in closed form: the principal components of 16 x 16 patches, the
-best that any linear encoder can do (Eckart & Young, Psychometrika 1, 1936), written into strided
-convolutions. So latents exist at once, and their first channels are the coarse ones. The decoder is
-learned: L1 of pixels and of their differences, with noise on the latents so that it forgives the
-small errors of a diffusion model. Axes: B batch, C channels, H W pixels, h w latent cells.
+Its linear pair is found in closed form: the principal components of patches, the best that any
+linear code of that size can do (Eckart & Young, Psychometrika 1, 1936). So latents exist at once,
+and their first channels are the coarse ones. What is trained is the way back: L1 of pixels and of
+their differences, with noise on the latents so that the decoder forgives the small errors of a
+diffusion model. Axes: B batch, C channels, H W pixels, h w latent cells.
 """
 
 import dataclasses
@@ -12,98 +12,61 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny
 from einops import rearrange
 from PIL import Image
 from torch import Tensor, nn
 
+from gligen.patch_autoencoder import PatchAutoencoder
 from gligen.train.scenes import Scenes
 
-LEVELS = 5  # resolutions of the autoencoder: it halves the picture four times
+LEVELS = 5  # the picture is halved four times
 FACTOR = 2 ** (LEVELS - 1)
-ENCODER_WIDTH = 64  # components that are kept of each 8 x 8 patch on the way
-CROP = 64  # pixels a side; the decoder is convolutional, so it learns from crops
+KEPT = 64  # components that are kept of each 8 x 8 patch on the way to 16 x 16
+CROP = 64  # pixels a side; the refiner is convolutional, so it learns from crops
 LATENT_NOISE = 0.1  # standard deviation, of latents whose mean variance is 1
 DIFFERENCE_WEIGHT = 0.5
 # A component of standard deviation s is divided by s ** WHITENING: 0 keeps the picture's own
 # spectrum, 1 makes fine detail as loud as the layout. In between, diffusion goes coarse to fine.
 WHITENING = 0.5
-RAW_SCALE = 0.25  # the decoder squashes its input to (-3, 3): keep latents well inside
 
 
-def build_autoencoder(*, width: int = 48, latent_channels: int = 32) -> AutoencoderTiny:
-    """An autoencoder with an untrained decoder; ``fit_encoder`` makes its encoder."""
-    return AutoencoderTiny(
-        encoder_block_out_channels=(ENCODER_WIDTH,) * LEVELS,
-        decoder_block_out_channels=(width,) * LEVELS,
-        num_encoder_blocks=(0,) * LEVELS,
-        num_decoder_blocks=(4, 3, 2, 0, 0),
-        latent_channels=latent_channels,
-        scaling_factor=1 / RAW_SCALE,
-    )
+def build_autoencoder(*, width: int = 64, latent_channels: int = 32) -> PatchAutoencoder:
+    """An autoencoder of 16 x 16 patches; ``fit_patches`` makes its linear pair."""
+    return PatchAutoencoder(latent_channels=latent_channels, block_out_channels=(width,) * LEVELS)
 
 
 @torch.no_grad()
-def fit_encoder(model: AutoencoderTiny, images: np.ndarray) -> None:
-    """Write the principal components of patches into the encoder's convolutions.
+def fit_patches(model: PatchAutoencoder, images: np.ndarray) -> None:
+    """Write the principal components of 16 x 16 patches into the encoder and the decoder.
 
-    Patches of 2 x 2 and 4 x 4 pixels are kept whole (12 and 48 numbers), of 8 x 8 the first 64
-    components, of 16 x 16 as many as there are latent channels. The mean latent is zero and the
-    channels' mean variance is 1 after ``scaling_factor``.
+    The first 64 components of the patches' quarters stand for them, which keeps the statistics
+    small. The mean latent is zero, and the channels' mean variance is 1.
 
     Args:
         model: Changed in place.
         images: uint8 [B, H, W, 3], enough for stable statistics (a thousand scenes).
     """
-    convolutions = [m for m in model.encoder.layers if isinstance(m, nn.Conv2d)]
-    first, *halvings, last = convolutions
-    for convolution in convolutions:
-        convolution.weight.zero_()
-    assert first.bias is not None
-    assert last.bias is not None
-    first.weight[range(3), range(3), 1, 1] = 2.0  # the encoder is given [0, 1]; back to [-1, 1]
-    first.bias.zero_()
-    first.bias[:3] = -1.0
-    features = to_tensor(images)
-    for level, halving in enumerate(halvings):
-        patches = rearrange(features, "B C (h p) (w q) -> (B h w) (p q C)", p=2, q=2)
-        kept = ENCODER_WIDTH if level < len(halvings) - 1 else last.out_channels
-        basis = principal_axes(patches)[:, :kept] if patches.shape[1] > kept else None
-        basis = torch.eye(patches.shape[1]) if basis is None else basis
-        taps = rearrange(basis, "(p q C) O -> O C p q", p=2, q=2)
-        halving.weight[: taps.shape[0], : taps.shape[1], 1:, 1:] = taps
-        height = features.shape[-2] // 2
-        features = rearrange(patches @ basis, "(B h w) O -> B O h w", B=len(images), h=height)
-    std, mean = torch.std_mean(features, (0, 2, 3))
-    gain = std**-WHITENING
-    gain *= RAW_SCALE / (std * gain).square().mean().sqrt()
-    channels = range(last.out_channels)
-    last.weight[channels, channels, 1, 1] = gain
-    last.bias.copy_(-mean * gain)
-
-
-@torch.no_grad()
-def encode(model: AutoencoderTiny, images: np.ndarray) -> Tensor:
-    """What ``model.encoder`` computes, by one matrix product of whole patches.
-
-    Args:
-        model: With an encoder from ``fit_encoder``.
-        images: uint8 [B, H, W, 3].
-
-    Returns:
-        float32 latents [B, C, H / 16, W / 16] before ``scaling_factor``.
-    """
-    units = torch.eye(FACTOR * FACTOR * 3, device=model.device)
-    units = units.reshape(-1, FACTOR, FACTOR, 3).permute(0, 3, 1, 2)
-    offset = model.encoder(torch.zeros_like(units[:1])).flatten(1)
-    matrix = model.encoder(units).flatten(1) - offset
-    patches = rearrange(
-        torch.tensor(images, device=model.device),
-        "B (h p) (w q) C -> B h w (p q C)",
-        p=FACTOR,
-        q=FACTOR,
+    quarters = rearrange(
+        to_tensor(images), "B C (h p) (w q) -> B h w (p q C)", p=FACTOR // 2, q=FACTOR // 2
     )
-    return (patches.float() @ (matrix / 127.5) + (offset - matrix.sum(0))).permute(0, 3, 1, 2)
+    inner = principal_axes(quarters.flatten(0, 2))[:, :KEPT]
+    joined = rearrange(quarters @ inner, "B (h p) (w q) K -> (B h w) (p q K)", p=2, q=2)
+    outer = principal_axes(joined)[:, : model.encoder.out_channels]
+    std, mean = torch.std_mean(joined @ outer, 0)
+    gain = std**-WHITENING
+    gain /= (std * gain).square().mean().sqrt()
+    axes = torch.einsum("ak,skc->sac", inner, outer.unflatten(0, (4, KEPT)))
+    taps = rearrange(
+        axes, "(P Q) (p q C) c -> c C (P p) (Q q)", P=2, Q=2, p=FACTOR // 2, q=FACTOR // 2
+    )
+    model.encoder.weight.copy_(taps * gain[:, None, None, None])
+    model.decoder.weight.copy_(taps / gain[:, None, None, None])
+    assert model.encoder.bias is not None
+    assert model.decoder.bias is not None
+    model.encoder.bias.copy_(-mean * gain)
+    # The way back adds the mean patch; one bias for each colour is all that the layer has, and
+    # patches differ little in their mean: the refiner learns the rest.
+    model.decoder.bias.copy_(torch.einsum("cCpq,c->C", taps, mean) / FACTOR**2)
 
 
 def principal_axes(rows: Tensor) -> Tensor:
@@ -138,9 +101,9 @@ def save_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
 
 @dataclasses.dataclass
 class DecoderTask:
-    """Trains the decoder against the latents of the finished encoder."""
+    """Trains decoder and refiner against the latents of the finished encoder."""
 
-    model: AutoencoderTiny
+    model: PatchAutoencoder
     scenes: Scenes
     batch: int = 16
 
@@ -149,19 +112,22 @@ class DecoderTask:
         self.model.encoder.requires_grad_(False)
 
     def trained(self) -> nn.Module:
-        """The decoder."""
-        return self.model.decoder
+        """The autoencoder, whose encoder is frozen."""
+        return self.model
 
     def loss(self, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         """Reconstruction of random crops, cut along the grid of latent cells."""
-        crops = self._crops(generator)
-        pixels, latents = to_tensor(crops).to(self.model.device), encode(self.model, crops)
+        pixels = to_tensor(self._crops(generator)).to(self.model.device)
+        latents = self.model.encoder(pixels)
         noise = torch.randn(latents.shape, generator=generator).to(self.model.device)
-        error = self.model.decoder(latents + LATENT_NOISE * RAW_SCALE * noise) - pixels
+        error = self._decoded(latents + LATENT_NOISE * noise) - pixels
         plain = error.abs().mean()
         difference = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         psnr = -10 * torch.log10((error.detach() / 2).square().mean())
         return plain + DIFFERENCE_WEIGHT * difference, {"psnr": psnr.item()}
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        return self.model.decode(latents, return_dict=False)[0]
 
     def _crops(self, generator: torch.Generator) -> np.ndarray:
         _, height, width, _ = self.scenes.images.shape
@@ -184,5 +150,5 @@ class DecoderTask:
         """Eight scenes above, their reconstructions below."""
         images = np.asarray(self.scenes.images[:8])
         with torch.no_grad():
-            decoded = self.model.decoder(encode(self.model, images))
+            decoded = self._decoded(self.model.encoder(to_tensor(images).to(self.model.device)))
         save_grid(np.concatenate([images, to_images(decoded)]), path)

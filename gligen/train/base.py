@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from gligen.patch_autoencoder import PatchAutoencoder
 from gligen.sampler import Condition, SamplerSettings, initial_noise, make_scheduler, sample
 from gligen.train.autoencoder import save_grid, to_images
 from gligen.train.words import PhraseNamer, tokenized
@@ -87,7 +89,7 @@ class BaseTask:
 
     model: TextToLatents
     tokenizer: CLIPTokenizer
-    autoencoder: AutoencoderTiny
+    autoencoder: PatchAutoencoder
     scheduler: DDIMScheduler
     latents: np.ndarray
     captions: list[str]
@@ -161,7 +163,7 @@ def seeded_noise(count: int, shape: tuple[int, ...]) -> Tensor:
 
 
 @torch.no_grad()
-def decoded(autoencoder: AutoencoderTiny, latents: Tensor) -> np.ndarray:
+def decoded(autoencoder: PatchAutoencoder, latents: Tensor) -> np.ndarray:
     """Latents of the diffusion model -> uint8 images [B, H, W, 3]."""
     raw = latents.to(autoencoder.device) / autoencoder.config["scaling_factor"]
-    return to_images(autoencoder.decoder(raw))
+    return to_images(autoencoder.decode(raw, return_dict=False)[0])

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from gligen.adapter import GligenAdapter
+from gligen.patch_autoencoder import PatchAutoencoder
 from gligen.sampler import Condition, SamplerSettings, make_scheduler, sample
 from gligen.train.attention_teacher import AttentionTeacher, box_of_cell
 from gligen.train.autoencoder import save_grid
@@ -51,7 +53,7 @@ class GatesTask:
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
-    autoencoder: AutoencoderTiny
+    autoencoder: PatchAutoencoder
     scheduler: DDIMScheduler
     adapter: GligenAdapter
     latents: np.ndarray
@@ -106,7 +108,7 @@ class GatesTask:
         ids = torch.where(drop[:, None], self._empty, self._ids[which])
         with torch.no_grad():
             context = self.text_encoder(input_ids=ids.to(device)).last_hidden_state
-        targets = box_of_cell(boxes, masks * keep, clean.shape[-2:]).to(device)
+        targets = box_of_cell(boxes, masks * keep, (clean.shape[2], clean.shape[3])).to(device)
         weight = 1 + self.box_weight * inside(boxes, masks, clean.shape[-2:])
         noisy, timesteps, target, weight, boxes, masks, phrases, keep = (
             tensor.to(device)

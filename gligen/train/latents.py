@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny
 from tqdm import tqdm
 
-from gligen.train.autoencoder import encode
+from gligen.patch_autoencoder import PatchAutoencoder
+from gligen.train.autoencoder import to_tensor
 from gligen.train.scenes import Scenes
 
-BATCH = 1024
+BATCH = 256
 
 
 @torch.no_grad()
-def encoded(path: Path, autoencoder: AutoencoderTiny, scenes: Scenes) -> np.ndarray:
+def encoded(path: Path, autoencoder: PatchAutoencoder, scenes: Scenes) -> np.ndarray:
     """Latents of all scenes, scaled as the diffusion model sees them.
 
     Args:
@@ -28,8 +28,8 @@ def encoded(path: Path, autoencoder: AutoencoderTiny, scenes: Scenes) -> np.ndar
     if not path.exists():
         parts = []
         for start in tqdm(range(0, len(scenes), BATCH), desc="latents", disable=None):
-            images = np.asarray(scenes.images[start : start + BATCH])
-            latents = encode(autoencoder, images) * autoencoder.config["scaling_factor"]
+            pixels = to_tensor(np.asarray(scenes.images[start : start + BATCH]))
+            latents = autoencoder.encoder(pixels) * autoencoder.config["scaling_factor"]
             parts.append(latents.contiguous().numpy().astype(np.float16))
         unfinished = path.with_suffix(".part.npy")
         np.save(unfinished, np.concatenate(parts))

@@ -131,9 +131,8 @@ def train(task: Task, config: LoopConfig, folder: Path) -> dict[str, Tensor]:
 def _update_average(
     average: dict[str, Tensor], parameters: dict[str, nn.Parameter], decay: float
 ) -> None:
-    if average:
-        kept = list(average.values())
-        torch._foreach_lerp_(kept, [parameters[n].detach() for n in average], 1 - decay)
+    for name, value in average.items():
+        value.lerp_(parameters[name], 1 - decay)
 
 
 def _sample(

@@ -14,7 +14,7 @@ class Recipe:
         preset: A key of ``grounding.stickers.PRESETS``.
         scenes: Scenes rendered for training.
         latent_channels: Of the autoencoder.
-        decoder_width: Channels of the autoencoder's decoder.
+        decoder_width: Channels of the autoencoder's refiner.
         width: Channels of the UNet and of the text encoder.
         words: Steps in which the text encoder learns to name phrases.
         decoder, base, gates, judge: The stages' loops; each with its batch beside it.
@@ -36,14 +36,14 @@ class Recipe:
     judge_batch: int
 
 
-_DECODER = LoopConfig(steps=2000, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995)
+_DECODER = LoopConfig(steps=1500, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995)
 _BASE = LoopConfig(
     steps=2400, learning_rate=6e-4, warmup=200, ema=0.998, save_every=300, sample_every=600
 )
 _GATES = LoopConfig(
     steps=3000, learning_rate=1e-3, warmup=200, ema=0.998, save_every=300, sample_every=600
 )
-_JUDGE = LoopConfig(steps=1000, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=1000)
+_JUDGE = LoopConfig(steps=600, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=600)
 
 RECIPES: Final[dict[str, Recipe]] = {
     # Two CPU cores and an afternoon.
@@ -51,11 +51,11 @@ RECIPES: Final[dict[str, Recipe]] = {
         preset="small",
         scenes=60_000,
         latent_channels=32,
-        decoder_width=48,
+        decoder_width=64,
         width=192,
         words=150,
         decoder=_DECODER,
-        decoder_batch=8,
+        decoder_batch=16,
         base=_BASE,
         base_batch=16,
         gates=_GATES,

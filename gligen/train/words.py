@@ -6,6 +6,7 @@ phrase names; the base model's training then goes on from there.
 """
 
 import itertools
+import json
 
 import torch
 import torch.nn.functional as F
@@ -51,15 +52,13 @@ def build_tokenizer() -> CLIPTokenizer:
     merges = _merges(bpe)
     return CLIPTokenizer(
         vocab=vocabulary,
-        merges=merges,
+        merges=merges,  # pyright: ignore[reportArgumentType]
         model_max_length=MAX_TOKENS,
         clean_up_tokenization_spaces=True,
     )
 
 
 def _merges(bpe: Tokenizer) -> list[tuple[str, str]]:
-    import json
-
     merges = json.loads(bpe.to_str())["model"]["merges"]
     return [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in merges]
 
@@ -78,9 +77,9 @@ def build_text_encoder(
             num_attention_heads=width // 32,
             max_position_embeddings=MAX_TOKENS,
             hidden_act="quick_gelu",
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.convert_tokens_to_ids(BOS),  # pyright: ignore[reportArgumentType]
+            eos_token_id=tokenizer.convert_tokens_to_ids(EOS),  # pyright: ignore[reportArgumentType]
+            pad_token_id=tokenizer.convert_tokens_to_ids(EOS),  # pyright: ignore[reportArgumentType]
         )
     )
 

@@ -1,0 +1,77 @@
+"""The model that ships: its size, its files, and that it follows boxes on held-out requests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from grounding.geometry import box_iou
+from grounding.prompt import GroundedPrompt, Region
+from grounding.stickers import PRESETS
+from grounding.stickers.judge import StickerJudge
+from pipelines.evaluate import EMBEDDED_JUDGE, Tally, box_of_difference, to_prompt
+from pipelines.generator import Generator
+
+EMBEDDED = EMBEDDED_JUDGE.parent
+LIMIT = 50 * 2**20  # bytes of all weights together
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return Generator.from_pretrained("embedded", offline=True)
+
+
+def test_all_weights_together_are_small():
+    weights = list(EMBEDDED.rglob("*.safetensors"))
+    assert len(weights) == 5
+    assert sum(path.stat().st_size for path in weights) < LIMIT
+
+
+def test_the_card_tells_what_was_measured():
+    card = (EMBEDDED / "README.md").read_text("utf-8")
+    assert "| with gates |" in card
+    assert "@" not in card
+
+
+def test_diffusers_own_pipeline_opens_the_base(recwarn):
+    pipeline = StableDiffusionPipeline.from_pretrained(EMBEDDED / "base", safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    drawn = pipeline("a llama", num_inference_steps=2, generator=torch.Generator().manual_seed(0))
+    assert drawn.images[0].size == (128, 128)  # pyright: ignore
+
+
+def test_a_lava_llama_lies_in_its_box(generator):
+    """(lava, llama) never occurred in training."""
+    box = (0.15, 0.15, 0.85, 0.9)
+    document = GroundedPrompt(
+        prompt="a lava llama on a white background", regions=(Region(phrase="lava llama", box=box),)
+    )
+    drawn = generator([document] * 3, progress=False)
+    found = [box_of_difference(np.asarray(d.image)) for d in drawn]
+    assert np.mean([box_iou(f, box) if f else 0.0 for f in found]) > 0.5
+
+
+def test_held_out_requests_are_followed(generator):
+    judge = StickerJudge.from_pretrained(EMBEDDED_JUDGE)
+    scenes = [PRESETS["small"].scene(seed, "held-out pairs", count=1) for seed in range(12)]
+    tally = Tally()
+    drawn = generator([to_prompt(scene) for scene in scenes], batch=4, progress=False)
+    for scene, picture in zip(scenes, drawn, strict=True):
+        tally.add(scene, np.asarray(picture.image), judge)
+    assert tally.rates()["material_top1"] > 0.6
+
+
+def test_the_same_seed_gives_the_same_bits_beside_whatever_else(generator):
+    documents = [to_prompt(PRESETS["small"].scene(seed)) for seed in range(3)]
+    alone = [np.asarray(generator(d, seed=5, progress=False)[0].image) for d in documents]
+    together = generator(documents[::-1], seed=5, progress=False)[::-1]
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one, np.asarray(other.image))
+
+
+def test_examples_are_there():
+    examples = Path(__file__).parents[2] / "examples"
+    for name in ("lava_llama.png", "gallery.png"):
+        assert (examples / name).stat().st_size > 10_000
