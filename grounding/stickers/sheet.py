@@ -73,7 +73,7 @@ def build(icons: Mapping[str, Path], out: Path) -> None:
         icons: For each style, the ``icons.json`` of its Iconify package.
         out: The folder to write into.
     """
-    import resvg_py
+    import resvg_py  # pyright: ignore[reportMissingImports]  # only the extra "art" has it
 
     total = len(CONCEPTS) * len(STYLES)
     sheet = Image.new("RGBA", (COLUMNS * CELL, -(-total // COLUMNS) * CELL))
