@@ -228,7 +228,7 @@ def test_incomplete_folders_are_one_line(tmp_path, pipeline):
     ("part", "change", "named"),
     [
         ("unet", {"in_channels": 9}, "takes 9 channels, expected 4"),
-        ("vae", {"_class_name": "VQModel"}, "AutoencoderKL or AutoencoderTiny, got VQModel"),
+        ("vae", {"_class_name": "VQModel"}, "AutoencoderTiny or PatchAutoencoder, got VQModel"),
         ("text_encoder", {"model_type": "t5"}, "clip_text_model, got t5"),
     ],
 )
