@@ -5,7 +5,7 @@
         noise = unet(latents, t, encoder_hidden_states=prompt).sample
 
 Its state dict holds `position_net.*` and `<path of a transformer block>.fuser.*`, the names that a
-gated UNet of diffusers would give the same parameters.
+gated UNet of diffusers would give the same parameters; and `box_field.*` if it has one.
 Axes: B batch, N regions, P channels of a phrase embedding, D channels of a grounding token.
 """
 
@@ -20,6 +20,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gligen.box_field import BoxField
 from gligen.gate import GatedSelfAttention
 from gligen.inject import GroundedBlock, Run, transformer_blocks
 from gligen.tokenizers import TextBoxTokenizer
@@ -45,6 +46,8 @@ class AdapterConfig:
         hidden_dim: width of the tokenizer's MLP.
         frequencies: steps of the boxes' Fourier ladder.
         position_features: tell visual tokens their place inside the gate (extra parameters).
+        field_dim: width of the neural field in the boxes' own coordinates (`gligen.box_field`),
+            whose features every gate is told; 0: no field.
     """
 
     modality: Literal["text"] = "text"
@@ -54,6 +57,7 @@ class AdapterConfig:
     hidden_dim: int = 512
     frequencies: int = 8
     position_features: bool = False
+    field_dim: int = 0
 
 
 class GligenAdapter(nn.Module):
@@ -73,6 +77,7 @@ class GligenAdapter(nn.Module):
             hidden_dim=config.hidden_dim,
             frequencies=config.frequencies,
         )
+        self.box_field = _field_for(config)
         for path, gate in gates.items():
             _grow(self, path).add_module(FUSER, gate)
         self._slots: list[GroundedBlock] = []
@@ -128,8 +133,14 @@ class GligenAdapter(nn.Module):
         masks: Float[Tensor, "B N"],
         phrases: Float[Tensor, "B N P"],
     ) -> Float[Tensor, "B N D"]:
-        """Grounding tokens of a batch of layouts; see `TextBoxTokenizer`."""
-        return self.position_net(boxes, masks, phrases)
+        """Grounding tokens of a batch of layouts; see `TextBoxTokenizer`.
+
+        With a box field they carry the layout along, in D + P + 5 channels (`BoxField.attach`).
+        """
+        tokens = self.position_net(boxes, masks, phrases)
+        if self.box_field is None:
+            return tokens
+        return self.box_field.attach(tokens, boxes, masks, phrases)
 
     def null_tokens(self, batch: int, count: int | None = None) -> Float[Tensor, "B N D"]:
         """Grounding tokens of images with no region: what the unconditional branch is given.
@@ -166,7 +177,7 @@ class GligenAdapter(nn.Module):
         choose_backend(attention, parameter.device, parameter.dtype)
         self._attention = attention
         for path, block in blocks.items():
-            slot = GroundedBlock(block, gates[path])
+            slot = GroundedBlock(block, gates[path], self.box_field)
             slot.attach(unet.get_submodule(path.rpartition(".transformer_blocks")[0]))
             self._slots.append(slot)
 
@@ -230,6 +241,18 @@ def _gate_for(block: BasicTransformerBlock, config: AdapterConfig) -> GatedSelfA
         heads=heads,
         head_dim=block.attn1.inner_dim // heads,
         position_features=config.position_features,
+        field_dim=config.context_dim if config.field_dim else 0,
+    )
+
+
+def _field_for(config: AdapterConfig) -> BoxField | None:
+    if not config.field_dim:
+        return None
+    return BoxField(
+        phrase_dim=config.phrase_dim,
+        out_dim=config.context_dim,
+        hidden_dim=config.field_dim,
+        frequencies=config.frequencies,
     )
 
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gligen.box_field import cell_boxes
 from gligen.fourier import fourier_embed, fourier_width
 from grounding.attention import Backend, attention
 
@@ -32,16 +33,27 @@ FEED_FORWARD_EXPANSION = 4  # GLIGEN, FeedForward(mult=4, glu=True)
 
 @dataclass(frozen=True, kw_only=True)
 class GroundingMemory:
-    """Keys and values of grounding tokens in one gate, each [B, M, heads * head_dim]."""
+    """What one gate needs of a layout, the same at every step.
+
+    Attributes:
+        key, value: Of the grounding tokens, each [B, M, heads * head_dim].
+        place: What visual tokens are told of their places, [B or 1, N, C]; None: nothing.
+    """
 
     key: Tensor
     value: Tensor
+    place: Tensor | None = None
+
+    def placed(self, visual: Tensor) -> Tensor:
+        """Visual tokens that know their places."""
+        return visual if self.place is None else visual + self.place
 
 
 class GatedSelfAttention(nn.Module):
     """The layer that GLIGEN adds to every transformer block, before its cross-attention.
 
-    `position_features` adds one linear layer that tells visual tokens their place. A small UNet
+    `position_features` adds one linear layer that tells visual tokens their place on the canvas,
+    `field_dim` one that tells them their place in their boxes (`gligen.box_field`). A small UNet
     knows places only through the padding of its convolutions; boxes mean little to it without.
     Those features enter the gate alone: the residual stream stays as it is.
     """
@@ -54,6 +66,7 @@ class GatedSelfAttention(nn.Module):
         heads: int,
         head_dim: int,
         position_features: bool = False,
+        field_dim: int = 0,
     ) -> None:
         super().__init__()
         self.query_dim, self.context_dim = query_dim, context_dim
@@ -68,6 +81,7 @@ class GatedSelfAttention(nn.Module):
         if self.position is not None:
             nn.init.zeros_(self.position.weight)
             nn.init.zeros_(self.position.bias)
+        self.field = nn.Linear(field_dim, query_dim) if field_dim else None
 
     def reset_as_residual(self) -> None:
         """Open both gates and silence both branches: still the identity, but all of it learns.
@@ -81,10 +95,31 @@ class GatedSelfAttention(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def remember(self, tokens: Float[Tensor, "B M D"]) -> GroundingMemory:
-        """What the visual tokens will see of the grounding tokens, at every step."""
+    def remember(
+        self,
+        tokens: Float[Tensor, "B M D"],
+        *,
+        cells: Float[Tensor, "N features"] | None = None,
+        field: Float[Tensor, "B N F"] | None = None,
+    ) -> GroundingMemory:
+        """What the visual tokens will see of a layout, at every step.
+
+        Args:
+            tokens: the grounding tokens.
+            cells: `cell_features` of the visual tokens' grid; needed with `position_features`.
+            field: features of the `BoxField`; needed with `field_dim`.
+        """
         projected = self.norm1(self.linear(tokens))
-        return GroundingMemory(key=self.attn.to_k(projected), value=self.attn.to_v(projected))
+        place = None
+        if self.position is not None:
+            assert cells is not None, "a gate with position features needs the cells' places"
+            place = self.position(cells.to(projected.dtype))[None]
+        if self.field is not None:
+            assert field is not None, "a gate with a box field needs the field"
+            place = self.field(field) if place is None else self.field(field) + place
+        return GroundingMemory(
+            key=self.attn.to_k(projected), value=self.attn.to_v(projected), place=place
+        )
 
     def forward(
         self,
@@ -92,7 +127,6 @@ class GatedSelfAttention(nn.Module):
         memory: GroundingMemory,
         *,
         scale: float = 1.0,
-        cells: Float[Tensor, "N features"] | None = None,
         backend: Backend = "auto",
     ) -> Float[Tensor, "B N C"]:
         """Visual tokens that have looked at each other and at the regions.
@@ -101,16 +135,11 @@ class GatedSelfAttention(nn.Module):
             visual: [B, N, C].
             memory: `remember(tokens)`.
             scale: the schedule's factor on both branches.
-            cells: `cell_features` of the visual tokens' grid; needed with `position_features`.
             backend: see `grounding.attention`.
         """
-        placed = visual
-        if self.position is not None:
-            assert cells is not None, "a gate with position features needs the cells' places"
-            placed = visual + self.position(cells.to(visual.dtype))
-        seen = self.attn(self.norm1(placed), memory, backend)
+        seen = self.attn(self.norm1(memory.placed(visual)), memory, backend)
         visual = torch.addcmul(visual, seen, scale * self.alpha_attn.tanh())
-        thought = self.ff(self.norm2(visual))
+        thought = self.ff(self.norm2(memory.placed(visual)))
         return torch.addcmul(visual, thought, scale * self.alpha_dense.tanh())
 
 
@@ -118,11 +147,7 @@ def cell_features(
     height: int, width: int, device: torch.device | str | None = None
 ) -> Float[Tensor, "N 64"]:
     """Fourier features of the box that each visual token covers, row by row, in float32."""
-    y, x = torch.meshgrid(
-        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
-    )
-    edges = torch.stack((x / width, y / height, (x + 1) / width, (y + 1) / height), dim=-1)
-    return fourier_embed(edges.flatten(0, 1))
+    return fourier_embed(cell_boxes(height, width, device))
 
 
 class _Attention(nn.Module):

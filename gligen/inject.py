@@ -10,7 +10,7 @@ UNet's state dict, its LoRA targets and its hooks stay what they were.
 whole model, and keys and values of the prompt that are computed once for a run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 
+from gligen.box_field import BoxField
 from gligen.gate import GatedSelfAttention, GroundingMemory, cell_features
 from grounding.attention import Backend, attention
 from grounding.errors import LavallamaError
@@ -39,17 +40,20 @@ class Run:
     tokens: Tensor | None = None
     scale: float = 1.0
     backend: Backend = "auto"
-    _memories: dict[int, Any] = field(default_factory=dict)
+    _memories: dict[Hashable, Any] = field(default_factory=dict)
 
-    def recall(self, owner: object, source: Tensor, compute: Any) -> Any:
+    def recall(self, owner: Hashable, source: Tensor, compute: Callable[[], Any]) -> Any:
         """`compute()`, or its result for this very `source` from an earlier call."""
-        if torch.is_grad_enabled():
-            return compute()
+        return compute() if torch.is_grad_enabled() else self.share(owner, source, compute)
+
+    def share(self, owner: Hashable, source: Tensor, compute: Callable[[], Any]) -> Any:
+        """`recall` with autograd as well: for what several gates need of the same graph."""
         version = 0 if source.is_inference() else source._version
-        known = self._memories.get(id(owner))
-        if known is None or known[0] is not source or known[1] != version:
-            known = (source, version, compute())
-            self._memories[id(owner)] = known
+        stamp = version, torch.is_grad_enabled()
+        known = self._memories.get(owner)
+        if known is None or known[0] is not source or known[1] != stamp:
+            known = (source, stamp, compute())
+            self._memories[owner] = known
         return known[2]
 
 
@@ -106,9 +110,12 @@ class _Always:
 class GroundedBlock:
     """A transformer block with a gate beside it."""
 
-    def __init__(self, block: BasicTransformerBlock, gate: GatedSelfAttention) -> None:
+    def __init__(
+        self, block: BasicTransformerBlock, gate: GatedSelfAttention, box_field: BoxField | None
+    ) -> None:
         self.block: Any = block  # diffusers' attributes are typed as optional
         self.gate = gate
+        self.box_field = box_field
         self.run: Run | None = None
         self.closed = False
         self.grid: tuple[int, int] | None = None
@@ -126,7 +133,7 @@ class GroundedBlock:
             if type(layer.processor) in STOCK_PROCESSORS and _is_plain(layer):
                 self._processors.append((layer, layer.processor))
                 layer.set_processor(GroundedProcessor(self, layer.processor))
-        if self.gate.position is not None:
+        if self._knows_places:
             self._hook = parent.register_forward_pre_hook(self._see_grid, with_kwargs=True)
 
     def detach(self) -> None:
@@ -169,13 +176,7 @@ class GroundedBlock:
         x = x + block.attn1(
             block.norm1(x), encoder_hidden_states=context, attention_mask=attention_mask, **extra
         )
-        x = self.gate(
-            x,
-            self._memory(run, x),
-            scale=run.scale,
-            cells=self._cells(run, x),
-            backend=run.backend,
-        )
+        x = self.gate(x, self._memory(run, x), scale=run.scale, backend=run.backend)
         x = x + block.attn2(
             block.norm2(x),
             encoder_hidden_states=encoder_hidden_states,
@@ -193,15 +194,23 @@ class GroundedBlock:
                 f"{x.shape[0]}, the tokens are for {tokens.shape[0]}; with guidance, give the null "
                 "tokens of the unconditional half as well"
             )
-        return run.recall(self.gate, tokens, lambda: self.gate.remember(tokens))
+        if not self._knows_places:
+            return run.recall(self.gate, tokens, lambda: self.gate.remember(tokens))
+        grid = self.grid
+        assert grid is not None, "the parent's hook runs before the block"
+        assert grid[0] * grid[1] == x.shape[1]
+        return run.recall((self.gate, grid), tokens, lambda: self._placed_memory(run, tokens, grid))
 
-    def _cells(self, run: Run, x: Tensor) -> Tensor | None:
-        if self.gate.position is None:
-            return None
-        assert self.grid is not None, "the parent's hook runs before the block"
-        height, width = self.grid
-        assert height * width == x.shape[1]
-        return cell_features(height, width, x.device)
+    def _placed_memory(self, run: Run, tokens: Tensor, grid: tuple[int, int]) -> GroundingMemory:
+        cells, box_field = cell_features(*grid, tokens.device), self.box_field
+        if box_field is None:
+            return self.gate.remember(tokens, cells=cells)
+        drawn = run.share((box_field, grid), tokens, lambda: box_field(tokens, *grid))
+        return self.gate.remember(box_field.bare(tokens), cells=cells, field=drawn)
+
+    @property
+    def _knows_places(self) -> bool:
+        return self.gate.position is not None or self.box_field is not None
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         size, axis = self.block._chunk_size, self.block._chunk_dim

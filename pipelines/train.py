@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gligen.adapter import GligenAdapter
     from gligen.patch_autoencoder import PatchAutoencoder
     from gligen.train.base import TextToLatents
+    from gligen.train.field import FieldToLatents
     from gligen.train.loop import LoopConfig
     from gligen.train.recipes import Recipe
     from gligen.train.scenes import Scenes
@@ -135,7 +136,9 @@ class Workshop:
         from gligen.train.attention_teacher import spread_tokens
 
         width = self.recipe.width
-        config = AdapterConfig(phrase_dim=width, context_dim=width, position_features=True)
+        config = AdapterConfig(
+            phrase_dim=width, context_dim=width, position_features=True, field_dim=2 * width
+        )
 
         def build() -> GligenAdapter:
             adapter = GligenAdapter.for_unet(model.unet, config, init="residual")
@@ -144,6 +147,42 @@ class Workshop:
 
         return seeded(build)
 
+    def field_to_latents(self, adapter: "GligenAdapter") -> "FieldToLatents":
+        """The adapter's box field with a way out to latents, as far as it is trained."""
+        from gligen.train.field import FieldToLatents
+
+        field = adapter.box_field
+        assert field is not None
+        model = seeded(lambda: FieldToLatents(field, self.recipe.latent_channels))
+        load_average(self.folder / "field", model)
+        return model
+
+    def train_field(self) -> None:
+        """Stage 3a."""
+        from gligen.train.field import FieldTask
+        from gligen.train.latents import encoded
+        from gligen.train.layouts import Layouts
+        from gligen.train.loop import train
+        from gligen.train.scenes import rendered
+        from gligen.train.words import build_tokenizer
+
+        autoencoder, scenes = self.autoencoder(), self.scenes()
+        base = self.text_to_latents().eval()
+        held_out = rendered(self.folder / "scenes", self.recipe.preset, 16, "held-out pairs")
+        adapter = self.adapter(base).to(self.device)
+        records = [*scenes.records, *held_out.records]
+        task = FieldTask(
+            model=self.field_to_latents(adapter).to(self.device),
+            adapter=adapter,
+            autoencoder=autoencoder,
+            layouts=Layouts.of(records, base.text_encoder, build_tokenizer()),
+            latents=encoded(self.folder / "latents.npy", autoencoder, scenes),
+            records=scenes.records,
+            held_out=held_out.records,
+            batch=self.recipe.field_batch,
+        )
+        train(task, self.recipe.field, self.folder / "field")
+
     def train_gates(self) -> None:
         """Stage 3."""
         import torch
@@ -151,6 +190,7 @@ class Workshop:
         from gligen.train.base import build_scheduler
         from gligen.train.gates import GatesTask
         from gligen.train.latents import encoded
+        from gligen.train.layouts import Layouts
         from gligen.train.loop import train
         from gligen.train.scenes import rendered
         from gligen.train.words import build_tokenizer
@@ -159,13 +199,17 @@ class Workshop:
         model = self.text_to_latents().to(self.device).eval()
         model.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         held_out = rendered(self.folder / "scenes", self.recipe.preset, 16, "held-out pairs")
+        records = [*scenes.records, *held_out.records]
+        tokenizer, adapter = build_tokenizer(), self.adapter(model)
+        self.field_to_latents(adapter)
         task = GatesTask(
             unet=model.unet,
             text_encoder=model.text_encoder,
-            tokenizer=build_tokenizer(),
+            tokenizer=tokenizer,
             autoencoder=autoencoder,
             scheduler=build_scheduler(),
-            adapter=self.adapter(model).to(self.device),
+            adapter=adapter.to(self.device),
+            layouts=Layouts.of(records, model.text_encoder, tokenizer),
             latents=encoded(self.folder / "latents.npy", autoencoder, scenes),
             records=scenes.records,
             held_out=held_out.records,
@@ -270,7 +314,8 @@ def load_average(folder: Path, module: Any) -> bool:
 STAGES: dict[str, tuple[Callable[[Workshop], None], str]] = {
     "decoder": (Workshop.train_decoder, "1: the autoencoder (its linear part is fitted first)"),
     "base": (Workshop.train_base, "2: text encoder and UNet, on captions alone"),
-    "gates": (Workshop.train_gates, "3: GLIGEN's gates on the frozen base"),
+    "field": (Workshop.train_field, "3a: what phrases look like in their boxes, by regression"),
+    "gates": (Workshop.train_gates, "3b: GLIGEN's gates on the frozen base"),
     "judge": (Workshop.train_judge, "the classifier that evaluation uses"),
 }
 

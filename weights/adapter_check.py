@@ -16,6 +16,8 @@ from torch import Tensor
 
 from grounding.errors import CheckpointError
 from weights.keymap import (
+    BOX_FIELD_SHAPES,
+    FIELD_FEATURE_SHAPES,
     GATE_SHAPES,
     POSITION_FEATURE_SHAPES,
     POSITION_NET_SHAPES,
@@ -76,6 +78,7 @@ def infer_config(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     """
     gates: dict[str, dict[str, str]] = defaultdict(dict)
     tokenizer: dict[str, str] = {}
+    box_field: dict[str, str] = {}
     unknown = []
     for key in state:
         gate = gate_of(key)
@@ -83,12 +86,21 @@ def infer_config(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
             gates[gate[0]][gate[1]] = key
         elif key.startswith("position_net."):
             tokenizer[key.removeprefix("position_net.")] = key
+        elif key.startswith("box_field."):
+            box_field[key.removeprefix("box_field.")] = key
         else:
             unknown.append(key)
     position_features = any("position.weight" in names for names in gates.values())
-    expected = {**GATE_SHAPES, **(POSITION_FEATURE_SHAPES if position_features else {})}
+    expected = {
+        **GATE_SHAPES,
+        **(POSITION_FEATURE_SHAPES if position_features else {}),
+        **(FIELD_FEATURE_SHAPES if box_field else {}),
+    }
     missing = [f"position_net.{name}" for name in POSITION_NET_SHAPES if name not in tokenizer]
     unknown += [key for name, key in tokenizer.items() if name not in POSITION_NET_SHAPES]
+    if box_field:
+        missing += [f"box_field.{name}" for name in BOX_FIELD_SHAPES if name not in box_field]
+        unknown += [key for name, key in box_field.items() if name not in BOX_FIELD_SHAPES]
     for block, names in gates.items():
         missing += [f"{block}.fuser.{name}" for name in expected if name not in names]
         unknown += [key for name, key in names.items() if name not in expected]
@@ -96,6 +108,7 @@ def infer_config(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
         missing.append("every gate (*.fuser.*)")
     _complain(source, missing, unknown)
     sizes = _bind(state, tokenizer, POSITION_NET_SHAPES, {}, source)
+    field = _bind(state, box_field, BOX_FIELD_SHAPES, sizes, source) if box_field else {"G": 0}
     for names in gates.values():
         # Width of tokens and of positions are one for all gates, the others a gate's own.
         shared = {"D": sizes["D"], "E": sizes["E"]}
@@ -112,6 +125,7 @@ def infer_config(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
         "hidden_dim": sizes["H"],
         "frequencies": sizes["E"] // VALUES_PER_FREQUENCY,
         "position_features": position_features,
+        "field_dim": field["G"],
     }
 
 

@@ -254,9 +254,10 @@ def write_adapter(
     inferred = adapter_check.infer_config(state, "the adapter")
     if layout == "lavallama":
         return _write_own(state, config, path)
-    if inferred["position_features"]:
+    if inferred["position_features"] or inferred["field_dim"]:
         raise CheckpointError(
-            f"layout {layout!r} has no position features (*.fuser.position.*): use 'lavallama'"
+            f"layout {layout!r} has no position features and no box field (*.fuser.position.*, "
+            "box_field.*): use 'lavallama'"
         )
     if layout == "diffusers":
         return _write_diffusers(state, config, path, base)

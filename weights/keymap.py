@@ -27,6 +27,8 @@ from functools import cache
 from grounding.errors import CheckpointError
 
 __all__ = [
+    "BOX_FIELD_SHAPES",
+    "FIELD_FEATURE_SHAPES",
     "GATE_SHAPES",
     "GATE_SUFFIXES",
     "OFFICIAL_PREFIXES",
@@ -71,6 +73,26 @@ POSITION_FEATURE_SHAPES: dict[str, tuple[str, ...]] = {
     "position.bias": ("C",),
 }
 """lavallama's extension of a gate: features of the visual tokens' own position (E values)."""
+
+FIELD_FEATURE_SHAPES: dict[str, tuple[str, ...]] = {
+    "field.weight": ("C", "D"),
+    "field.bias": ("C",),
+}
+"""lavallama's extension of a gate: features of the box field."""
+
+BOX_FIELD_SHAPES: dict[str, tuple[str, ...]] = {
+    "layers.0.weight": ("G", "E"),
+    "layers.0.bias": ("G",),
+    "layers.1.weight": ("G", "G"),
+    "layers.1.bias": ("G",),
+    "layers.2.weight": ("G", "G"),
+    "layers.2.bias": ("G",),
+    "phrase.weight": ("G+G+G+G+G+G", "P"),
+    "phrase.bias": ("G+G+G+G+G+G",),
+    "out.weight": ("D", "G"),
+    "out.bias": ("D",),
+}
+"""lavallama's extension of an adapter: the box field, G its hidden width."""
 
 POSITION_NET_SHAPES: dict[str, tuple[str, ...]] = {
     "null_positive_feature": ("P",),

@@ -26,8 +26,9 @@ from gligen.sampler import Condition, SamplerSettings, make_scheduler, sample
 from gligen.train.attention_teacher import AttentionTeacher, box_of_cell
 from gligen.train.autoencoder import save_grid
 from gligen.train.base import SAMPLE_STEPS, decoded, noised, seeded_noise
+from gligen.train.layouts import Layouts
 from gligen.train.scenes import Record
-from gligen.train.words import PHRASE_TOKENS, tokenized
+from gligen.train.words import tokenized
 
 SAMPLE_GUIDANCE = 3.0
 ATTENTION_WEIGHT = 0.02  # of the taught attention's cross-entropy beside the error of v
@@ -42,6 +43,7 @@ class GatesTask:
         unet: Frozen.
         text_encoder: Frozen.
         adapter: What is trained; injected into ``unet`` for as long as the task lives.
+        layouts: The phrases of all records, encoded by ``text_encoder``.
         latents: float16 [N, C, h, w].
         records: N records; their boxes and phrases are the grounding.
         held_out: Records whose layouts and pairs the training never sees, for the sample grids.
@@ -56,6 +58,7 @@ class GatesTask:
     autoencoder: PatchAutoencoder
     scheduler: DDIMScheduler
     adapter: GligenAdapter
+    layouts: Layouts
     latents: np.ndarray
     records: list[Record]
     held_out: list[Record]
@@ -65,44 +68,24 @@ class GatesTask:
     box_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Freeze the base, inject the adapter, encode every caption's ids and every phrase once."""
+        """Freeze the base, inject the adapter, tokenize every caption once."""
         self.unet.requires_grad_(False)
         self.text_encoder.requires_grad_(False)
         self.adapter.inject(self.unet)
         self._teacher = AttentionTeacher(self.adapter)
         self._ids = tokenized(self.tokenizer, [r.caption for r in self.records])
         self._empty = tokenized(self.tokenizer, [""])
-        phrases = sorted({p for r in [*self.records, *self.held_out] for p in r.phrases})
-        self._phrases = dict(zip(phrases, self._encoded_phrases(phrases), strict=True))
-
-    @torch.no_grad()
-    def _encoded_phrases(self, phrases: list[str]) -> Tensor:
-        ids = tokenized(self.tokenizer, phrases, PHRASE_TOKENS).to(self.unet.device)
-        return self.text_encoder(input_ids=ids).pooler_output.cpu()
 
     def trained(self) -> nn.Module:
         """The adapter, and nothing else."""
         return self.adapter
-
-    def grounding(self, records: Sequence[Record]) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes [B, N, 4], masks [B, N] and phrase embeddings [B, N, D] of some records."""
-        most = max(len(r.boxes) for r in records)
-        boxes = torch.zeros(len(records), most, 4)
-        masks = torch.zeros(len(records), most)
-        phrases = torch.zeros(len(records), most, self.adapter.config.phrase_dim)
-        for i, record in enumerate(records):
-            count = len(record.boxes)
-            boxes[i, :count] = torch.tensor(record.boxes)
-            masks[i, :count] = 1
-            phrases[i, :count] = torch.stack([self._phrases[p] for p in record.phrases])
-        return boxes, masks, phrases
 
     def loss(self, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         """Mean squared error of v, weighted inside boxes, over a random batch."""
         device = self.unet.device
         which = torch.randint(len(self.latents), (self.batch,), generator=generator)
         clean = torch.from_numpy(self.latents[which.numpy()]).float()
-        boxes, masks, phrases = self.grounding([self.records[i] for i in which.tolist()])
+        boxes, masks, phrases = self.layouts([self.records[i] for i in which.tolist()])
         keep = torch.rand(self.batch, 1, generator=generator) >= self.grounding_dropout
         drop = torch.rand(self.batch, generator=generator) < self.caption_dropout
         ids = torch.where(drop[:, None], self._empty, self._ids[which])
@@ -149,7 +132,7 @@ class GatesTask:
         """Sixteen held-out requests, boxes drawn."""
         records = self.held_out[:16]
         device = self.unet.device
-        boxes, masks, phrases = (tensor.to(device) for tensor in self.grounding(records))
+        boxes, masks, phrases = (tensor.to(device) for tensor in self.layouts(records))
         with torch.no_grad():
             ids = tokenized(self.tokenizer, [r.caption for r in records]).to(device)
             context = self.text_encoder(input_ids=ids).last_hidden_state

@@ -17,7 +17,7 @@ class Recipe:
         decoder_width: Channels of the autoencoder's refiner.
         width: Channels of the UNet and of the text encoder.
         words: Steps in which the text encoder learns to name phrases.
-        decoder, base, gates, judge: The stages' loops; each with its batch beside it.
+        decoder, base, field, gates, judge: The stages' loops; each with its batch beside it.
     """
 
     preset: str
@@ -30,6 +30,8 @@ class Recipe:
     decoder_batch: int
     base: LoopConfig
     base_batch: int
+    field: LoopConfig
+    field_batch: int
     gates: LoopConfig
     gates_batch: int
     judge: LoopConfig
@@ -38,10 +40,11 @@ class Recipe:
 
 _DECODER = LoopConfig(steps=1500, learning_rate=1e-3, warmup=100, weight_decay=0.0, ema=0.995)
 _BASE = LoopConfig(
-    steps=2400, learning_rate=6e-4, warmup=200, ema=0.998, save_every=300, sample_every=600
+    steps=5400, learning_rate=6e-4, warmup=200, ema=0.998, save_every=300, sample_every=600
 )
+_FIELD = LoopConfig(steps=6000, learning_rate=2e-3, warmup=100, weight_decay=0.0, ema=0.998)
 _GATES = LoopConfig(
-    steps=3000, learning_rate=1e-3, warmup=200, ema=0.998, save_every=300, sample_every=600
+    steps=6000, learning_rate=1e-3, warmup=200, ema=0.998, save_every=300, sample_every=600
 )
 _JUDGE = LoopConfig(steps=600, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=600)
 
@@ -58,6 +61,8 @@ RECIPES: Final[dict[str, Recipe]] = {
         decoder_batch=16,
         base=_BASE,
         base_batch=16,
+        field=_FIELD,
+        field_batch=64,
         gates=_GATES,
         gates_batch=16,
         judge=_JUDGE,
@@ -75,6 +80,8 @@ RECIPES: Final[dict[str, Recipe]] = {
         decoder_batch=32,
         base=dataclasses.replace(_BASE, steps=100_000, warmup=1000, save_every=2000),
         base_batch=128,
+        field=dataclasses.replace(_FIELD, steps=40_000),
+        field_batch=128,
         gates=dataclasses.replace(_GATES, steps=60_000, warmup=1000, save_every=2000),
         gates_batch=128,
         judge=dataclasses.replace(_JUDGE, steps=6000),

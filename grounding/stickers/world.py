@@ -41,6 +41,7 @@ class World:
         sides: Shortest and longest permitted longer side of an object, as fractions of the canvas.
         overlap: Largest permitted share of the smaller of two boxes that the other covers.
         material_share: Share of the objects that are made of a material.
+        mirrored_share: Share of the objects that are mirrored left to right.
         size: Canvas (width, height) in pixels.
     """
 
@@ -52,6 +53,7 @@ class World:
     sides: tuple[float, float]
     overlap: float
     material_share: float
+    mirrored_share: float
     size: tuple[int, int]
 
     def scene(self, seed: int, split: Split = "train", count: int | None = None) -> Scene:
@@ -79,7 +81,7 @@ class World:
                 material=material,
                 style=style,
                 box=box,
-                mirrored=bool(generator.random() < 0.5),
+                mirrored=bool(generator.random() < self.mirrored_share),
             )
             for (concept, material, style), box in zip(objects, boxes, strict=True)
         )
@@ -167,6 +169,7 @@ PRESETS: Final[dict[str, World]] = {
         sides=(0.34, 0.8),
         overlap=0.05,
         material_share=0.6,
+        mirrored_share=0.0,
         size=(128, 128),
     ),
     "full": World(
@@ -178,6 +181,7 @@ PRESETS: Final[dict[str, World]] = {
         sides=(0.2, 0.8),
         overlap=0.3,
         material_share=0.6,
+        mirrored_share=0.5,
         size=(256, 256),
     ),
 }

@@ -56,6 +56,8 @@ def test_keys_are_those_of_the_official_fuser():
     }
     extra = set(gate(position_features=True).state_dict()) - keys
     assert extra == {"position.weight", "position.bias"}
+    extra = set(gate(field_dim=8).state_dict()) - keys
+    assert extra == {"field.weight", "field.bias"}
 
 
 def test_position_features_start_silent_and_stay_inside_the_gate():
@@ -67,12 +69,12 @@ def test_position_features_start_silent_and_stay_inside_the_gate():
     assert fresh.position.weight.eq(0).all()
     assert fresh.position.bias.eq(0).all()
     module = gate(position_features=True)
-    memory = module.remember(tokens)
-    here = module(x, memory, cells=cells)
-    assert not torch.allclose(here, module(x, memory, cells=cells.flip(0)), atol=1e-3)
+    memory = module.remember(tokens, cells=cells)
+    elsewhere = module.remember(tokens, cells=cells.flip(0))
+    assert not torch.allclose(module(x, memory), module(x, elsewhere), atol=1e-3)
     module.alpha_attn.data.zero_()
     module.alpha_dense.data.zero_()
-    assert torch.equal(module(x, memory, cells=cells), x)  # the residual stream has no positions
+    assert torch.equal(module(x, memory), x)  # the residual stream has no positions
 
 
 def test_cells_are_boxes_row_by_row():

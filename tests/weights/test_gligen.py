@@ -135,8 +135,9 @@ def test_half_precision_adapters_take_the_type_of_their_unet(tmp_path, base):
     assert tiny.same(kept.state_dict(), made.state_dict())
 
 
-def test_position_features_are_ours_alone(tmp_path, base):
-    config = AdapterConfig(phrase_dim=8, context_dim=16, hidden_dim=24, position_features=True)
+@pytest.mark.parametrize("extension", [{"position_features": True}, {"field_dim": 12}])
+def test_position_features_and_box_field_are_ours_alone(tmp_path, base, extension):
+    config = AdapterConfig(phrase_dim=8, context_dim=16, hidden_dim=24, **extension)
     made = GligenAdapter.for_unet(base, config)
     gligen.save_pretrained(made, tmp_path / "mine")
     read, again = gligen.read_adapter(tmp_path / "mine")
