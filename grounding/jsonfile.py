@@ -1,13 +1,12 @@
 """Reading JSON that strangers wrote: bounded in size and depth, one clear line per failure."""
 
 import json
-import os
 import re
 from pathlib import Path
 
-from grounding.errors import OutputError, PromptError
+from grounding.errors import PromptError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "describe", "parse_json", "read_text", "write_text"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "describe", "parse_json", "read_text"]
 
 MAX_BYTES = 64 * 2**20  # a COCO validation split is 20 MB
 MAX_DEPTH = 64  # our own document needs 8
@@ -67,26 +66,6 @@ def parse_json(text: str) -> object:
         raise PromptError("holds a number too long to read; use fewer digits") from None
     except RecursionError:
         raise PromptError("is nested too deeply; flatten it") from None
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text so that the file is whole or absent, never half.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        try:
-            partial.write_text(text, encoding="utf-8", newline="\n")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}; choose another place"
-        ) from None
 
 
 def describe(value: object) -> str:

@@ -14,7 +14,8 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from grounding.errors import PromptError
-from grounding.jsonfile import describe, parse_json, read_text, write_text
+from grounding.files import write_files
+from grounding.jsonfile import describe, parse_json, read_text
 from grounding.message import (
     AudioContent,
     Content,
@@ -257,7 +258,8 @@ class GroundedPrompt(Part):
         Raises:
             OutputError: the file cannot be written.
         """
-        write_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        write_files({Path(path): text.encode()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document as plain JSON values, fields at their default left out."""

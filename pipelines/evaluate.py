@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from grounding.files import write_files
 from grounding.geometry import box_iou
 from grounding.prompt import Canvas, GroundedPrompt, Region
 from grounding.stickers.scene import Box, Scene, render
 from grounding.stickers.vocabulary import PLAIN_BACKGROUNDS
 from grounding.stickers.world import PRESETS, Split, World
 from pipelines.console import Parser, guarded, quiet_libraries
-from pipelines.files import write_files
 
 if TYPE_CHECKING:
     from grounding.stickers.judge import StickerJudge

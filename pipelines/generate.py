@@ -173,7 +173,7 @@ def _numbered(path: Path, index: int, count: int) -> Path:
 
 def _check_places(places: list[tuple[Path, Path | None]]) -> None:
     """Refuse a place that cannot be written before minutes of drawing, not after."""
-    from pipelines.files import check_writable
+    from grounding.files import check_writable
 
     paths: list[Path] = []
     for picture, overlay in places:

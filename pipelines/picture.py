@@ -9,8 +9,8 @@ from PIL import Image
 
 from grounding.draw import draw_regions
 from grounding.errors import OutputError
+from grounding.files import write_files
 from grounding.prompt import GroundedPrompt
-from pipelines.files import write_files
 from pipelines.png import encode_png
 
 __all__ = ["Generation"]

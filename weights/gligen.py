@@ -25,11 +25,12 @@ import torch
 
 from gligen.adapter import AdapterConfig, GligenAdapter
 from grounding.errors import CheckpointError, OutputError
+from grounding.files import write_files
 from weights import adapter_check, keymap
 from weights.hub import fetch_adapter
 from weights.keymap import name_some
 from weights.registry import EMBEDDED, embedded
-from weights.tensor_file import TensorFile, write_atomically, write_safetensors
+from weights.tensor_file import TensorFile, write_safetensors
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -270,7 +271,8 @@ def write_adapter(
         renamed = {keymap.rename(k, back, "the base UNet"): v for k, v in base.state_dict().items()}
         official.update({key: value for key, value in renamed.items() if key is not None})
     ready = {key: value.detach().to("cpu").clone() for key, value in official.items()}
-    return write_atomically(path, lambda partial: torch.save({"model": ready}, partial))
+    write_files({path: lambda partial: torch.save({"model": ready}, partial)})
+    return path
 
 
 def _write_own(state: Mapping[str, Tensor], config: AdapterConfig, folder: Path) -> Path:
@@ -316,7 +318,7 @@ def _write_diffusers(
 
 def _write_json(document: Mapping[str, Any], path: Path) -> None:
     text = json.dumps(document, indent=2, sort_keys=True) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_files({path: text.encode()})
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

@@ -7,8 +7,7 @@ checkpoint reads the gates. Writers go through a temporary file, so nothing is l
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from grounding.errors import CheckpointError, OutputError
+from grounding.errors import CheckpointError
+from grounding.files import write_files
 from weights.pickles import read_pickle
 
-__all__ = ["PICKLE_SUFFIXES", "TensorFile", "write_atomically", "write_safetensors"]
+__all__ = ["PICKLE_SUFFIXES", "TensorFile", "write_safetensors"]
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -108,26 +108,6 @@ class TensorFile:
                 self.extra[key] = item
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then move it there in one step.
-
-    Raises:
-        OutputError: The place cannot be written.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        os.replace(partial, path)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise OutputError(f"{path}: cannot be written ({error})") from error
-    finally:
-        if partial.exists():
-            partial.unlink()
-    return path
-
-
 def write_safetensors(
     state: Mapping[str, torch.Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> Path:
@@ -142,4 +122,12 @@ def write_safetensors(
         taken.add(tensor.untyped_storage().data_ptr())
         ready[key] = tensor
     notes = {"format": "pt", **(metadata or {})}
-    return write_atomically(path, lambda partial: save_file(ready, partial, metadata=notes))
+
+    def write(partial: Path) -> None:
+        try:
+            save_file(ready, partial, metadata=notes)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+    write_files({Path(path): write})
+    return Path(path)

@@ -239,7 +239,7 @@ def test_save_and_load(tmp_path) -> None:
     prompt.save(path)
     assert GroundedPrompt.load(path) == prompt
     assert [file.name for file in tmp_path.iterdir()] == ["prompt.json"]
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write"):
         prompt.save(tmp_path / "missing" / "prompt.json")
 
 

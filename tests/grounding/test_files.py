@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from grounding.errors import OutputError
-from pipelines.files import check_writable, write_files
+from grounding.files import check_writable, write_files
 
 
 def test_files_and_their_folders_are_made_and_replaced(tmp_path: Path):
@@ -22,6 +22,16 @@ def test_one_that_fails_keeps_all_from_being_written(tmp_path: Path):
         write_files({old: b"new", tmp_path / "file" / "b": b"2"})
     assert old.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "old"]
+
+
+def test_what_a_function_wrote_by_half_is_removed(tmp_path: Path):
+    def fail(partial: Path):
+        partial.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OutputError, match="disk full"):
+        write_files({tmp_path / "x": fail})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_checking_leaves_no_trace(tmp_path: Path):

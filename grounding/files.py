@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from grounding.errors import OutputError
@@ -32,11 +32,12 @@ def check_writable(paths: Iterable[Path]) -> None:
             raise _unwritable(path, error) from error
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
+def write_files(contents: Mapping[Path, bytes | Callable[[Path], object]]) -> None:
     """Write all files, or none: each to a temporary neighbour, then all renamed into place.
 
     Args:
-        contents: what goes where; folders are made as needed, existing files are replaced.
+        contents: what goes where: bytes, or a function that writes the file of the path it is
+            given. Folders are made as needed, existing files are replaced.
 
     Raises:
         OutputError: one of them could not be written (a full disk, say); temporaries are removed.
@@ -48,16 +49,16 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.{os.getpid()}.part")
             parts[path] = part
-            part.write_bytes(data)
+            part.write_bytes(data) if isinstance(data, bytes) else data(part)
         for path, part in parts.items():
             os.replace(part, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk as RuntimeError
         raise _unwritable(path, error) from error
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    reason = (error.strerror or str(error)).lower()
-    return OutputError(f"cannot write {path}: {reason}; choose another place with --out")
+def _unwritable(path: Path, error: Exception) -> OutputError:
+    reason = (getattr(error, "strerror", None) or str(error)).lower()
+    return OutputError(f"cannot write {path}: {reason}; choose another place")
