@@ -11,8 +11,9 @@ __all__ = ["main"]
 # name: (module with `main(argv) -> int`, what it does)
 COMMANDS = {
     "generate": ("pipelines.generate", "draw pictures from a prompt and boxes"),
-    "train": ("pipelines.train", "train the embedded models, or gates for another base"),
+    "train": ("pipelines.train", "train the embedded models"),
     "evaluate": ("pipelines.evaluate", "measure how well pictures follow their boxes"),
+    "convert": ("pipelines.convert", "convert GLIGEN adapters between layouts"),
 }
 
 
