@@ -23,10 +23,12 @@ MINIATURE = dataclasses.replace(
     words=2,
     decoder=TWO_STEPS,
     base=TWO_STEPS,
+    field=TWO_STEPS,
     gates=TWO_STEPS,
     judge=TWO_STEPS,
     decoder_batch=2,
     base_batch=2,
+    field_batch=2,
     gates_batch=2,
     judge_batch=4,
 )
@@ -38,6 +40,7 @@ def workshop(tmp_path_factory):
     workshop.train_decoder()
     workshop.train_base()
     before = {k: v.clone() for k, v in workshop.text_to_latents().state_dict().items()}
+    workshop.train_field()
     workshop.train_gates()
     after = workshop.text_to_latents().state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before), "the base is frozen in stage 3"
@@ -46,11 +49,19 @@ def workshop(tmp_path_factory):
 
 
 def test_every_stage_leaves_a_checkpoint_a_log_and_samples(workshop):
-    for stage in ("decoder", "base", "gates", "judge"):
+    for stage in ("decoder", "base", "field", "gates", "judge"):
         folder = workshop.folder / stage
         assert (folder / "checkpoint.pt").exists()
         assert json.loads((folder / "log.jsonl").read_text().splitlines()[-1])["step"] == 2
         assert (folder / "samples" / "0000002.png").exists()
+
+
+def test_the_gates_start_from_the_trained_field(workshop):
+    adapter = workshop.adapter(workshop.text_to_latents())
+    fresh = adapter.box_field.out.weight.clone()
+    trained = workshop.field_to_latents(adapter).box_field
+    assert trained is adapter.box_field
+    assert not torch.equal(fresh, trained.out.weight)
 
 
 def test_the_exported_model_draws(workshop, tmp_path):
