@@ -1,15 +1,15 @@
 """From the decoder's logits to segments: panoptic, instance and semantic, at the image's own size.
 
 Axes: Q queries, K classes (a further, last column of class logits is "background"), h w the
-decoder's grid (a quarter of the padded image), H W the result, N what was found. Sizes are
-(height, width). All for one image: batches are loops, so a result never depends on its neighbours.
+decoder's grid (a quarter of the padded image), H W the result, N what was found. All for one
+image: batches are loops, so a result never depends on its neighbours.
 
 The rules are those of MaskFormer (arXiv 2107.06278, section 3.4) and Mask2Former (arXiv
 2112.01527), as SEEM (arXiv 2304.06718) uses them.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,15 +17,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from grounding.errors import GeometryError
+from seem.preprocess import ImageSize
 
 __all__ = [
-    "Frame",
     "Instances",
     "Panoptic",
     "Segment",
     "instances",
     "label_map",
     "panoptic",
+    "restore_linear",
+    "restore_smooth",
     "semantic",
 ]
 
@@ -34,55 +36,6 @@ OVERLAP_THRESHOLD = 0.8  # how much of a mask must be left uncovered, SEEM's con
 DETECTIONS = 100  # instances an image, as COCO's evaluation counts them
 AREA_EPSILON = 1e-6
 CHUNK = 16  # masks at full size at a time: bounds the memory of `semantic`
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """The way back from the decoder's grid to the image.
-
-    Args:
-        padded: (height, width) that the backbone saw.
-        content: the image's part of it, at its top left.
-        output: what the masks shall have, such as the size before the image was resized.
-    """
-
-    padded: tuple[int, int]
-    content: tuple[int, int]
-    output: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        fits = all(
-            0 < inner <= outer for inner, outer in zip(self.content, self.padded, strict=True)
-        )
-        if not fits or min(self.output) < 1:
-            raise GeometryError(
-                "the image must fit into the padded size, and the output have a pixel, all as "
-                f"(height, width); got {self.content} in {self.padded}, output {self.output}"
-            )
-
-    def smooth(self, masks: Float[Tensor, "N h w"]) -> Float[Tensor, "N H W"]:
-        """Resize mask logits for segments: the last step bicubic, with antialiasing."""
-        return self._restore(masks, mode="bicubic", antialias=True)
-
-    def linear(self, masks: Float[Tensor, "N h w"]) -> Float[Tensor, "N H W"]:
-        """Resize mask logits for the masks of prompts: bilinear throughout; above 0 is inside."""
-        return self._restore(masks, mode="bilinear", antialias=False)
-
-    def _restore(self, masks: Tensor, *, mode: str, antialias: bool) -> Tensor:
-        if masks.ndim != 3:
-            raise GeometryError(
-                f"masks of one image are [N, h, w]; got {tuple(masks.shape)}, take one image"
-            )
-        if not len(masks):
-            return masks.new_zeros(0, *self.output)
-        masks = _exact(masks)[:, None]
-        masks = F.interpolate(masks, self.padded, mode="bilinear", align_corners=False)
-        masks = masks[..., : self.content[0], : self.content[1]]
-        if self.output != self.content:
-            masks = F.interpolate(
-                masks, self.output, mode=mode, align_corners=False, antialias=antialias
-            )
-        return masks[:, 0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +92,7 @@ def panoptic(
     masks: Float[Tensor, "Q h w"],
     *,
     things: Collection[int],
-    frame: Frame | None = None,
+    size: ImageSize | None = None,
     object_threshold: float = OBJECT_THRESHOLD,
     overlap_threshold: float = OVERLAP_THRESHOLD,
 ) -> Panoptic:
@@ -154,7 +107,7 @@ def panoptic(
         class_logits: with background as the last column.
         masks: mask logits.
         things: indices of the classes that can be counted.
-        frame: how to resize the masks; None leaves them as they are.
+        size: of the image, to resize the masks to; None leaves them as they are.
         object_threshold: 0.8 in SEEM's evaluation, 0.4 in its demo.
         overlap_threshold: 0.8 in both.
     """
@@ -162,7 +115,7 @@ def panoptic(
     scores, labels = _exact(class_logits).softmax(-1).max(-1)
     kept = (labels != class_logits.shape[-1] - 1) & (scores > object_threshold)
     scores, labels = scores[kept], labels[kept]
-    probabilities = _resized(masks[kept], frame).sigmoid()
+    probabilities = _resized(masks[kept], size).sigmoid()
     shares = torch.zeros(probabilities.shape[1:], dtype=torch.int32, device=masks.device)
     if not len(scores):
         return Panoptic(map=shares, segments=())
@@ -173,34 +126,40 @@ def panoptic(
     areas = torch.bincount(winner[mine], minlength=len(scores)).tolist()
     whole = held.flatten(1).sum(1).tolist()
 
-    numbers = [0] * len(scores)  # of each query's segment
+    numbers, segments = _number(
+        [
+            Segment(id=0, label=label, is_thing=label in things, score=score, area=area)
+            if area and share / full >= overlap_threshold
+            else None
+            for score, label, area, share, full in zip(
+                scores.tolist(), labels.tolist(), areas, won, whole, strict=True
+            )
+        ]
+    )
+    numbered = torch.tensor(numbers, dtype=torch.int32, device=masks.device)
+    return Panoptic(map=numbered[winner] * mine, segments=segments)
+
+
+def _number(found: list[Segment | None]) -> tuple[list[int], tuple[Segment, ...]]:
+    """Give each query's segment its id, stuff of one class the same; 0 where there is none."""
+    numbers: list[int] = []
     segments: list[Segment] = []
     stuff: dict[int, int] = {}
-    for query, (score, label) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True)):
-        if not areas[query] or won[query] / whole[query] < overlap_threshold:
-            continue
-        if label in stuff:
-            numbers[query] = stuff[label]
-            first = segments[stuff[label] - 1]
-            score, area = max(score, first.score), first.area + areas[query]
-            segments[first.id - 1] = Segment(
-                id=first.id, label=label, is_thing=False, score=score, area=area
+    for new in found:
+        if new is None:
+            numbers.append(0)
+        elif new.label in stuff:
+            numbers.append(stuff[new.label])
+            old = segments[numbers[-1] - 1]
+            segments[old.id - 1] = replace(
+                old, score=max(old.score, new.score), area=old.area + new.area
             )
-            continue
-        numbers[query] = len(segments) + 1
-        if label not in things:
-            stuff[label] = numbers[query]
-        segments.append(
-            Segment(
-                id=numbers[query],
-                label=label,
-                is_thing=label in things,
-                score=score,
-                area=areas[query],
-            )
-        )
-    numbered = torch.tensor(numbers, dtype=torch.int32, device=masks.device)
-    return Panoptic(map=numbered[winner] * mine, segments=tuple(segments))
+        else:
+            numbers.append(len(segments) + 1)
+            segments.append(replace(new, id=numbers[-1]))
+            if not new.is_thing:
+                stuff[new.label] = numbers[-1]
+    return numbers, tuple(segments)
 
 
 def instances(
@@ -208,7 +167,7 @@ def instances(
     masks: Float[Tensor, "Q h w"],
     *,
     things: Collection[int],
-    frame: Frame | None = None,
+    size: ImageSize | None = None,
     detections: int = DETECTIONS,
 ) -> Instances:
     """Find objects: the most probable pairs of a query and a class, those of things.
@@ -220,7 +179,7 @@ def instances(
         class_logits: with background as the last column.
         masks: mask logits; inside is above 0.
         things: indices of the classes that can be counted.
-        frame: how to resize the masks; None leaves them as they are.
+        size: of the image, to resize the masks to; None leaves them as they are.
         detections: pairs to consider; those of stuff are left out afterwards.
     """
     _check(class_logits, masks)
@@ -232,10 +191,9 @@ def instances(
     is_thing = countable[order % classes]
     chances, order = chances[is_thing], order[is_thing]
     queries, place = (order // classes).unique(return_inverse=True)
-    resized = _resized(masks[queries], frame)
-    bitmaps = resized > 0
-    sums, areas = (resized.sigmoid() * bitmaps).sum((1, 2)), bitmaps.sum((1, 2))
-    scores = chances * (sums / (areas + AREA_EPSILON))[place]
+    found = [_bitmaps(some, size) for some in masks[queries].split(CHUNK)]
+    bitmaps, certainties = (torch.cat(parts) for parts in zip(*found, strict=True))
+    scores = chances * certainties[place]
     scores, best = scores.sort(descending=True, stable=True)
     order, place = order[best], place[best]
     return Instances(
@@ -246,26 +204,34 @@ def instances(
     )
 
 
+def _bitmaps(masks: Tensor, size: ImageSize | None) -> tuple[Tensor, Tensor]:
+    """The pixels inside each mask, and the mean of its probabilities there."""
+    resized = _resized(masks, size)
+    inside = resized > 0
+    sums = (resized.sigmoid() * inside).sum((1, 2))
+    return inside, sums / (inside.sum((1, 2)) + AREA_EPSILON)
+
+
 def semantic(
     class_logits: Float[Tensor, "Q K+1"],
     masks: Float[Tensor, "Q h w"],
     *,
-    frame: Frame | None = None,
+    size: ImageSize | None = None,
 ) -> Float[Tensor, "K H W"]:
     """How much each class claims each pixel: the sum over queries of class x mask probability.
 
     Args:
         class_logits: with background as the last column.
         masks: mask logits.
-        frame: how to resize the masks; None leaves them as they are.
+        size: of the image, to resize the masks to; None leaves them as they are.
     """
     _check(class_logits, masks)
     chances = _exact(class_logits).softmax(-1)[:, :-1]
-    size = frame.output if frame else tuple(masks.shape[1:])
-    claims = chances.new_zeros(chances.shape[1], size[0] * size[1])
+    height, width = size.original if size else masks.shape[1:]
+    claims = chances.new_zeros(chances.shape[1], height * width)
     for some, part in zip(chances.split(CHUNK), masks.split(CHUNK), strict=True):
-        claims.addmm_(some.T, _resized(part, frame).sigmoid().flatten(1))
-    return claims.unflatten(1, size)
+        claims.addmm_(some.T, _resized(part, size).sigmoid().flatten(1))
+    return claims.unflatten(1, (height, width))
 
 
 def label_map(claims: Float[Tensor, "K H W"]) -> Int[Tensor, "H W"]:
@@ -273,8 +239,46 @@ def label_map(claims: Float[Tensor, "K H W"]) -> Int[Tensor, "H W"]:
     return claims.argmax(0)
 
 
-def _resized(masks: Tensor, frame: Frame | None) -> Tensor:
-    return frame.smooth(masks) if frame else _exact(masks)
+def restore_smooth(masks: Float[Tensor, "N h w"], size: ImageSize) -> Float[Tensor, "N H W"]:
+    """Bring the mask logits of segments to the image's own size, without its padding.
+
+    Bilinear to the padded size, cropped, then bicubic with antialiasing.
+
+    Raises:
+        GeometryError: not the masks of one image.
+    """
+    return _restored(masks, size, mode="bicubic", antialias=True)
+
+
+def restore_linear(masks: Float[Tensor, "N h w"], size: ImageSize) -> Float[Tensor, "N H W"]:
+    """Bring the mask logits of prompts to the image's own size; above 0 is inside.
+
+    Bilinear to the padded size, cropped, bilinear again.
+
+    Raises:
+        GeometryError: not the masks of one image.
+    """
+    return _restored(masks, size, mode="bilinear", antialias=False)
+
+
+def _restored(masks: Tensor, size: ImageSize, *, mode: str, antialias: bool) -> Tensor:
+    if masks.ndim != 3:
+        raise GeometryError(
+            f"masks of one image are [N, h, w]; got {list(masks.shape)}: take image after image"
+        )
+    if not len(masks):
+        return _exact(masks).new_zeros(0, *size.original)
+    maps = F.interpolate(_exact(masks)[:, None], size.padded, mode="bilinear", align_corners=False)
+    maps = size.crop(maps)
+    if size.original != size.image:
+        maps = F.interpolate(
+            maps, size.original, mode=mode, align_corners=False, antialias=antialias
+        )
+    return maps[:, 0]
+
+
+def _resized(masks: Tensor, size: ImageSize | None) -> Tensor:
+    return restore_smooth(masks, size) if size else _exact(masks)
 
 
 def _exact(numbers: Tensor) -> Tensor:
@@ -291,5 +295,5 @@ def _check(class_logits: Tensor, masks: Tensor) -> None:
     ):
         raise GeometryError(
             "segments of one image need class logits [Q, K+1], background last, and as many masks "
-            f"[Q, h, w]; got {tuple(class_logits.shape)} and {tuple(masks.shape)}"
+            f"[Q, h, w]; got {list(class_logits.shape)} and {list(masks.shape)}"
         )
