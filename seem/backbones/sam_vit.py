@@ -28,6 +28,7 @@ __all__ = ["SAM_VITS", "SamViT", "SamViTConfig"]
 LAYER_NORM_EPS = 1e-6  # SAM, build_sam
 EMBEDDING_STD = 0.02
 MLP_RATIO = 4
+QUERIES_AT_ONCE = 512  # the bias of all 4096 of a picture would take 800 MB, and twice the time
 
 Map = Float[Tensor, "B H W C"]
 
@@ -182,18 +183,30 @@ class _Attention(nn.Module):
         query, key, value = rearrange(
             self.qkv(x), "B H W (three heads D) -> three B heads (H W) D", three=3, heads=self.heads
         )
-        mixed = attention(query, key, value, mask=self.position_bias(query))
-        return self.proj(rearrange(mixed, "B heads (H W) D -> B H W (heads D)", H=self.side))
+        rows, columns = self.position_scores(query)
+        mixed = []
+        for start in range(0, self.side**2, QUERIES_AT_ONCE):
+            at = slice(start, start + QUERIES_AT_ONCE)
+            bias = (rows[:, :, at, :, None] + columns[:, :, at, None, :]).flatten(3)
+            mixed.append(attention(query[:, :, at], key, value, mask=bias))
+        mixed = rearrange(
+            torch.cat(mixed, dim=2), "B heads (H W) D -> B H W (heads D)", H=self.side
+        )
+        return self.proj(mixed)
 
-    def position_bias(self, query: Float[Tensor, "B heads N D"]) -> Float[Tensor, "B heads N N"]:
-        """q . Rh[y - y' + H - 1] + q . Rw[x - x' + W - 1], with queries that are not scaled."""
+    def position_scores(
+        self, query: Float[Tensor, "B heads N D"]
+    ) -> tuple[Float[Tensor, "B heads N H"], Float[Tensor, "B heads N W"]]:
+        """What a query at (y, x) adds to its scores of row y' and of column x'.
+
+        They are q . Rh[y - y' + H - 1] and q . Rw[x - x' + W - 1], of queries that are not scaled.
+        """
         place = torch.arange(self.side, device=query.device)
         distance = place[:, None] - place[None, :] + self.side - 1
         grid = rearrange(query, "B heads (H W) D -> B heads H W D", H=self.side)
         rows = torch.einsum("bnyxd,ykd->bnyxk", grid, self.rel_pos_h[distance])
         columns = torch.einsum("bnyxd,xkd->bnyxk", grid, self.rel_pos_w[distance])
-        bias = rows[..., :, None] + columns[..., None, :]
-        return rearrange(bias, "B heads H W h w -> B heads (H W) (h w)")
+        return rows.flatten(2, 3), columns.flatten(2, 3)
 
 
 class _Mlp(nn.Module):
