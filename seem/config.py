@@ -46,7 +46,7 @@ class SeemConfig:
         queries: Learned queries.
         queries_per_object: Queries that a "v1" decoder gives to each object.
         memories: Learned tokens that look at the previous mask.
-        max_prompt_pixels: Most pixels read of a prompt's positive part, and of its negative part.
+        max_prompt_pixels: Most pixels read of an object's positive bitmap, and of its negative one.
         encoder_layers: Layers of the pixel decoder's transformer.
         encoder_feed_forward: Hidden channels of those layers.
         text_width: Channels inside the text encoder.

@@ -249,7 +249,7 @@ class Decoder(nn.Module):
             positive: What belongs to each object, in pixels of the padded image.
             negative: What does not.
             image: Which image of the memory.
-            limit: The most pixels that are read of each sign.
+            limit: The most pixels that are read of an object's positive, and negative, bitmap.
             generator: Draw the pixels that are kept; None: spread them evenly.
 
         Raises:

@@ -63,12 +63,15 @@ def mark_pixels(
     limit: int,
     generator: torch.Generator | None = None,
 ) -> MarkedPixels:
-    """List the marked pixels of some objects, at most `limit` positive and `limit` negative ones.
+    """List the marked pixels of some objects, at most `limit` of each object and sign.
+
+    The official v1 code lets all objects of a pass share one limit, which makes an object's answer
+    depend on the others; here each object is read as if it were alone.
 
     Args:
         positive: What belongs to each object; every object needs a pixel.
         negative: What does not; None: nothing was said.
-        limit: The most pixels of each sign, shared fairly by the objects.
+        limit: The most pixels of an object's positive bitmap, and of its negative one.
         generator: Draw the pixels that are kept, as the official code does. Without it they are
             spread evenly over the row-major list: number floor(i * N / limit) for i = 0, 1, ...
 
@@ -138,29 +141,18 @@ def _listed(
     bitmaps: Bool[Tensor, "n H W"], limit: int, generator: torch.Generator | None
 ) -> Int[Tensor, "N 3"]:
     """(object, y, x) of the pixels that are kept, row-major, object after object."""
-    found = bitmaps.nonzero()
-    if len(found) <= limit:
-        return found
-    totals = bitmaps.flatten(1).sum(1).tolist()
-    kept, first = [], 0
-    for total, share in zip(totals, _shares(totals, limit), strict=True):
-        if generator is None:
-            chosen = torch.arange(share) * total // max(share, 1)
-        else:
-            chosen = torch.randperm(total, generator=generator)[:share].sort().values
-        kept.append(chosen.to(found.device) + first)
-        first += total
-    return found[torch.cat(kept)]
-
-
-def _shares(totals: Sequence[int], limit: int) -> list[int]:
-    """Divide `limit` among objects: nobody gets more than it has, the rest is split evenly."""
-    shares, left = [0] * len(totals), limit
-    order = sorted(range(len(totals)), key=lambda i: (totals[i], i))
-    for done, i in enumerate(order):
-        shares[i] = min(totals[i], left // (len(totals) - done))
-        left -= shares[i]
-    return shares
+    kept = []
+    for number, bitmap in enumerate(bitmaps):
+        found = bitmap.nonzero()
+        total = len(found)
+        if total > limit:
+            if generator is None:
+                chosen = torch.arange(limit) * total // limit
+            else:
+                chosen = torch.randperm(total, generator=generator)[:limit].sort().values
+            found = found[chosen.to(found.device)]
+        kept.append(F.pad(found, (1, 0), value=number))
+    return torch.cat(kept)
 
 
 def _means(

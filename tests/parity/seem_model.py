@@ -391,8 +391,6 @@ class GoldenModel:
         span = output.spans[grouping.text_queries if text else grouping.spatial_queries]
         mine = output.predictions.at(span)
         thin = slice(None) if mine.captions.shape[1] <= 20 else slice(None, None, 12)
-        if what == "picked_queries" and prompt.picks is not None:
-            return prompt.picks.flatten()
         if what == "masks":
             rows, columns = (32, 32) if self.sam else (7, 8)
             masks = mask_logits(mine.mask_embeddings[:, thin], self.memory)

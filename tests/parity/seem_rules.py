@@ -23,8 +23,6 @@ LOGIT = 4.0  # a previous prediction is +-4
 def click_array(model: GoldenModel, name: str) -> np.ndarray:
     """An array click.*, from the official way of clicking."""
     size = model.preprocessed.sizes[0]
-    if name == "box.xyxy":
-        return model.golden["click.box.xyxy"]  # an input
     if name == "box.pixels_yx":
         return np.argwhere(box_click(model.golden["click.box.xyxy"].tolist(), size.image))
     truth = model.bitmap("big").numpy()

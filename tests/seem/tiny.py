@@ -1,0 +1,48 @@
+"""A small SEEM with random parameters, one image and prompts about it, the same in every run."""
+
+from dataclasses import replace
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from seem.config import CONFIGS, GroupingName
+from seem.image_memory import ImageMemory
+from seem.model import Seem, build_seem
+from seem.prompt import TextTokens
+
+SIZE = (64, 96)
+
+
+@cache
+def tiny_seem(grouping: GroupingName) -> Seem:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_seem(replace(CONFIGS["tiny"], grouping=grouping))
+    return model.requires_grad_(False).eval()
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@cache
+def tiny_memory(grouping: GroupingName, images: int = 1) -> ImageMemory:
+    return tiny_seem(grouping).encode_image(normal(1, images, 3, *SIZE))
+
+
+def bitmap(*rectangles: tuple[int, int, int, int]) -> Tensor:
+    """One bitmap for each (top, left, bottom, right)."""
+    bitmaps = torch.zeros(len(rectangles), *SIZE, dtype=torch.bool)
+    for picture, (top, left, bottom, right) in zip(bitmaps, rectangles, strict=True):
+        picture[top:bottom, left:right] = True
+    return bitmaps
+
+
+def tiny_text(grouping: GroupingName, *lengths: int) -> TextTokens:
+    """Texts of some lengths, made of arbitrary words."""
+    longest = max(lengths)
+    ids = torch.arange(len(lengths) * longest).view(len(lengths), longest) % 100 + 7
+    mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    ids[torch.arange(len(lengths)), torch.tensor(lengths) - 1] = 127
+    return tiny_seem(grouping).encode_text(ids, mask)
