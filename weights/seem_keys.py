@@ -226,8 +226,9 @@ _SAM_INPUTS = ("adapter_1", "input_proj.2.0", "input_proj.1.0", "input_proj.0.0"
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """How many numbered parts there are, from 0 on."""
+    """How many numbered parts there are, from 0 on without gaps."""
     numbers = {int(match[1]) for key in shapes if (match := re.match(pattern, key))}
-    if not numbers:
-        raise KeyError(pattern.replace("\\", ""))
-    return max(numbers) + 1
+    if not numbers or max(numbers) + 1 != len(numbers):
+        name = pattern.replace("\\", "").replace("(d+).", "*")
+        raise ValueError(f"{name} has the numbers {sorted(numbers)[-3:]}")
+    return len(numbers)
