@@ -81,6 +81,7 @@ class FpnPixelDecoder(nn.Module):
         positions = _flat_positions(high, wide, coarse)
         tokens = coarse.flatten(2).transpose(1, 2)
         for layer in self.transformer.encoder.layers:
+            assert isinstance(layer, _EncoderLayer)
             place = tokens + positions
             update = layer.self_attn(place, place, tokens)
             tokens = layer(tokens, update)
@@ -155,6 +156,7 @@ class DeformablePixelDecoder(nn.Module):
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
         places = pixel_centres(sizes, device=tokens.device, dtype=tokens.dtype)
         for layer in self.transformer.encoder.layers:
+            assert isinstance(layer, _EncoderLayer)
             update = layer.self_attn(tokens + positions, places, tokens, sizes)
             tokens = layer(tokens, update)
         coarse, middle, fine = (
