@@ -5,7 +5,9 @@ whether that is within the limit for its kind:
 
 - what depends on the image or the text alone: 1e-4;
 - what the decoder says: 1e-4 for 95 % of the elements and 1e-2 for all. A mask logit near zero may
-  flip one bit of a cross-attention mask, which moves some rows;
+  flip one bit of a cross-attention mask, which moves some rows. In small arrays one such row is
+  more than 5 %: then rows that had a logit within rounding of zero are left out of the 95 % (not
+  of the 1e-2), and the line says "flip";
 - winners: equal, or nearly as good where the file says that the choice is close;
 - counts of pixels: 0.1 %; other integers: equal.
 
@@ -63,9 +65,16 @@ def compute(model: GoldenModel, name: str) -> np.ndarray:
 
 
 def judge(
-    name: str, ours: np.ndarray, reference: np.ndarray, golden: Mapping[str, np.ndarray]
+    name: str,
+    ours: np.ndarray,
+    reference: np.ndarray,
+    golden: Mapping[str, np.ndarray],
+    shaky: np.ndarray | None = None,
 ) -> tuple[float, bool]:
-    """The error of an array and whether it is within its limit."""
+    """The error of an array and whether it is within its limit.
+
+    Rows in `shaky` may have been moved by a flipped bit: they need only the loose limit.
+    """
     first, _, part = name.partition(".")
     if ours.shape != reference.shape:
         return float("inf"), False
@@ -84,15 +93,16 @@ def judge(
         return float(difference.max()), not difference.any()
     scale = float(np.abs(real[real > STRANGER]).max(initial=0)) or 1.0
     if part == "margin":
-        kept = golden[f"{first}.similarity"]
-        scale = float(np.abs(kept[kept > STRANGER]).max())
+        similarity = golden[f"{first}.similarity"]
+        scale = float(np.abs(similarity[similarity > STRANGER]).max())
     error = float(difference.max()) / scale
     if name == "preprocessed":
         return error, error <= PIXELS
     if _is_determined(name):
         return error, error <= EXACT
-    within = np.mean(difference <= EXACT * scale)
-    enough = within >= MOST or part.rpartition(".")[2] in SPREAD_PARTS
+    within = difference <= EXACT * scale
+    kept = within if shaky is None else within[~shaky]
+    enough = (not kept.size or kept.mean() >= MOST) or part.rpartition(".")[2] in SPREAD_PARTS
     return error, error <= LOOSE and bool(enough)
 
 
@@ -148,9 +158,13 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{name:32s} {'-':>9s}  skipped: not covered yet")
             continue
         error, good = judge(name, ours, reference, golden)
+        verdict = "ok" if good else "FAIL"
+        if not good and (shaky := model.shaky_rows(name)) is not None:
+            error, good = judge(name, ours, reference, golden, shaky)
+            verdict = "ok (flip)" if good else verdict
         compared, failed = compared + 1, failed + (not good)
         worst = max(worst, (error, name)) if np.isfinite(error) else worst
-        print(f"{name:32s} {error:9.2e}  {'ok' if good else 'FAIL'}", flush=True)
+        print(f"{name:32s} {error:9.2e}  {verdict}", flush=True)
     print(
         f"{compared} compared, {failed} failed, {len(golden) - compared - inputs} skipped, "
         f"{inputs} inputs; worst {worst[0]:.2e} ({worst[1]}); "

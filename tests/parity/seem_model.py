@@ -28,6 +28,7 @@ from tests.parity import seem_inputs as inputs
 
 STRANGER = -1e9  # what the files record for queries of other objects
 NO_NEGATIVE = -1.0  # what official v1 code averages over no negative pixels
+ROUNDING = 1e-5  # float32's error of mask logits, of the largest one
 RES_CHANNEL_STRIDE = 12  # of backbone.res2 in the files
 TEXTS = {
     "text": ("short",),
@@ -256,7 +257,7 @@ class GoldenModel:
         """The answer to a named prompt; the decoder runs once for each."""
         if name not in self.answers:
             prompt = self.prompt(name)
-            output = self.model.decode(self.memory, [prompt])
+            output = self.model.decode(self.memory, [prompt], earlier=True)
             self.prompts[name], self.outputs[name] = prompt, output
             by = self.chosen_by(name, prompt)
             self.answers[name] = self.model.answer(self.memory, output, prompt, by)
@@ -374,6 +375,40 @@ class GoldenModel:
             return self._marks_array(name, what, marks)
         return self._queries_array(name, what)
 
+    @torch.no_grad()
+    def shaky_rows(self, name: str) -> np.ndarray | None:
+        """Which rows of a decoder's array may have been moved by a flipped bit, if that is known.
+
+        A bit of a query's cross-attention mask can flip if the logit behind it, in any layer, is
+        so near zero that rounding decides its sign.
+        """
+        first, _, what = name.partition(".")
+        thinned = (
+            {"pred_logits": 1, "pred_masks": 10}
+            if first == "seg"
+            else {"pred_logits": 12, "masks": 12, "maskemb": 12, "similarity": 1, "mask": 1}
+        )
+        if what not in thinned:
+            return None
+        output = self.seg if first == "seg" else self.outputs[first]
+        nearest = []
+        for layer, before in enumerate(output.earlier):
+            small = self.memory.level_mask_features[layer % len(self.memory.levels)]
+            logits = (before.mask_embeddings @ small)[0]
+            nearest.append(logits.abs().amin(1) / logits.abs().max())
+        shaky = torch.stack(nearest).amin(0) < ROUNDING
+        shaky = shaky if first == "seg" else shaky[self._span(first)]
+        if what == "mask":
+            return shaky[self.answers[first].choice.winner].numpy()
+        return shaky[:: thinned[what] if len(shaky) > 20 else 1].numpy()
+
+    def _span(self, name: str) -> slice:
+        """Where the queries that answer a prompt lie."""
+        grouping = self.model.decoder.grouping
+        text = self.chosen_by(name, self.prompts[name]) in ("text", "audio")
+        group = grouping.text_queries if text else grouping.spatial_queries
+        return self.outputs[name].spans[group]
+
     def _marks_array(self, name: str, what: str, marks: SpatialTokens) -> Tensor:
         """What was read under a drawn prompt."""
         if what == "pspatial":
@@ -385,11 +420,8 @@ class GoldenModel:
 
     def _queries_array(self, name: str, what: str) -> Tensor:
         """What all queries of the group that answers a prompt say."""
-        prompt, output = self.prompts[name], self.outputs[name]
-        grouping = self.model.decoder.grouping
-        text = self.chosen_by(name, prompt) in ("text", "audio")
-        span = output.spans[grouping.text_queries if text else grouping.spatial_queries]
-        mine = output.predictions.at(span)
+        output = self.outputs[name]
+        mine = output.predictions.at(self._span(name))
         thin = slice(None) if mine.captions.shape[1] <= 20 else slice(None, None, 12)
         if what == "masks":
             rows, columns = (32, 32) if self.sam else (7, 8)
