@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from grounding.attention import attention
+from grounding.errors import LavallamaError
 from seem.preprocess import check_padded
 
 __all__ = ["DAVITS", "DaViT", "DaViTConfig"]
@@ -48,6 +49,18 @@ class DaViTConfig:
     patch_kernel: int = 2
     window: int = 7
     mlp_ratio: int = 4
+
+    def __post_init__(self) -> None:
+        if any(dim % heads for dim, heads in zip(self.dims, self.heads, strict=True)):
+            raise LavallamaError(
+                f"a DaViT needs dims that are multiples of its heads, stage by stage; got dims "
+                f"{self.dims}, heads {self.heads}"
+            )
+        if self.patch_kernel not in (2, 3):
+            raise LavallamaError(
+                f"patch_kernel must be 2 or 3, or the strides would not be 4 to 32; got "
+                f"{self.patch_kernel}"
+            )
 
 
 DAVITS = {

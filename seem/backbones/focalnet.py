@@ -12,13 +12,14 @@ copies nothing. Parameter names are those of the official checkpoints.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from grounding.errors import LavallamaError
 from seem.preprocess import check_padded
 
 __all__ = ["FOCALNETS", "FocalNet", "FocalNetConfig"]
@@ -26,6 +27,7 @@ __all__ = ["FOCALNETS", "FocalNet", "FocalNetConfig"]
 LAYER_SCALE = 1e-4  # what gamma starts from, FocalNet's layerscale_value
 STRIDE = 32
 
+BlockKind = Literal["depthwise", "plain"]
 Map = Float[Tensor, "B H W C"]
 
 
@@ -49,8 +51,19 @@ class FocalNetConfig:
     focal_levels: int = 3
     focal_window: int = 3
     mlp_ratio: int = 4
-    block: Literal["depthwise", "plain"] = "depthwise"
+    block: BlockKind = "depthwise"
     stem_padding: Literal[2, 3] = 3
+
+    def __post_init__(self) -> None:
+        if self.block not in get_args(BlockKind) or self.stem_padding not in (2, 3):
+            raise LavallamaError(
+                f"a FocalNet needs block {' or '.join(get_args(BlockKind))} and stem_padding 2 or "
+                f"3; got block {self.block!r}, stem_padding {self.stem_padding!r}"
+            )
+        if self.focal_window % 2 == 0:
+            raise LavallamaError(
+                f"focal_window must be odd, or maps would grow; got {self.focal_window}"
+            )
 
 
 FOCALNETS = {

@@ -25,6 +25,7 @@ from seem.preprocess import check_padded
 
 __all__ = ["SAM_VITS", "SamViT", "SamViTConfig"]
 
+PATCH = 16  # side of a patch in pixels: what makes the pyramid's strides 4, 8, 16 and 32
 LAYER_NORM_EPS = 1e-6  # SAM, build_sam
 EMBEDDING_STD = 0.02
 MLP_RATIO = 4
@@ -43,8 +44,8 @@ class SamViTConfig:
         heads: attention heads of each block.
         global_blocks: which blocks attend everywhere.
         window: side of a window in patches, in the other blocks.
-        image_size: side of the square input in pixels, fixed by the position embedding.
-        patch: side of a patch in pixels.
+        image_size: side of the square input in pixels, fixed by the position embedding; a
+            multiple of 32.
         channels: of res2 to res5.
     """
 
@@ -54,8 +55,15 @@ class SamViTConfig:
     global_blocks: tuple[int, ...] = (2, 5, 8, 11)
     window: int = 14
     image_size: int = 1024
-    patch: int = 16
     channels: tuple[int, int, int, int] = (128, 256, 512, 1024)
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads or self.image_size % (2 * PATCH):
+            raise LavallamaError(
+                "a SAM backbone needs a dim that is a multiple of its heads, and an image_size that "
+                f"is one of {2 * PATCH}; got dim {self.dim}, heads {self.heads}, "
+                f"image_size {self.image_size}"
+            )
 
 
 SAM_VITS = {
@@ -71,8 +79,8 @@ class SamViT(nn.Module):
         super().__init__()
         self.channels = config.channels
         self.size_divisibility = config.image_size
-        side = config.image_size // config.patch
-        self.patch_embed = _Patches(config.dim, config.patch)
+        side = config.image_size // PATCH
+        self.patch_embed = _Patches(config.dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, side, side, config.dim))
         nn.init.trunc_normal_(self.pos_embed, std=EMBEDDING_STD)
         self.blocks = nn.ModuleList(
@@ -133,9 +141,9 @@ def _output(dim: int, out_dim: int) -> tuple[nn.Module, ...]:
 
 
 class _Patches(nn.Module):
-    def __init__(self, dim: int, patch: int) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, dim, patch, patch)
+        self.proj = nn.Conv2d(3, dim, PATCH, PATCH)
 
     def forward(self, pixels: Float[Tensor, "B 3 height width"]) -> Map:
         return self.proj(pixels).permute(0, 2, 3, 1)
@@ -147,7 +155,7 @@ class _Block(nn.Module):
     def __init__(self, config: SamViTConfig, *, window: int) -> None:
         super().__init__()
         self.window = window
-        side = window or config.image_size // config.patch
+        side = window or config.image_size // PATCH
         self.norm1 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
         self.attn = _Attention(config.dim, config.heads, side)
         self.norm2 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)

@@ -98,3 +98,20 @@ def test_unpadded_pixels_are_refused(config, shape):
 def test_a_config_of_nothing_is_refused():
     with pytest.raises(LavallamaError, match="got dict"):
         build_backbone({"dim": 96})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "cure"),
+    [
+        (FocalNetConfig, {"block": "focal"}, "depthwise or plain.*got block 'focal'"),
+        (FocalNetConfig, {"stem_padding": 1}, "stem_padding 2 or 3"),
+        (FocalNetConfig, {"focal_window": 4}, "must be odd"),
+        (DaViTConfig, {"heads": (4, 8, 16, 31)}, "multiples of its heads"),
+        (DaViTConfig, {"patch_kernel": 4}, "must be 2 or 3"),
+        (SamViTConfig, {"heads": 7}, "multiple of its heads"),
+        (SamViTConfig, {"image_size": 1000}, "image_size 1000"),
+    ],
+)
+def test_impossible_sizes_are_refused_before_building(config, values, cure):
+    with pytest.raises(LavallamaError, match=cure):
+        config(**values)
