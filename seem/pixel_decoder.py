@@ -154,7 +154,7 @@ class DeformablePixelDecoder(nn.Module):
             ]
         )
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
-        places = pixel_centres(sizes, device=tokens.device, dtype=tokens.dtype)
+        places = pixel_centres(sizes, device=tokens.device)
         for layer in self.transformer.encoder.layers:
             assert isinstance(layer, _EncoderLayer)
             update = layer.self_attn(tokens + positions, places, tokens, sizes)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from seem.deformable import DeformableAttention, pixel_centres
+from seem.deformable import DeformableAttention, pixel_centres, read_maps, read_rows
 
 SIZES = ((2, 3), (4, 6))
 TOKENS = sum(high * wide for high, wide in SIZES)
@@ -59,6 +59,25 @@ def test_it_is_the_papers_sum_taken_literally():
         torch.testing.assert_close(got[token], wanted, atol=1e-5, rtol=1e-4)
 
 
+def test_both_ways_of_reading_agree_and_learn_alike():
+    generator = torch.Generator().manual_seed(2)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator).requires_grad_()
+
+    value, weights = normal(2, TOKENS, 2, 4), normal(2, TOKENS, 2, 2, 3)
+    where = normal(2, TOKENS, 2, 2, 3, 2)  # a third of the places lies outside
+    target = torch.randn(2, TOKENS, 2, 4, generator=generator)
+    results = []
+    for read in (read_maps, read_rows):
+        seen = read(value, where, weights, SIZES)
+        learnt = torch.autograd.grad((seen * target).sum(), (value, where, weights))
+        results.append((seen, *learnt))
+    for one, other in zip(*results, strict=True):
+        assert one.abs().max() > 0.1
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
 def test_an_images_result_does_not_depend_on_its_batch():
     attention = layer()
     query, tokens = torch.randn(3, TOKENS, 8), torch.randn(3, TOKENS, 8)
@@ -67,6 +86,23 @@ def test_an_images_result_does_not_depend_on_its_batch():
     for i in range(3):
         alone = attention(query[i : i + 1], places, tokens[i : i + 1], SIZES)
         torch.testing.assert_close(alone[0], together[i], atol=1e-6, rtol=1e-5)
+
+
+def test_half_precision_looks_at_the_right_places():
+    attention = layer()
+    query, tokens = torch.randn(1, TOKENS, 8), torch.randn(1, TOKENS, 8)
+    exact = attention(query, pixel_centres(SIZES), tokens, SIZES)
+    half = attention.bfloat16()(query.bfloat16(), pixel_centres(SIZES), tokens.bfloat16(), SIZES)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_a_broken_query_breaks_its_own_result_only():
+    attention = layer()
+    query, tokens = torch.randn(1, TOKENS, 8), torch.randn(1, TOKENS, 8)
+    query[0, 3] = float("nan")
+    broken = attention(query, pixel_centres(SIZES), tokens, SIZES).isnan().all(-1)[0]
+    assert broken.nonzero().flatten().tolist() == [3]
 
 
 def test_a_fresh_layer_looks_around_each_pixel_in_all_directions():
