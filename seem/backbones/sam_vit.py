@@ -60,8 +60,8 @@ class SamViTConfig:
     def __post_init__(self) -> None:
         if self.dim % self.heads or self.image_size % (2 * PATCH):
             raise LavallamaError(
-                "a SAM backbone needs a dim that is a multiple of its heads, and an image_size that "
-                f"is one of {2 * PATCH}; got dim {self.dim}, heads {self.heads}, "
+                "a SAM backbone needs a dim that is a multiple of its heads and an image_size "
+                f"that is one of {2 * PATCH}; got dim {self.dim}, heads {self.heads}, "
                 f"image_size {self.image_size}"
             )
 
