@@ -211,16 +211,17 @@ class Decoder(nn.Module):
         """Compute all that depends on the images alone, once."""
         levels, resized, sources = [], [], []
         for i, level in enumerate(features.multi_scale):
-            size = level.shape[-2:]
+            high, wide = level.shape[-2:]
             level = level + self.level_embed.weight[i][:, None, None]
-            place = sine_positions(*size, self.dim, device=level.device, dtype=level.dtype)
+            place = sine_positions(high, wide, self.dim, device=level.device, dtype=level.dtype)
             flat = level.flatten(2).transpose(1, 2)
-            small = F.interpolate(features.mask_features, size, mode="bilinear")
+            small = F.interpolate(features.mask_features, (high, wide), mode="bilinear")
             levels.append(level)
             resized.append(small.flatten(2))
             sources.append((flat + place.flatten(1).T, flat))
         keys, values = [], []
         for i, layer in enumerate(self.transformer_cross_attention_layers):
+            assert isinstance(layer, _CrossAttention)
             placed, flat = sources[i % LEVELS]
             keys.append(layer.multihead_attn.keys(placed))
             values.append(layer.multihead_attn.values(flat))

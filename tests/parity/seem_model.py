@@ -156,6 +156,7 @@ class GoldenModel:
 
     def _preprocess(self, picture: np.ndarray) -> Preprocessed:
         divisor = self.model.backbone.size_divisibility
+        assert isinstance(divisor, int)
         return preprocess([torch.from_numpy(picture)], divisor=divisor)
 
     @cached_property
