@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 
 from grounding.errors import CheckpointError
 from seem.backbones import BackboneConfig, DaViTConfig, FocalNetConfig, SamViTConfig
+from seem.backbones.sam_vit import PATCH
 from seem.config import SeemConfig
 
 __all__ = [
@@ -129,7 +130,7 @@ def infer_config(shapes: Shapes, source: str) -> SeemConfig:
     """
     try:
         return _config(shapes)
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         what = error.args[0] if error.args else type(error).__name__
         raise CheckpointError(
             f"{source}: cannot tell which SEEM this is ({what}): it is incomplete, or no SEEM"
@@ -207,7 +208,6 @@ def _sam_vit(shapes: Shapes) -> SamViTConfig:
     depth = _count(shapes, r"backbone\.blocks\.(\d+)\.")
     tables = [shapes[f"backbone.blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
     reaches = [(length + 1) // 2 for length, _ in tables]
-    patch = shapes["backbone.patch_embed.proj.weight"][2]
     maps = [shapes[f"pixel_decoder.{name}.weight"][1] for name in _SAM_INPUTS]
     return SamViTConfig(
         dim=dim,
@@ -215,8 +215,7 @@ def _sam_vit(shapes: Shapes) -> SamViTConfig:
         heads=dim // tables[0][1],
         global_blocks=tuple(i for i, reach in enumerate(reaches) if reach == side),
         window=min(reaches),
-        image_size=side * patch,
-        patch=patch,
+        image_size=side * PATCH,
         channels=(maps[0], maps[1], maps[2], maps[3]),
     )
 

@@ -8,17 +8,11 @@ from grounding.errors import PromptError
 from seem.text_encoder import TextEncoder, normalised
 from seem.vocabulary import mean_direction
 from tests.parity.seem_inputs import fill_module, token_ids
+from weights.seem_keys import official_key
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "seem_focalt_v0.npz"
 TAG = "golden:"
-PREFIX = "sem_seg_head.predictor.lang_encoder."
 TOLERANCE = 1e-4  # of an array's largest value
-
-
-def official_key(key: str) -> str:
-    if key == "projection":
-        return f"{PREFIX}lang_proj"
-    return PREFIX + (key if key == "logit_scale" else f"lang_encoder.{key}")
 
 
 def tiny(**changes) -> TextEncoder:
@@ -30,7 +24,7 @@ def tiny(**changes) -> TextEncoder:
 @torch.no_grad()
 def test_it_computes_the_official_numbers():
     encoder = TextEncoder().eval()
-    fill_module(encoder, official_key)
+    fill_module(encoder, lambda key: official_key(f"text_encoder.{key}"))
     texts = token_ids(TAG)
     ids = torch.from_numpy(np.stack([texts[name][0] for name in ("short", "medium", "long")]))
     mask = torch.from_numpy(np.stack([texts[name][1] for name in ("short", "medium", "long")]))

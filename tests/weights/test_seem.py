@@ -38,7 +38,6 @@ BACKBONES = {
         global_blocks=(1,),
         window=3,
         image_size=64,
-        patch=16,
         channels=(32, 32, 32, 64),
     ),
 }
