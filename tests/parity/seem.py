@@ -26,7 +26,8 @@ import torch
 
 from seem.config import CONFIGS
 from tests.parity.seem_model import STRANGER, TEXTS, GoldenModel, NotCoveredError
-from tests.parity.seem_rules import click_array, post_array, text_array
+from tests.parity.seem_results import click_arrays, post_arrays
+from tests.parity.seem_text import text_array
 
 EXACT, LOOSE = 1e-4, 1e-2
 MOST = 0.95  # share of a decoder's elements that must be as good as exact
@@ -55,10 +56,12 @@ TEXT_ARRAYS = (
 def compute(model: GoldenModel, name: str) -> np.ndarray:
     """Our version of any array of a file."""
     first, _, rest = name.partition(".")
-    if first == "click":
-        return click_array(model, rest)
-    if first == "post":
-        return post_array(model.tag, rest)
+    if first in ("click", "post"):
+        box = model.golden["click.box.xyxy"]
+        arrays = click_arrays(model.tag, box) if first == "click" else post_arrays(model.tag)
+        if name not in arrays:
+            raise NotCoveredError(name)
+        return arrays[name]
     if first == "text" and rest.partition(".")[0] in TEXT_ARRAYS:
         return text_array(model, rest)
     return model.compute(name)
