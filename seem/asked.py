@@ -1,0 +1,184 @@
+"""A question as the decoder takes it, and its answer out of what the decoder said.
+
+Axes: Q queries, D channels, C masks, h w the mask map (stride 4), H W the original image.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from grounding.errors import PromptError
+from seem.attention_groups import Group
+from seem.choice import caption_likeness
+from seem.decoder import DecoderOutput, Predictions
+from seem.encoded_image import EncodedImage, object_predictions
+from seem.marks import BoxMode, Drawing, draw
+from seem.model import Seem
+from seem.postprocess import restore_linear
+from seem.prompt import Prompt
+from seem.prompt_encoder import SpatialTokens
+from seem.question import Prediction, Question
+from seem.ranking import Ranked, rank
+from seem.words import Words
+
+__all__ = ["Asked", "finish", "likelihood", "marked_tokens", "queries_of", "rank_answers", "read"]
+
+AREA_EPSILON = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """One question, read.
+
+    Attributes:
+        question: As it was asked.
+        prompt: As the decoder takes it.
+        drawing: Its marks on the padded image; None: nothing is drawn.
+        constrained: Whether its box constrains the answer.
+    """
+
+    question: Question
+    prompt: Prompt
+    drawing: Drawing | None
+    constrained: bool
+
+
+def read(
+    model: Seem, words: Words, image: EncodedImage, question: Question, box_mode: BoxMode
+) -> Asked:
+    """Turn a question into a prompt.
+
+    Raises:
+        PromptError: it asks for nothing, or for what this model cannot do.
+    """
+    marks, text, reference = question.marks, question.text, question.reference
+    if not marks and text is None and reference is None:
+        raise PromptError(
+            "nothing is asked: give points, strokes, a box, a mask, a text or a reference"
+        )
+    drawing = draw(marks, image.size, box_mode=box_mode) if marks else None
+    positive = drawing is not None and bool(drawing.positive.any())
+    if drawing is not None and not positive and text is None:
+        raise PromptError(
+            "only negative marks are given: add a point, stroke or box on the object, or a text"
+        )
+    if reference is not None and positive and model.decoder.grouping.visual is Group.STROKE:
+        raise PromptError(
+            "this SEEM reads a reference in the place of strokes: ask with marks or with the "
+            "reference, not with both (a 'demo' model takes both)"
+        )
+    spatial = None
+    if drawing is not None and positive:
+        spatial = marked_tokens(model, image, drawing)
+    previous = question.previous
+    if previous is not None:
+        if spatial is None and reference is None:
+            raise PromptError("a previous mask refines what is drawn: give its marks again")
+        previous = _previous(previous, image)
+    prompt = Prompt(
+        spatial=spatial,
+        visual=None if reference is None else reference.tokens,
+        text=None if text is None else words.text(text),
+        previous=previous,
+    )
+    constrained = marks.box is not None and box_mode == "corners"
+    return Asked(question=question, prompt=prompt, drawing=drawing, constrained=constrained)
+
+
+def marked_tokens(model: Seem, image: EncodedImage, drawing: Drawing) -> SpatialTokens:
+    """What the decoder reads at the pixels of a drawing."""
+    device = image.memory.mask_features.device
+    positive, negative = drawing.positive[None].to(device), drawing.negative[None].to(device)
+    return model.encode_marks(image.memory, positive, negative)
+
+
+def rank_answers(
+    model: Seem,
+    words: Words,
+    image: EncodedImage,
+    output: DecoderOutput,
+    index: int,
+    asked: Asked,
+) -> Ranked:
+    """The best answers to the question at a place of the decoded batch."""
+    grouping, prompt = model.decoder.grouping, asked.prompt
+    groups: list[Group] = []
+    if prompt.text is not None:
+        groups.append(grouping.text_queries)
+    if prompt.spatial is not None or prompt.visual is not None:
+        groups.append(grouping.spatial_queries)
+    parts = [queries_of(output, index, group) for group in dict.fromkeys(groups)]
+    if asked.constrained and Group.OBJECT not in groups:
+        parts.append(object_predictions(model, image))
+    candidates = Predictions(
+        captions=torch.cat([part.captions for part in parts], dim=1),
+        mask_embeddings=torch.cat([part.mask_embeddings for part in parts], dim=1),
+    )
+    drawn = prompt.spatial if prompt.spatial is not None else prompt.visual
+    return rank(
+        candidates,
+        image.memory,
+        mean=None if drawn is None else drawn.positive_mean,
+        probability=None if prompt.text is None else likelihood(model, words, candidates, prompt),
+        drawing=asked.drawing,
+        box=asked.question.marks.box if asked.constrained else None,
+        size=image.size,
+    )
+
+
+def queries_of(output: DecoderOutput, index: int, group: Group) -> Predictions:
+    """What the queries of one group said of one prompt, [1, Q, D]."""
+    span = output.spans[group]
+    present = output.groups[index, span] >= 0
+    return Predictions(
+        captions=output.predictions.captions[index, span][present][None],
+        mask_embeddings=output.predictions.mask_embeddings[index, span][present][None],
+    )
+
+
+def likelihood(
+    model: Seem, words: Words, candidates: Predictions, prompt: Prompt
+) -> Float[Tensor, " Q"]:
+    """The probability that each candidate is what the text says, and not "background"."""
+    assert prompt.text is not None, "a likelihood is a text's"
+    pair = torch.cat([prompt.text.classes, words.background])
+    scale = model.text_encoder.logit_scale
+    return caption_likeness(candidates.captions[0], pair, scale).softmax(-1)[:, 0]
+
+
+def finish(ranked: Ranked, image: EncodedImage, count: int) -> Prediction:
+    """Masks at the image's own size, and their scores, one by one: full size takes memory."""
+    masks, scores = [], []
+    for logits, probability in zip(
+        ranked.mask_logits[:count], ranked.probability[:count], strict=True
+    ):
+        restored = restore_linear(logits[None], image.size)[0]
+        inside = restored > 0
+        certainty = (restored.sigmoid() * inside).sum() / (inside.sum() + AREA_EPSILON)
+        masks.append(inside)
+        scores.append(certainty * probability)
+    logits = ranked.mask_logits[:count]
+    if not masks:
+        empty = torch.zeros(0, *image.size.original, dtype=torch.bool, device=logits.device)
+        return Prediction(masks=empty, scores=logits.new_zeros(0), logits=logits)
+    return Prediction(
+        masks=torch.stack(masks), scores=torch.stack(scores), logits=logits.contiguous()
+    )
+
+
+def _previous(previous: Tensor, image: EncodedImage) -> Float[Tensor, "1 h w"]:
+    features = image.memory.mask_features
+    height, width = features.shape[-2:]
+    mask = torch.as_tensor(previous).to(features)
+    if mask.ndim == 2:
+        mask = mask[None]
+    if mask.shape != (1, height, width):
+        raise PromptError(
+            f"previous must be one answer's logits [1, {height}, {width}]; got "
+            f"{list(mask.shape)}: take logits[:1]"
+        )
+    if not bool(mask.isfinite().all()):
+        raise PromptError("previous must be finite logits; got NaN or infinity")
+    return mask

@@ -1,0 +1,142 @@
+"""Which masks answer a question, the best first: the rules of `Predictor`, for one question.
+
+Axes: Q candidates, C answers, D channels, h w the mask map (stride 4), H W the padded image.
+
+- Drawn, or a reference: the product of mask embedding and mean mask feature, as officially.
+- A text: the probability of the text against "background".
+- A text and marks: that probability x how well the mask agrees with the marks; queries of the text
+  and queries of the marks compete. So "the dog" and a click is the dog that was clicked.
+- A box with corners: overlap of the mask's bounding box with it (IoU) x agreement with other marks
+  (x the text's probability). The image's object queries compete too (not in "demo", which has no
+  queries beside those that were asked). The winner is clipped to the box and a margin around it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from grounding.geometry import Box
+from seem.choice import mask_likeness
+from seem.decoder import Predictions, mask_logits
+from seem.image_memory import ImageMemory
+from seem.marks import Drawing
+from seem.preprocess import ImageSize
+from seem.results import mask_boxes
+
+__all__ = ["ALTERNATIVES", "Ranked", "agreement", "box_overlap", "clip_to_box", "rank"]
+
+ALTERNATIVES = 3  # masks of an ambiguous prompt, as SAM's (arXiv 2304.02643, section 3)
+BOX_MARGIN = 0.1  # of each side, beyond which a mask of a box is cut off
+OUTSIDE = -10.0  # a logit that no interpolation with its neighbours makes part of a mask
+STRIDE = 4  # of the mask map
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """The best candidates of a question.
+
+    Attributes:
+        mask_logits: At stride 4, [C, h, w].
+        probability: Of the text; 1 without one, [C].
+    """
+
+    mask_logits: Float[Tensor, "C h w"]
+    probability: Float[Tensor, " C"]
+
+
+def rank(
+    candidates: Predictions,
+    memory: ImageMemory,
+    *,
+    mean: Float[Tensor, "1 D"] | None,
+    probability: Float[Tensor, " Q"] | None,
+    drawing: Drawing | None,
+    box: Box | None,
+    size: ImageSize,
+) -> Ranked:
+    """Take the best `ALTERNATIVES` candidates.
+
+    Args:
+        candidates: Captions and mask embeddings, [1, Q, D].
+        memory: The image.
+        mean: Mean mask feature of what was drawn or referred to.
+        probability: Of the text for each candidate.
+        drawing: What was drawn.
+        box: Normalised xyxy that constrains the answer.
+        size: Of the image.
+    """
+    embeddings = candidates.mask_embeddings
+    judged = box is not None or (probability is not None and drawing is not None)
+    masks = mask_logits(embeddings, memory)[0] if judged else None
+    if masks is not None:
+        value = masks.new_ones(len(masks)) if probability is None else probability
+        if drawing is not None:
+            value = value * agreement(masks > 0, drawing.evidence, drawing.negative)
+        if box is not None:
+            value = value * box_overlap(masks > 0, box, size)
+    elif probability is not None:
+        value = probability
+    else:
+        assert mean is not None, "a question without text or box has a mean"
+        nobody = torch.full(embeddings.shape[1:2], -1, device=embeddings.device)
+        value = mask_likeness(embeddings[0], nobody, mean)[:, 0]
+    best = value.sort(descending=True, stable=True).indices[:ALTERNATIVES]
+    # Always the same number of products: a mask must not depend on how many are asked for.
+    chosen = mask_logits(embeddings[:, best], memory)[0] if masks is None else masks[best]
+    if box is not None:
+        chosen = clip_to_box(chosen, box, size)
+    return Ranked(
+        mask_logits=chosen,
+        probability=chosen.new_ones(len(best)) if probability is None else probability[best],
+    )
+
+
+def agreement(
+    inside: Bool[Tensor, "Q h w"], positive: Bool[Tensor, "H W"], negative: Bool[Tensor, "H W"]
+) -> Float[Tensor, " Q"]:
+    """The part of the positive pixels that a mask holds x the part of the negative it leaves out.
+
+    Without pixels of a sign its part is 1.
+    """
+    parts = []
+    for bitmap in (positive, negative):
+        y, x = (bitmap.nonzero() // STRIDE).unbind(1)
+        held = inside[:, y, x]
+        parts.append(held if bitmap is positive else ~held)
+    positive_part, negative_part = (
+        part.float().mean(1) if part.shape[1] else part.new_ones(len(part), dtype=torch.float32)
+        for part in parts
+    )
+    return positive_part * negative_part
+
+
+def box_overlap(inside: Bool[Tensor, "Q h w"], box: Box, size: ImageSize) -> Float[Tensor, " Q"]:
+    """IoU of the box with the boxes around masks; 0 for an empty mask."""
+    found = STRIDE * mask_boxes(inside[:, : -(-size.image[0] // 4), : -(-size.image[1] // 4)])
+    asked = _model_box(box, size)
+    target = found.new_tensor(asked)
+    low, high = torch.maximum(found[:, :2], target[:2]), torch.minimum(found[:, 2:], target[2:])
+    common = (high - low).clamp(min=0).prod(1)
+    areas = (found[:, 2:] - found[:, :2]).prod(1) + (target[2:] - target[:2]).prod()
+    return common / (areas - common)
+
+
+def clip_to_box(masks: Float[Tensor, "C h w"], box: Box, size: ImageSize) -> Float[Tensor, "C h w"]:
+    """Mask logits with all that is farther than a margin outside of the box pushed below zero."""
+    x0, y0, x1, y1 = _model_box(box, size)
+    dx, dy = BOX_MARGIN * (x1 - x0), BOX_MARGIN * (y1 - y0)
+    height, width = masks.shape[-2:]
+    ys = STRIDE * (torch.arange(height, device=masks.device) + 0.5)
+    xs = STRIDE * (torch.arange(width, device=masks.device) + 0.5)
+    kept = ((ys >= y0 - dy - STRIDE / 2) & (ys < y1 + dy + STRIDE / 2))[:, None] & (
+        (xs >= x0 - dx - STRIDE / 2) & (xs < x1 + dx + STRIDE / 2)
+    )
+    return torch.where(kept, masks, masks.clamp(max=OUTSIDE))
+
+
+def _model_box(box: Box, size: ImageSize) -> tuple[float, float, float, float]:
+    """The box in pixels of the image as the model sees it."""
+    height, width = size.image
+    return box[0] * width, box[1] * height, box[2] * width, box[3] * height

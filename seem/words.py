@@ -1,0 +1,102 @@
+"""Texts and class names as the decoder reads them, encoded once and remembered.
+
+Axes: N sentences, K classes, C channels.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from grounding.errors import PromptError
+from seem.prompt import TextTokens
+from seem.text_encoder import TextEncoder, TextFeatures
+from seem.vocabulary import BACKGROUND, class_embeddings
+
+__all__ = ["Words"]
+
+REMEMBERED = 1024  # texts, and class names: old ones are forgotten, memory stays flat
+CLASSES = 4096
+
+
+class Words:
+    """A text encoder with its tokenizer and a memory of what it encoded.
+
+    Each text is encoded by itself and without padding, so its tokens never depend on other texts.
+    """
+
+    def __init__(self, encoder: TextEncoder, tokenizer: Callable[..., Any] | None) -> None:
+        """Join them.
+
+        Args:
+            encoder: SEEM's text encoder; its parameters must not change any more.
+            tokenizer: CLIP's, such as transformers' `CLIPTokenizer`: called with sentences,
+                `padding` and `return_tensors="pt"` it returns `input_ids` and `attention_mask`.
+                None: nothing can be said in words.
+        """
+        self.encoder, self.tokenizer = encoder, tokenizer
+        self._texts: OrderedDict[str, TextTokens] = OrderedDict()
+        self._classes: OrderedDict[str, Tensor] = OrderedDict()
+
+    def text(self, text: str) -> TextTokens:
+        """The tokens of one text.
+
+        Raises:
+            PromptError: it is empty or too long, or there is no tokenizer.
+        """
+        text = _words(text)
+        if text not in self._texts:
+            features = self._encode([text])
+            self._texts[text] = TextTokens(
+                tokens=features.grounding_tokens, classes=features.embeddings
+            )
+        return _recall(self._texts, text, REMEMBERED)
+
+    def classes(self, names: Sequence[str]) -> Float[Tensor, "K+1 C"]:
+        """The vectors of classes, and of "background", which stands last.
+
+        Raises:
+            PromptError: there are none, or one is empty, or there is no tokenizer.
+        """
+        if isinstance(names, str) or not names:
+            raise PromptError(f"classes must be a list of at least one name; got {names!r:.60}")
+        vectors = []
+        for name in map(_words, (*names, BACKGROUND)):
+            if name not in self._classes:
+                self._classes[name] = class_embeddings([name], self._vectors)[0]
+            vectors.append(_recall(self._classes, name, CLASSES))
+        return torch.stack(vectors)
+
+    @property
+    def background(self) -> Float[Tensor, "1 C"]:
+        """The vector of "background": nothing in particular."""
+        return self.classes([BACKGROUND])[:1]
+
+    def _vectors(self, sentences: list[str]) -> Float[Tensor, "N C"]:
+        return self._encode(sentences).embeddings
+
+    def _encode(self, sentences: list[str]) -> TextFeatures:
+        if self.tokenizer is None:
+            raise PromptError(
+                "texts and class names need a tokenizer: Predictor(model, tokenizer=CLIPTokenizer"
+                ".from_pretrained('openai/clip-vit-base-patch32'))"
+            )
+        read = self.tokenizer(sentences, padding=True, return_tensors="pt")
+        device = self.encoder.projection.device
+        return self.encoder(read["input_ids"].to(device), read["attention_mask"].to(device))
+
+
+def _words(text: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise PromptError(f"a text must have at least one word; got {text!r:.60}")
+    return text.strip()
+
+
+def _recall(memory: OrderedDict[str, Any], key: str, limit: int) -> Any:
+    memory.move_to_end(key)
+    while len(memory) > limit:
+        memory.popitem(last=False)
+    return memory[key]
