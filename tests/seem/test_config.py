@@ -10,7 +10,7 @@ import torch
 from grounding.errors import CheckpointError, LavallamaError
 from seem.config import CONFIGS, SeemConfig
 from seem.model import build_seem
-from tests.parity.seem_model import official_key
+from tests.parity.seem_files import official_key
 
 KEYS = Path(__file__).parents[1] / "golden" / "seem_keys.json"
 REBUILT = {"dilation_kernel", "criterion.empty_weight"}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.parity.seem import judge, main
-from tests.parity.seem_model import recognise
+from tests.parity.seem_files import recognise
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = {"seem_focalt_v0": 155, "seem_focalt_v1": 125, "seem_focalt_demo": 142}
