@@ -13,7 +13,7 @@ Axes: N points, V vertices, Q queries, K classes, C masks, H W the original imag
 Conventions are those of SAM's predictor (https://github.com/facebookresearch/segment-anything).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,8 +21,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grounding.errors import PromptError
+from grounding.prompt import GroundedPrompt
 from seem.asked import finish, likelihood, marked_tokens, queries_of, rank_answers, read
 from seem.decoder import mask_logits
+from seem.documents import predict_document
 from seem.encoded_image import (
     EncodedImage,
     Resizing,
@@ -197,6 +199,16 @@ class Predictor:
                 ranked = rank_answers(model, words, image, output, index, each)
                 answers.append(finish(ranked, image, count))
         return answers
+
+    def predict_document(
+        self,
+        document: GroundedPrompt,
+        *,
+        references: Mapping[str, Any] | None = None,
+        batch: int = 1,
+    ) -> GroundedPrompt:
+        """Answer a document about the image: see `seem.documents.predict_document`."""
+        return predict_document(self, document, references=references, batch=batch)
 
     @torch.no_grad()
     def find(

@@ -1,0 +1,145 @@
+"""Interactive segmentation of one object: marks add up, each answer refines the last.
+
+Axes: H W the image, h w the mask map (stride 4 of the padded image).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from grounding.errors import PromptError
+from seem.marks import Marks, pixel_marks
+from seem.postprocess import restore_linear
+from seem.predictor import Predictor
+from seem.question import Prediction, Question
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Step:
+    """Everything that was said up to a round, and the answer without its mask of full size."""
+
+    marks: Marks
+    text: str | None
+    scores: Float[Tensor, "1"]
+    logits: Float[Tensor, "1 h w"]
+
+
+class Session:
+    """Rounds of clicks, strokes and boxes about one object of the predictor's image.
+
+    The decoder is told all marks in every round, and the last round's mask logits where the model
+    has a memory ("v0", "v1"). The session keeps the image that was set when it began, so the
+    predictor may go on to others. `undo` and `redo` bring answers back bit for bit without asking
+    the model; a round costs the memory of its mask logits at stride 4 alone.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Begin with nothing said.
+
+        Raises:
+            PromptError: the predictor has no image.
+        """
+        self.predictor, self.image = predictor, predictor.image
+        self._steps: list[_Step] = []
+        self._place = 0  # steps that count; those after it can be redone
+
+    def __len__(self) -> int:
+        """The number of rounds that count."""
+        return self._place
+
+    @property
+    def answer(self) -> Prediction | None:
+        """The current answer; None: nothing was said yet, or all of it was undone."""
+        if not self._place:
+            return None
+        step = self._steps[self._place - 1]
+        masks = restore_linear(step.logits, self.image.size) > 0
+        return Prediction(masks=masks, scores=step.scores, logits=step.logits)
+
+    @property
+    def marks(self) -> Marks:
+        """All marks up to now."""
+        return self._steps[self._place - 1].marks if self._place else Marks()
+
+    def click(self, x: float, y: float, label: int = 1) -> Prediction:
+        """Click on the object, or beside it (label 0), in pixels of the image.
+
+        Raises:
+            PromptError: outside of the image, or the first mark is a negative one.
+        """
+        return self.add(points=[[x, y]], labels=[label])
+
+    def stroke(self, line: Any, label: int = 1) -> Prediction:
+        """Scribble along a polyline [V, 2], on the object or beside it (label 0).
+
+        Raises:
+            PromptError: as `click`.
+        """
+        return self.add(strokes=[line], stroke_labels=[label])
+
+    def add(self, *, text: str | None = None, **drawn: Any) -> Prediction:
+        """Say more: any marks of `Predictor.predict`; a new box, mask or text replaces the last.
+
+        Raises:
+            PromptError: what is said makes no sense; the session stays as it was.
+        """
+        new = pixel_marks(self.image.size.original, **drawn)
+        if not new and text is None:
+            raise PromptError("nothing is said: give points, strokes, a box, a mask or a text")
+        old = self.marks
+        marks = replace(
+            old,
+            points=old.points + new.points,
+            strokes=old.strokes + new.strokes,
+            box=old.box if new.box is None else new.box,
+            mask=old.mask if new.mask is None else new.mask,
+        )
+        if text is None and self._place:
+            text = self._steps[self._place - 1].text
+        previous = None
+        if self._place and self._remembers(marks):
+            previous = self._steps[self._place - 1].logits
+        question = Question(marks=marks, text=text, previous=previous)
+        answer = self.predictor.ask([question], image=self.image)[0]
+        step = _Step(marks=marks, text=text, scores=answer.scores, logits=answer.logits)
+        self._steps[self._place :] = [step]
+        self._place += 1
+        return answer
+
+    def undo(self) -> Prediction | None:
+        """Take the last round back; returns the answer before it, None if that was the first.
+
+        Raises:
+            PromptError: nothing was said.
+        """
+        if not self._place:
+            raise PromptError("there is nothing to undo")
+        self._place -= 1
+        return self.answer
+
+    def redo(self) -> Prediction:
+        """Bring the last undone round back.
+
+        Raises:
+            PromptError: nothing was undone, or something new was said since.
+        """
+        if self._place == len(self._steps):
+            raise PromptError("there is nothing to redo")
+        self._place += 1
+        answer = self.answer
+        assert answer is not None, "a round that counts has an answer"
+        return answer
+
+    def reset(self) -> None:
+        """Forget everything but the image."""
+        self._steps, self._place = [], 0
+
+    def _remembers(self, marks: Marks) -> bool:
+        """Whether the decoder can take the last mask: the model can, and something is drawn."""
+        drawn = marks.box is not None or marks.mask is not None
+        drawn |= any(mark.label for mark in (*marks.points, *marks.strokes))
+        return drawn and self.predictor.model.decoder.grouping.has_memory
