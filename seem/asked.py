@@ -59,18 +59,17 @@ def read(
             "nothing is asked: give points, strokes, a box, a mask, a text or a reference"
         )
     drawing = draw(marks, image.size, box_mode=box_mode) if marks else None
-    positive = drawing is not None and bool(drawing.positive.any())
-    if drawing is not None and not positive and text is None:
+    if marks and not marks.positive and text is None:
         raise PromptError(
             "only negative marks are given: add a point, stroke or box on the object, or a text"
         )
-    if reference is not None and positive and model.decoder.grouping.visual is Group.STROKE:
+    if reference is not None and marks.positive and model.decoder.grouping.visual is Group.STROKE:
         raise PromptError(
             "this SEEM reads a reference in the place of strokes: ask with marks or with the "
             "reference, not with both (a 'demo' model takes both)"
         )
     spatial = None
-    if drawing is not None and positive:
+    if drawing is not None and marks.positive:
         spatial = marked_tokens(model, image, drawing)
     previous = question.previous
     if previous is not None:

@@ -66,10 +66,10 @@ def predict_document(
     """Answer a document about the image that was set.
 
     `segment.mode` says what is asked. "prompt" (also without `segment`): each region gets its
-    mask, box and score. Points and strokes ask; without them the mask, the polygon or the box;
-    without any of these the reference, and at last the phrase. "referring": the phrase asks in any
-    case, and what is drawn says which one. "panoptic", "instance" and "semantic": regions are
-    found for `segment.classes`, and replace those of the document.
+    mask, box and score. Points and strokes ask; without them the mask, the polygon or the box; if
+    nothing lies on the object, the reference, and at last the phrase. "referring": the phrase asks
+    in any case, and what is drawn says which one. "panoptic", "instance" and "semantic": regions
+    are found for `segment.classes`, and replace those of the document.
 
     Args:
         predictor: With an image.
@@ -119,13 +119,16 @@ def _question(
         if phrase is None:
             raise PromptError("segment.mode 'referring' asks by phrase: give it one")
         return Question(marks=marks, text=phrase)
-    if marks:
+    if marks.positive:
         return Question(marks=marks)
     if region.reference is not None:
         return Question(reference=references.read(region))
     if phrase is None:
-        raise PromptError("it asks for nothing: give it a point, stroke, box, mask or phrase")
-    return Question(text=phrase)
+        raise PromptError(
+            "it does not say what it is: give it a point, stroke, box or mask on the object, a "
+            "reference or a phrase"
+        )
+    return Question(marks=marks, text=phrase)
 
 
 class _References:

@@ -51,6 +51,12 @@ class Marks:
     def __bool__(self) -> bool:
         return bool(self.points or self.strokes) or self.box is not None or self.mask is not None
 
+    @property
+    def positive(self) -> bool:
+        """Whether anything lies on the object, and not beside it."""
+        drawn = any(mark.label for mark in (*self.points, *self.strokes))
+        return drawn or self.box is not None or self.mask is not None
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawing:

@@ -30,6 +30,7 @@ __all__ = ["ALTERNATIVES", "Ranked", "agreement", "box_overlap", "clip_to_box", 
 ALTERNATIVES = 3  # masks of an ambiguous prompt, as SAM's (arXiv 2304.02643, section 3)
 BOX_MARGIN = 0.1  # of each side, beyond which a mask of a box is cut off
 OUTSIDE = -10.0  # a logit that no interpolation with its neighbours makes part of a mask
+LAST_RESORT = 1e-6  # what contradicts the marks is better than nothing, if nothing else is left
 STRIDE = 4  # of the mask map
 
 
@@ -73,9 +74,10 @@ def rank(
     if masks is not None:
         value = masks.new_ones(len(masks)) if probability is None else probability
         if drawing is not None:
-            value = value * agreement(masks > 0, drawing.evidence, drawing.negative)
+            agreed = agreement(masks > 0, drawing.evidence, drawing.negative)
+            value = value * (agreed + LAST_RESORT)
         if box is not None:
-            value = value * box_overlap(masks > 0, box, size)
+            value = value * (box_overlap(masks > 0, box, size) + LAST_RESORT)
     elif probability is not None:
         value = probability
     else:

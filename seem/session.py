@@ -101,7 +101,7 @@ class Session:
         if text is None and self._place:
             text = self._steps[self._place - 1].text
         previous = None
-        if self._place and self._remembers(marks):
+        if self._place and marks.positive and self.predictor.model.decoder.grouping.has_memory:
             previous = self._steps[self._place - 1].logits
         question = Question(marks=marks, text=text, previous=previous)
         answer = self.predictor.ask([question], image=self.image)[0]
@@ -137,9 +137,3 @@ class Session:
     def reset(self) -> None:
         """Forget everything but the image."""
         self._steps, self._place = [], 0
-
-    def _remembers(self, marks: Marks) -> bool:
-        """Whether the decoder can take the last mask: the model can, and something is drawn."""
-        drawn = marks.box is not None or marks.mask is not None
-        drawn |= any(mark.label for mark in (*marks.points, *marks.strokes))
-        return drawn and self.predictor.model.decoder.grouping.has_memory
