@@ -55,9 +55,10 @@ class RandomWords:
 
 def build(options: argparse.Namespace) -> Predictor:
     """A predictor with random parameters, the same in every run."""
-    torch.manual_seed(SEED)
     config = CONFIGS[options.size]
-    model = build_seem(config).requires_grad_(False).to(options.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = build_seem(config).requires_grad_(False).to(options.device)
     sides = (options.height, options.width)
     resizing = Resizing(short_side=min(sides), long_side=max(sides))
     return Predictor(model, RandomWords(config.vocabulary), resizing=resizing)

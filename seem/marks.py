@@ -152,7 +152,7 @@ def region_marks(region: Region, size: tuple[int, int]) -> Marks:
             raise PromptError(f"region {region.id!r}: its mask is empty; mark a pixel, or drop it")
         return Marks(mask=bitmap)
     if region.polygon:
-        return Marks(mask=polygon_to_bitmap(region.polygon, size[::-1]))
+        return Marks(mask=polygon_to_bitmap(region.polygon, (size[1], size[0])))
     return Marks(box=region.box)
 
 

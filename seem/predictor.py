@@ -69,8 +69,9 @@ class Predictor:
     **Determinism.** The same image and the same question give the same bits on one machine and
     number of threads, in whatever order and beside whatever others, as long as `batch` is 1: every
     question has a decoder pass of its own, every text is encoded by itself. A batch of questions in
-    one pass saves time where passes are small for the device (a GPU), but other matrix shapes
-    round differently; a logit that falls on the other side of zero may then move a mask slightly.
+    one pass saves time where passes are small for the device, but other matrix shapes round
+    differently (in the seventh digit); a logit that falls on the other side of zero inside the
+    decoder may then move a mask slightly. Passes of one question cost that saving and no more.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from PIL import Image
 
 from grounding.errors import PromptError
 from seem.config import GroupingName
+from seem.marks import pixel_marks
 from seem.model import Seem
 from seem.predictor import Predictor
 from seem.preprocess import preprocess
@@ -55,24 +56,24 @@ def test_answers_do_not_depend_on_what_was_asked_before() -> None:
         assert torch.equal(asks(fresh)["box"]().logits, first["box"].logits)
 
 
-def test_questions_asked_together_get_the_answers_they_get_alone() -> None:
-    predictor = ready("v1")
-    exemplar = predictor.exemplar(picture(3), points=[[20, 20]])
-    box = predictor.exemplar(box=[5, 5, 20, 20])
+@pytest.mark.parametrize("grouping", FORMS)
+def test_questions_asked_together_get_the_answers_they_get_alone(grouping: GroupingName) -> None:
+    predictor, size = ready(grouping), (HEIGHT, WIDTH)
     questions = [
         Question(text="llama"),
-        Question(reference=exemplar),
-        Question(reference=box),
+        Question(marks=pixel_marks(size, points=[[12, 9], [60, 40]], labels=[1, 0])),
+        Question(reference=predictor.exemplar(picture(3), points=[[20, 20]])),
+        Question(marks=pixel_marks(size, box=[10, 5, 45, 40])),
         Question(text="a much longer text about a llama"),
+        Question(marks=pixel_marks(size, strokes=[[[5, 5], [40, 30]]]), text="llama"),
     ]
     alone = [predictor.ask([question])[0] for question in questions]
-    for batch in (1, 3):
-        together = predictor.ask(questions, batch=batch)
-        for got, wanted in zip(together, alone, strict=True):
-            if batch == 1:
-                assert torch.equal(got.masks, wanted.masks)
-                assert torch.equal(got.logits, wanted.logits)
-            torch.testing.assert_close(got.logits, wanted.logits, rtol=1e-3, atol=1e-3)
+    for order in ([0, 1, 2, 3, 4, 5], [5, 3, 1, 3, 0]):
+        together = predictor.ask([questions[i] for i in order])
+        for i, got in zip(order, together, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(got, alone[i], strict=True)), i
+    for got, wanted in zip(predictor.ask(questions, batch=4), alone, strict=True):
+        torch.testing.assert_close(got.logits, wanted.logits, rtol=1e-3, atol=1e-3)
 
 
 def test_more_masks_do_not_change_the_best() -> None:
