@@ -44,7 +44,7 @@ _BASE = LoopConfig(
 )
 _FIELD = LoopConfig(steps=6000, learning_rate=2e-3, warmup=100, weight_decay=0.0, ema=0.998)
 _GATES = LoopConfig(
-    steps=6000, learning_rate=1e-3, warmup=200, ema=0.998, save_every=300, sample_every=600
+    steps=4500, learning_rate=1e-3, warmup=200, ema=0.998, save_every=300, sample_every=600
 )
 _JUDGE = LoopConfig(steps=600, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=600)
 

@@ -6,11 +6,13 @@ phrase names; the base model's training then goes on from there.
 """
 
 import itertools
-import json
+import re
+from collections import Counter
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -19,6 +21,7 @@ from grounding.stickers.vocabulary import BACKGROUNDS, CONCEPTS, MATERIALS
 from grounding.stickers.world import World
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+END = "</w>"  # of a word, in CLIP's vocabularies
 MAX_TOKENS = 40  # of a caption, with its start and end
 PHRASE_TOKENS = 8  # enough for "a grass sunflower"
 FUNCTION_WORDS = "a an and with left right of above below on in the at , ."
@@ -27,29 +30,16 @@ FUNCTION_WORDS = "a an and with left right of above below on in the at , ."
 def build_tokenizer() -> CLIPTokenizer:
     """A byte-level BPE tokenizer in which every word of the full world is one token.
 
-    Other text, an emoji included, falls apart into bytes: nothing is unknown.
+    Other text, an emoji included, falls apart into bytes: nothing is unknown. The same words give
+    the same ids, always.
     """
-    words = [*CONCEPTS, *MATERIALS, *BACKGROUNDS.values(), FUNCTION_WORDS]
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
-    bpe.normalizer = normalizers.Lowercase()
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096,
-        min_frequency=0,
-        show_progress=False,
-        end_of_word_suffix="</w>",
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-    )
-    bpe.train_from_iterator(sorted(words), trainer)
-    learned = bpe.get_vocab()
+    texts = [*CONCEPTS, *MATERIALS, *BACKGROUNDS.values(), FUNCTION_WORDS]
+    words = Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]+", text.lower()))
+    merges = learn_merges(words)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    ordered = [*alphabet, *(letter + "</w>" for letter in alphabet)]
-    ordered += [t for t in sorted(learned, key=lambda t: learned[t]) if t not in set(ordered)]
-    vocabulary = {token: i for i, token in enumerate([*ordered, BOS, EOS])}
-    merges = _merges(bpe)
+    tokens = [*alphabet, *(letter + END for letter in alphabet)]
+    tokens += [first + second for first, second in merges]
+    vocabulary = {token: i for i, token in enumerate([*dict.fromkeys(tokens), BOS, EOS])}
     return CLIPTokenizer(
         vocab=vocabulary,
         merges=merges,  # pyright: ignore[reportArgumentType]
@@ -58,9 +48,37 @@ def build_tokenizer() -> CLIPTokenizer:
     )
 
 
-def _merges(bpe: Tokenizer) -> list[tuple[str, str]]:
-    merges = json.loads(bpe.to_str())["model"]["merges"]
-    return [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in merges]
+def learn_merges(words: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Byte-pair merges until every word is one token (Sennrich et al., arXiv 1508.07909).
+
+    The most frequent pair is merged first; of equals, the first in alphabetical order. (The
+    trainer of `tokenizers` breaks ties as its hash tables happen to lie in memory.)
+
+    Args:
+        words: How often each word occurs; ASCII, so that letters are bytes.
+    """
+    pieces = {word: (*word[:-1], word[-1] + END) for word in words}
+    merges = []
+    while True:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, parts in pieces.items():
+            for pair in itertools.pairwise(parts):
+                pairs[pair] += words[word]
+        if not pairs:
+            return merges
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        pieces = {word: _merged(parts, best) for word, parts in pieces.items()}
+
+
+def _merged(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    """Join every occurrence of a pair, from left to right."""
+    result, i = [], 0
+    while i < len(parts):
+        joined = parts[i : i + 2] == pair
+        result.append("".join(pair) if joined else parts[i])
+        i += 1 + joined
+    return tuple(result)
 
 
 def build_text_encoder(

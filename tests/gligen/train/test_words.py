@@ -2,17 +2,20 @@
 
 import pytest
 import torch
+from transformers import CLIPTokenizer
 
 from gligen.train.words import (
     PHRASE_TOKENS,
     PhraseNamer,
     build_text_encoder,
     build_tokenizer,
+    learn_merges,
     learn_words,
     tokenized,
 )
 from grounding.stickers import PRESETS
 from grounding.stickers.vocabulary import CONCEPTS, MATERIALS
+from weights.registry import embedded
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +26,17 @@ def tokenizer():
 def test_every_word_of_the_world_is_one_token(tokenizer):
     for word in [*CONCEPTS, *MATERIALS]:
         assert len(tokenizer.tokenize(word)) == 1, word
+
+
+def test_the_same_words_always_get_the_same_ids(tokenizer):
+    shipped = CLIPTokenizer.from_pretrained(embedded("base") / "tokenizer")
+    assert shipped.get_vocab() == tokenizer.get_vocab()
+    assert learn_merges({"ab": 1, "cb": 1, "abc": 1}) == [
+        ("a", "b"),
+        ("a", "b</w>"),
+        ("ab", "c</w>"),
+        ("c", "b</w>"),
+    ]
 
 
 def test_no_caption_and_no_phrase_is_cut(tokenizer):
