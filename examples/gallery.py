@@ -1,4 +1,4 @@
-"""Draw the gallery: ``python examples/gallery.py`` writes ``examples/gallery.png``.
+"""Draw the gallery: ``python -m examples.gallery`` writes ``examples/gallery.png``.
 
 Sixteen requests from ``gallery.json``, drawn by the embedded model, with their boxes on top. The
 seeds are those of the file: the first that was tried for each.
