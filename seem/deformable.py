@@ -7,7 +7,7 @@ of a head and level, 2 = (x, y).
 
 with A a softmax over the L * P points of a head, `value` read bilinearly and zero outside the map
 (Zhu et al., "Deformable DETR", arXiv 2010.04159, equation 3). No extension to compile, any device:
-reading is `grid_sample`, or on the CPU, in a third of the time, a weighted sum of rows of a table
+reading is `grid_sample`, or on the CPU, in half the time, a weighted sum of rows of a table
 of pixels (`embedding_bag`), four rows around each place.
 """
 
