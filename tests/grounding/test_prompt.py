@@ -239,8 +239,10 @@ def test_save_and_load(tmp_path) -> None:
     prompt.save(path)
     assert GroundedPrompt.load(path) == prompt
     assert [file.name for file in tmp_path.iterdir()] == ["prompt.json"]
+    prompt.save(tmp_path / "new" / "prompt.json")
+    assert GroundedPrompt.load(tmp_path / "new" / "prompt.json") == prompt
     with pytest.raises(OutputError, match="cannot write"):
-        prompt.save(tmp_path / "missing" / "prompt.json")
+        prompt.save(path / "prompt.json")
 
 
 @pytest.mark.parametrize(

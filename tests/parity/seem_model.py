@@ -310,6 +310,17 @@ class GoldenModel:
             return self._marks_array(name, what, marks)
         return self._queries_array(name, what)
 
+    def _shaky(self, first: str) -> Tensor:
+        """Rows of a prompt's queries with a mask logit, in any layer, that rounding may flip."""
+        output = self.seg if first == "seg" else self.outputs[first]
+        nearest = []
+        for layer, before in enumerate(output.earlier):
+            small = self.memory.level_mask_features[layer % len(self.memory.levels)]
+            logits = (before.mask_embeddings @ small)[0]
+            nearest.append(logits.abs().amin(1) / logits.abs().max())
+        shaky = torch.stack(nearest).amin(0) < ROUNDING
+        return shaky if first == "seg" else shaky[self._span(first)]
+
     @torch.no_grad()
     def shaky_rows(self, name: str) -> np.ndarray | None:
         """Which rows of a decoder's array may have been moved by a flipped bit, if that is known.
@@ -325,14 +336,7 @@ class GoldenModel:
         )
         if what not in thinned:
             return None
-        output = self.seg if first == "seg" else self.outputs[first]
-        nearest = []
-        for layer, before in enumerate(output.earlier):
-            small = self.memory.level_mask_features[layer % len(self.memory.levels)]
-            logits = (before.mask_embeddings @ small)[0]
-            nearest.append(logits.abs().amin(1) / logits.abs().max())
-        shaky = torch.stack(nearest).amin(0) < ROUNDING
-        shaky = shaky if first == "seg" else shaky[self._span(first)]
+        shaky = self._shaky(first)
         if what == "mask":
             return shaky[self.answers[first].choice.winner].numpy()
         return shaky[:: thinned[what] if len(shaky) > 20 else 1].numpy()
@@ -370,7 +374,9 @@ class GoldenModel:
             same = self.seg.predictions.mask_embeddings
             now = output.predictions.mask_embeddings[:, : same.shape[1]]
             difference = mask_logits(now, self.memory) - mask_logits(same, self.memory)
-            return difference.abs().max()[None]
+            # A row whose mask has a logit at zero may flip it in one of the two passes.
+            firm = ~self._shaky("seg")
+            return difference[0, firm].abs().max()[None]
         raise NotCoveredError(f"{name}.{what}")
 
     def _negative_means(self, marks: SpatialTokens) -> Tensor:

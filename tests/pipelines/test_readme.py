@@ -5,9 +5,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipelines.generator import Generator
 from pipelines.options import generate_parser
+from tests.seem.tiny import tiny_seem
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,8 +43,16 @@ def test_its_boxes_are_the_example():
 def test_its_python_draws_a_picture(
     generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    [snippet] = blocks("python")
+    snippet, _ = blocks("python")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Generator, "from_pretrained", lambda: generator)
     exec(compile(snippet, "README.md", "exec"), {})
     assert (tmp_path / "llama.png").is_file()
+
+
+def test_its_python_segments_a_picture(monkeypatch: pytest.MonkeyPatch):
+    _, snippet = blocks("python")
+    monkeypatch.setattr("weights.seem.load_seem", lambda _: tiny_seem("v1"))
+    names = {"image": Image.new("RGB", (200, 120), "red")}
+    exec(compile(snippet, "README.md", "exec"), names)
+    assert names["masks"].shape == (1, 120, 200)
