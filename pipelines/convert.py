@@ -36,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"layouts:\n{layouts}",
     )
     parser.add_argument("adapter", help="an adapter in any layout: a path, a hub id or a name")
-    parser.add_argument("--layout", required=True, choices=LAYOUTS, metavar="LAYOUT", help="to")
+    parser.add_argument(
+        "--layout", required=True, choices=LAYOUTS, metavar="LAYOUT", help="see below"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the file or folder to write")
     parser.add_argument("--base", help="a base model, to write its whole UNet with the gates")
     parser.add_argument("--offline", action="store_true", help="never use the network")

@@ -13,7 +13,6 @@ other modalities are recognised and refused. Tensors keep their type and bits in
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from grounding.files import write_files
 from weights import adapter_check, keymap
 from weights.hub import fetch_adapter
 from weights.keymap import name_some
+from weights.own_folder import read_document, state_digest
 from weights.registry import EMBEDDED, embedded
 from weights.tensor_file import TensorFile, write_safetensors
 
@@ -42,7 +42,6 @@ __all__ = [
     "load_adapter",
     "read_adapter",
     "save_pretrained",
-    "state_digest",
     "write_adapter",
 ]
 
@@ -192,17 +191,7 @@ def _layers(keys: Mapping[str, str]) -> int:
 def _read_own(path: Path) -> tuple[dict[str, Tensor], AdapterConfig]:
     """Read our own folder and check it against its config."""
     where = path.parent / CONFIG_NAME
-    try:
-        document = json.loads(where.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{where}: expected a JSON object ({error})") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise CheckpointError(f'{where}: expected "format": "{FORMAT}"')
-    if document.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{where}: expected format_version {FORMAT_VERSION}, got "
-            f"{document.get('format_version')!r}: update lavallama or convert the file again"
-        )
+    document = read_document(where, FORMAT, FORMAT_VERSION)
     values = document.get("config")
     known = {field.name for field in fields(AdapterConfig)}
     if not isinstance(values, dict) or set(values) - known:
@@ -319,16 +308,6 @@ def _write_diffusers(
 def _write_json(document: Mapping[str, Any], path: Path) -> None:
     text = json.dumps(document, indent=2, sort_keys=True) + "\n"
     write_files({path: text.encode()})
-
-
-def state_digest(state: Mapping[str, Tensor]) -> str:
-    """Return the sha256 of names, types, shapes and bytes: the same for the same parameters."""
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        tensor = state[key].detach().to("cpu").contiguous()
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def save_pretrained(adapter: GligenAdapter, folder: str | Path) -> Path:

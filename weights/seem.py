@@ -30,8 +30,8 @@ from grounding.files import write_files
 from seem.config import GroupingName, SeemConfig
 from seem.model import Seem, build_seem
 from weights import seem_keys
-from weights.gligen import state_digest
 from weights.keymap import name_some
+from weights.own_folder import read_document, state_digest
 from weights.tensor_file import TensorFile, write_safetensors
 
 __all__ = ["Layout", "load_seem", "read_seem", "write_seem"]
@@ -169,17 +169,7 @@ def _read_official(path: Path) -> tuple[dict[str, Tensor], SeemConfig]:
 
 def _read_own(path: Path) -> tuple[dict[str, Tensor], SeemConfig]:
     where = path.parent / CONFIG_NAME
-    try:
-        document = json.loads(where.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{where}: expected a JSON object ({error})") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise CheckpointError(f'{where}: expected "format": "{FORMAT}"')
-    if document.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{where}: expected format_version {FORMAT_VERSION}, got "
-            f"{document.get('format_version')!r}: update lavallama or convert the file again"
-        )
+    document = read_document(where, FORMAT, FORMAT_VERSION)
     values = document.get("config")
     if not isinstance(values, dict):
         raise CheckpointError(f'{where}: expected "config" to be a JSON object')

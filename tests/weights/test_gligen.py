@@ -13,6 +13,7 @@ from gligen.adapter import AdapterConfig, GligenAdapter
 from grounding.errors import CheckpointError, OutputError
 from tests.weights import tiny
 from weights import gligen, keymap
+from weights.own_folder import state_digest
 
 LAYOUTS = {
     "lavallama": "own",
@@ -118,7 +119,7 @@ def test_pretrained_adapters_come_back(tmp_path, base, adapter):
     assert isinstance(loaded, GligenAdapter)
     assert tiny.same(loaded.state_dict(), adapter.state_dict())
     document = json.loads((tmp_path / "mine" / "config.json").read_text())
-    assert document["sha256"] == gligen.state_digest(adapter.state_dict())
+    assert document["sha256"] == state_digest(adapter.state_dict())
     assert document["config"]["max_boxes"] == 30
     assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == [
         "adapter.safetensors",
@@ -157,9 +158,9 @@ def test_the_digest_sees_names_types_shapes_and_bits():
         {"a": torch.zeros(2, 1), "b": torch.ones(1)},
         {"a": -torch.zeros(2), "b": torch.ones(1)},
     ]
-    digests = {gligen.state_digest(state) for state in (one, same, *others)}
+    digests = {state_digest(state) for state in (one, same, *others)}
     assert len(digests) == 1 + len(others)
-    assert len(gligen.state_digest({})) == len(hashlib.sha256().hexdigest())
+    assert len(state_digest({})) == len(hashlib.sha256().hexdigest())
 
 
 def break_missing(state):
