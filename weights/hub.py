@@ -8,7 +8,7 @@ Without a network what was downloaded before is used; if that is nothing, `Offli
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from errno import EACCES, ENOSPC, EROFS
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
 from grounding.errors import CheckpointError, OfflineError, OutputError
-from weights.registry import KNOWN, lookup
+from weights.registry import KNOWN, SEGMENTERS, KnownModel, KnownSegmenter
 
-__all__ = ["HUB_TIMEOUT", "fetch_adapter", "fetch_base", "fetch_tokenizer"]
+__all__ = ["HUB_TIMEOUT", "fetch_adapter", "fetch_base", "fetch_segmenter", "fetch_tokenizer"]
 
 HUB_TIMEOUT = 5.0  # seconds to wait for the hub before it counts as out of reach
 NAME = r"[A-Za-z0-9_][\w.-]*"
@@ -27,6 +27,7 @@ HUB_ID = re.compile(
 )
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 FOLDERS = ("unet", "vae", "text_encoder")
+OWN_SEGMENTER = ("config.json", "model.safetensors", "predictor.json")
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 Choice = Callable[[list[str]], list[str]]
@@ -69,6 +70,14 @@ def fetch_tokenizer(source: str, *, offline: bool = False) -> Path:
     return path / "tokenizer" if (path / "tokenizer").is_dir() else path
 
 
+def fetch_segmenter(source: str, *, offline: bool = False) -> Path:
+    """Get a SEEM: one official file, or a repository with a folder of ours.
+
+    Args and Raises: as for `fetch_base`.
+    """
+    return _fetch(source, choose_segmenter, offline=offline, table=SEGMENTERS)
+
+
 def choose_base(files: Iterable[str], *, half: bool = False) -> list[str]:
     """Choose the files of a diffusers pipeline: configs, tokenizer and one set of weights each."""
     files = list(files)
@@ -94,6 +103,15 @@ def choose_adapter(files: Iterable[str]) -> list[str]:
     return _one_set(weights, half=False) if len(weights) <= 2 else []
 
 
+def choose_segmenter(files: Iterable[str]) -> list[str]:
+    """Choose the files of our own folder, else the only official file there is."""
+    files = list(files)
+    if set(OWN_SEGMENTER) <= set(files):
+        return [f for f in files if f.endswith((".json", ".txt")) or f == "model.safetensors"]
+    weights = [f for f in files if f.endswith((".pt", ".pth")) and "/" not in f]
+    return weights if len(weights) == 1 else []
+
+
 def _one_set(files: list[str], *, half: bool) -> list[str]:
     """Choose safetensors before pickles, and the wanted variant before the other."""
     groups: dict[tuple[bool, bool], list[str]] = {}
@@ -106,13 +124,19 @@ def _one_set(files: list[str], *, half: bool) -> list[str]:
     return groups[min(groups)] if groups else []
 
 
-def _fetch(source: str, choose: Choice, *, offline: bool) -> Path:
-    known = lookup(source)
+def _fetch(
+    source: str,
+    choose: Choice,
+    *,
+    offline: bool,
+    table: Mapping[str, KnownModel] | Mapping[str, KnownSegmenter] = KNOWN,
+) -> Path:
+    known = table.get(source)
     match = HUB_ID.match(known.source if known else source)
     if match is None or ".." in source:
         raise CheckpointError(
             f"{source}: no such file or folder, and not the name of a model: expected a path, "
-            f"a hub id (owner/name), 'embedded', or one of {', '.join(KNOWN)}"
+            f"a hub id (owner/name), 'embedded', or one of {', '.join(table)}"
         )
     repo, file = match["repo"], match["file"]
     if file is not None:

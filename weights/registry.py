@@ -12,7 +12,16 @@ from typing import Literal
 
 from grounding.errors import CheckpointError
 
-__all__ = ["EMBEDDED", "KNOWN", "KnownModel", "embedded", "lookup"]
+__all__ = [
+    "EMBEDDED",
+    "KNOWN",
+    "SEGMENTERS",
+    "KnownModel",
+    "KnownSegmenter",
+    "embedded",
+    "lookup",
+    "lookup_segmenter",
+]
 
 EMBEDDED = "embedded"
 """The name that asks for the model that ships with lavallama."""
@@ -40,6 +49,27 @@ class KnownModel:
     def source(self) -> str:
         """Return `owner/name`, or `owner/name/file` for a single file."""
         return self.repo if self.file is None else f"{self.repo}/{self.file}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownSegmenter:
+    """Where a public SEEM is, and how its queries are grouped, which its file does not say.
+
+    Attributes:
+        repo: Hub id.
+        file: The file in the repository.
+        grouping: Who attends to whom (`seem.config.SeemConfig`); "demo" for the file of the
+            official demo, https://huggingface.co/spaces/xdecoder/SEEM.
+    """
+
+    repo: str
+    file: str
+    grouping: Literal["demo", "v0", "v1"]
+
+    @property
+    def source(self) -> str:
+        """Return `owner/name/file`."""
+        return f"{self.repo}/{self.file}"
 
 
 COMFYUI = "comfyanonymous/GLIGEN_pruned_safetensors"
@@ -75,6 +105,33 @@ KNOWN: dict[str, KnownModel] = {
     "igligen-sd21": KnownModel(repo="longlian/igligen-sd2.1-v1.0", layout="diffusers", use="both"),
 }
 
+SEEM = "xdecoder/SEEM"
+X_DECODER = "xdecoder/X-Decoder"
+
+SEGMENTERS: dict[str, KnownSegmenter] = {
+    "seem-focalt": KnownSegmenter(repo=SEEM, file="seem_focalt_v1.pt", grouping="v1"),
+    "seem-focall": KnownSegmenter(repo=SEEM, file="seem_focall_v1.pt", grouping="v1"),
+    "seem-samvitb": KnownSegmenter(repo=SEEM, file="seem_samvitb_v1.pt", grouping="v1"),
+    "seem-samvitl": KnownSegmenter(repo=SEEM, file="seem_samvitl_v1.pt", grouping="v1"),
+    "seem-focalt-v0": KnownSegmenter(repo=SEEM, file="seem_focalt_v0.pt", grouping="v0"),
+    "seem-focall-v0": KnownSegmenter(repo=SEEM, file="seem_focall_v0.pt", grouping="v0"),
+    "seem-focalt-demo": KnownSegmenter(repo=SEEM, file="seem_focalt_v2.pt", grouping="demo"),
+    "xdecoder-focalt": KnownSegmenter(
+        repo=X_DECODER, file="xdecoder_focalt_last.pt", grouping="v1"
+    ),
+    "xdecoder-focall": KnownSegmenter(
+        repo=X_DECODER, file="xdecoder_focall_last.pt", grouping="v1"
+    ),
+}
+
+
+def lookup_segmenter(name: str) -> KnownSegmenter | None:
+    """Find a known SEEM by its short name, or by the hub id of its file; None if it is neither."""
+    for short, known in SEGMENTERS.items():
+        if name in (short, known.source):
+            return known
+    return None
+
 
 def lookup(name: str) -> KnownModel | None:
     """Find a known model by its short name; None when there is none of that name."""
@@ -82,7 +139,7 @@ def lookup(name: str) -> KnownModel | None:
 
 
 def embedded(part: str) -> Path:
-    """Find a part of the model that ships with lavallama: "base" or "gligen".
+    """Find a part of the model that ships with lavallama: "base", "gligen" or "seem".
 
     Raises:
         CheckpointError: This installation came without it.

@@ -1,0 +1,95 @@
+"""Opening a SEEM by name: the embedded one, a folder of ours, an official file, a hub id."""
+
+import logging
+from pathlib import Path
+
+from grounding.errors import CheckpointError, LavallamaError
+from pipelines.device import choose_device
+from seem.config import GroupingName
+from seem.predictor import Predictor
+from seem.words import Words
+from weights import seem
+from weights.base import load_tokenizer
+from weights.hub import fetch_segmenter
+from weights.registry import EMBEDDED, SEGMENTERS, embedded, lookup_segmenter
+
+__all__ = ["find_segmenter", "open_predictor"]
+
+CLIP_B = "openai/clip-vit-base-patch32"  # whose tokenizer official SEEMs were trained with
+
+log = logging.getLogger(__name__)
+
+
+def open_predictor(
+    model: str | Path = EMBEDDED,
+    *,
+    device: str = "auto",
+    offline: bool = False,
+    grouping: GroupingName | None = None,
+) -> Predictor:
+    """Open a SEEM and make it ready for questions.
+
+    Args:
+        model: "embedded", a folder of ours, an official `.pt` file, a short name of
+            `weights.registry.SEGMENTERS` such as "seem-focalt", or a hub id, `owner/name` or
+            `owner/name/file.pt`.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        offline: Never use the network.
+        grouping: Who attends to whom; None: what the name or the folder says, else "v1".
+
+    Returns:
+        The predictor. An official file brings no tokenizer: CLIP's is taken from the folder
+        `tokenizer` beside it, else from the hub; if there is none, a warning says that words are
+        missing, and all else works.
+
+    Raises:
+        LavallamaError: Any of this cannot be had, in one line.
+    """
+    where = choose_device(device)
+    known = lookup_segmenter(str(model))
+    if grouping is None and known is not None:
+        grouping = known.grouping
+    path = find_segmenter(model, offline=offline)
+    predictor = seem.load_predictor(path, grouping=grouping, device=str(where), offline=offline)
+    if predictor.words.tokenizer is None:
+        _give_words(predictor, path, offline=offline)
+    return predictor
+
+
+def find_segmenter(model: str | Path = EMBEDDED, *, offline: bool = False) -> Path:
+    """Find the files of a model, downloading those that are not here.
+
+    Raises:
+        CheckpointError: There is no such file, folder or name.
+        OfflineError: They must be downloaded and cannot be.
+    """
+    if str(model) == EMBEDDED:
+        return embedded("seem")
+    path = Path(model)
+    if str(model) not in SEGMENTERS and path.exists():
+        return path
+    if isinstance(model, Path) or path.is_absolute() or str(model).startswith((".", "~")):
+        raise CheckpointError(
+            f"{model}: no such file or folder; expected an official .pt file, a folder of ours, "
+            f"or a name: {EMBEDDED}, {', '.join(SEGMENTERS)}"
+        )
+    return fetch_segmenter(str(model), offline=offline)
+
+
+def _give_words(predictor: Predictor, path: Path, *, offline: bool) -> None:
+    """Add CLIP's tokenizer, where it can be had."""
+    beside = path.parent / "tokenizer"
+    source = beside if beside.is_dir() else CLIP_B
+    try:
+        tokenizer = load_tokenizer(source, offline=offline)
+    except LavallamaError as error:
+        log.warning(
+            "%s: works without words: it brings no tokenizer, and CLIP's cannot be had (%s); put "
+            "vocab.json and merges.txt of %s into %s",
+            path,
+            error,
+            CLIP_B,
+            beside,
+        )
+        return
+    predictor.words = Words(predictor.model.text_encoder, tokenizer)
