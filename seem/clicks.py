@@ -49,10 +49,13 @@ class Clicks:
     Args:
         positive: pixels of clicks on the object, `[height, width]`.
         negative: pixels of clicks beside it, same shape.
+        places: (y, x, 1 on the object or 0 beside it) of each, in the order in which they were
+            made, for those who ask by coordinates.
     """
 
     positive: Bitmap
     negative: Bitmap
+    places: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         _same_shape(self.positive, self.negative, "positive and negative clicks")
@@ -150,7 +153,8 @@ def first_click(truth: Bitmap) -> Clicks:
     place = deepest_pixel(truth)
     if place is None:
         raise GeometryError("an object without a pixel cannot be clicked; leave empty masks out")
-    return Clicks(positive=click_square(place, truth.shape), negative=np.zeros_like(truth))
+    square = click_square(place, truth.shape)
+    return Clicks(positive=square, negative=np.zeros_like(truth), places=((*place, 1),))
 
 
 def next_click(truth: Bitmap, prediction: Bitmap, clicks: Clicks) -> Clicks:
@@ -179,9 +183,10 @@ def next_click(truth: Bitmap, prediction: Bitmap, clicks: Clicks) -> Clicks:
     if place is None:
         return clicks
     square = click_square(place, truth.shape)
+    places = (*clicks.places, (*place, int(positive)))
     if positive:
-        return Clicks(positive=clicks.positive | square, negative=clicks.negative)
-    return Clicks(positive=clicks.positive, negative=clicks.negative | square)
+        return Clicks(positive=clicks.positive | square, negative=clicks.negative, places=places)
+    return Clicks(positive=clicks.positive, negative=clicks.negative | square, places=places)
 
 
 def iou(first: Bitmap, second: Bitmap) -> float:

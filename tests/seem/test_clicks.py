@@ -117,6 +117,17 @@ def test_the_larger_mistake_is_clicked():
     assert not truth[less.negative].any()
 
 
+def test_clicks_know_their_places_in_order():
+    truth = filled((40, 40), 5, 5, 25, 25)
+    first = first_click(truth)
+    second = next_click(truth, filled((40, 40), 5, 5, 40, 40), first)
+    (y, x, label), (below, right, beside) = second.places
+    assert (label, beside) == (1, 0)
+    assert first.places == ((y, x, 1),)
+    assert (click_square((y, x), truth.shape) == second.positive).all()
+    assert (click_square((below, right), truth.shape) == second.negative).all()
+
+
 def test_mistakes_of_one_size_get_a_negative_click():
     truth = filled((20, 20), 2, 2, 8, 8)
     none = Clicks(positive=np.zeros_like(truth), negative=np.zeros_like(truth))
