@@ -12,7 +12,7 @@ __all__ = ["main"]
 COMMANDS = {
     "generate": ("pipelines.generate", "draw pictures from a prompt and boxes"),
     "train": ("pipelines.train", "train the embedded models"),
-    "evaluate": ("pipelines.evaluate", "measure how well pictures follow their boxes"),
+    "evaluate": ("pipelines.evaluate", "measure a model on held-out scenes or your data"),
     "convert": ("pipelines.convert", "convert GLIGEN adapters between layouts"),
 }
 

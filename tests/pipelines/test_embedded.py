@@ -11,7 +11,7 @@ from grounding.geometry import box_iou
 from grounding.prompt import GroundedPrompt, Region
 from grounding.stickers import PRESETS
 from grounding.stickers.judge import StickerJudge
-from pipelines.evaluate import EMBEDDED_JUDGE, Tally, box_of_difference, to_prompt
+from pipelines.evaluate.grounding import EMBEDDED_JUDGE, Tally, box_of_difference, to_prompt
 from pipelines.generator import Generator
 
 EMBEDDED = EMBEDDED_JUDGE.parent

@@ -8,11 +8,11 @@ from PIL import Image
 
 from grounding.geometry import box_iou
 from grounding.stickers import PRESETS, render
-from pipelines.evaluate import (
+from pipelines.evaluate import main
+from pipelines.evaluate.grounding import (
     Tally,
     box_of_difference,
     held_out_scenes,
-    main,
     measure,
     report,
     to_prompt,
@@ -118,3 +118,19 @@ def test_a_missing_judge_is_one_line(tmp_path, capsys):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "pipelines.train judge" in err
+
+
+def test_without_a_task_the_tasks_are_listed(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert "grounding" in out
+    assert "segmentation" in out
+
+
+def test_an_unknown_task_is_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["colours"])
+    err = capsys.readouterr().err
+    assert err == (
+        "lavallama evaluate: error: no task 'colours': choose from grounding, segmentation\n"
+    )

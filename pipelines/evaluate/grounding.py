@@ -9,7 +9,6 @@ without gates is the floor. Half of the scenes have layouts that training never 
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Tally", "box_of_difference", "main", "measure", "to_prompt"]
 
 DIFFERENCE = 40  # of 255, the largest channel: what differs more from a plain background is object
-PROG = "lavallama evaluate"
-EMBEDDED_JUDGE = Path(__file__).parent.parent / "weights" / "embedded" / "judge"
+PROG = "lavallama evaluate grounding"
+EMBEDDED_JUDGE = Path(__file__).parents[2] / "weights" / "embedded" / "judge"
 
 
 @dataclasses.dataclass
@@ -196,7 +195,6 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROG,
         description="Measure how well pictures follow their boxes, on held-out sticker scenes.",
     )
-    parser.add_argument("task", choices=["grounding"], help="what to measure")
     parser.add_argument("--model", default="embedded", help="embedded, a folder or a hub id")
     parser.add_argument("--adapter", default=None, help="a GLIGEN adapter for the model")
     parser.add_argument("--judge", type=Path, default=EMBEDDED_JUDGE, help="the judge's folder")
@@ -209,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the task; returns the exit code."""
     arguments = _parser().parse_args(argv)
     return guarded(PROG, lambda: _evaluate(arguments))
 
@@ -248,7 +246,3 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print(report(results))
     print(json.dumps(results))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
