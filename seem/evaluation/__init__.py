@@ -1,0 +1,1 @@
+"""How well a SEEM segments: metrics, simulated marks, data sources, and what is asked of each."""
