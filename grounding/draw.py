@@ -1,38 +1,32 @@
 """Overlays that people look at: boxes, masks, strokes, points, landmarks and their labels."""
 
-import unicodedata
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from grounding.geometry import Box, box_area, box_intersection
-from grounding.masks import polygon_to_bitmap, region_box, rle_to_bitmap
-from grounding.prompt import GroundedPrompt, Region, Stroke
-
-__all__ = ["PALETTE", "draw_regions", "region_color"]
-
-Color = tuple[int, int, int]
-
-# Okabe and Ito, "Color Universal Design": told apart with every kind of colour vision.
-PALETTE: tuple[Color, ...] = (
-    (213, 94, 0),  # vermillion
-    (86, 180, 233),  # sky blue
-    (0, 158, 115),  # bluish green
-    (240, 228, 66),  # yellow
-    (204, 121, 167),  # reddish purple
-    (0, 114, 178),  # blue
-    (230, 159, 0),  # orange
+from grounding.geometry import Box, box_area
+from grounding.labels import draw_labels
+from grounding.masks import polygon_to_bitmap, rle_to_bitmap
+from grounding.palette import (
+    HALO_ALPHA,
+    INK,
+    NEGATIVE,
+    PALETTE,
+    PAPER,
+    POSITIVE,
+    Color,
+    region_color,
 )
-INK: Color = (24, 24, 27)
-PAPER: Color = (255, 255, 255)
-HALO_ALPHA = 120  # of 255; a dark rim keeps lines visible on any picture
+from grounding.prompt import GroundedPrompt, Point, Region, Stroke
+from grounding.scale import Scale
+
+__all__ = ["PALETTE", "draw_found", "draw_regions", "region_color"]
+
 FILL_ALPHA = 96
 STROKE_ALPHA = 190
-LABEL_WIDTH = 0.55  # of the canvas; longer labels are cut short
 SUPERSAMPLING_AREA = 2048 * 2048  # pixels; larger pictures are smooth enough without
 
 # The bones between COCO's 17 joints.
@@ -40,45 +34,6 @@ BONES = (
     (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12),
     (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Sizes in pixels of the layer that is drawn on."""
-
-    width: int
-    height: int
-    line: int
-    rim: int
-    font: int
-
-    @classmethod
-    def of(cls, size: tuple[int, int], over: int) -> "_Scale":
-        side = min(size)
-        line = max(2, round(side / 190))
-        return cls(
-            width=size[0] * over,
-            height=size[1] * over,
-            line=line * over,
-            rim=max(1, line // 2) * over,
-            font=max(13, round(side / 32)) * over,
-        )
-
-    def xy(self, point: tuple[float, float]) -> tuple[float, float]:
-        return point[0] * self.width, point[1] * self.height
-
-    def box(self, box: Box) -> tuple[int, int, int, int]:
-        """Place a box so that its whole frame lies on the canvas."""
-        x0, y0, x1, y1 = (
-            round(value * side)
-            for value, side in zip(box, (self.width, self.height) * 2, strict=True)
-        )
-        return x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)
-
-
-def region_color(index: int) -> Color:
-    """Return the RGB colour of the region at that place in the document."""
-    return PALETTE[index % len(PALETTE)]
 
 
 def draw_regions(
@@ -97,13 +52,7 @@ def draw_regions(
     Returns:
         A new RGB image.
     """
-    picture = _on_white(image)
-    factor = max(1, -(-min_side // min(picture.size)))
-    if factor > 1:
-        size = (picture.width * factor, picture.height * factor)
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    over = 2 if picture.width * picture.height <= SUPERSAMPLING_AREA else 1
-    scale = _Scale.of(picture.size, over)
+    picture, scale, over = _enlarged(image, min_side)
     order = sorted(enumerate(prompt.regions), key=lambda item: item[1].z)
     for index, region in order:
         _fill(picture, region, region_color(index), scale.line / over)
@@ -115,8 +64,78 @@ def draw_regions(
             pen = ImageDraw.Draw(layer)
         _outlines(pen, region, region_color(index), scale)
     if labels:
-        _chips(pen, order, scale)
-    if over > 1:
+        draw_labels(pen, order, scale)
+    return _laid(layer, picture)
+
+
+def draw_found(
+    image: Image.Image,
+    found: GroundedPrompt,
+    asked: Iterable[Region] = (),
+    *,
+    min_side: int = 512,
+    labels: bool = True,
+) -> Image.Image:
+    """Draw what was found, and over it what was asked.
+
+    Masks are tinted and outlined, smaller ones on top, their labels on them; a region without a
+    mask shows its box. What was asked: clicks and strokes, green on the object and red beside it,
+    and white boxes.
+
+    Args:
+        image: any mode; transparency is laid on white. It is not changed.
+        found: the answer.
+        asked: regions of the request.
+        min_side: the shorter side of the result has at least this many pixels.
+        labels: whether to write phrase (or id) and score on each region.
+
+    Returns:
+        A new RGB image.
+    """
+    picture, scale, over = _enlarged(image, min_side)
+    order = sorted(enumerate(found.regions), key=lambda item: -_area(item[1]))
+    for index, region in order:
+        _fill(picture, region, region_color(index), max(1.0, scale.line / over / 2))
+    layer = Image.new("RGBA", (scale.width, scale.height), (0, 0, 0, 0))
+    for index, region in order:
+        if region.mask is None and region.box is not None:
+            _frame(ImageDraw.Draw(layer), region.box, region_color(index), scale)
+    for region in asked:
+        if region.box is not None:
+            _frame(ImageDraw.Draw(layer), region.box, PAPER, scale)
+        for sign, color in ((1, POSITIVE), (0, NEGATIVE)):
+            strokes = [s.replace(label=1) for s in region.strokes if s.label == sign]
+            if strokes:
+                layer = _strokes(layer, strokes, color, scale)
+        pen = ImageDraw.Draw(layer)
+        for point in region.points:
+            _click(pen, point, POSITIVE if point.label else NEGATIVE, scale)
+    if labels:
+        draw_labels(ImageDraw.Draw(layer), order, scale, inside=True)
+    return _laid(layer, picture)
+
+
+def _area(region: Region) -> float:
+    """A fraction of the canvas."""
+    if region.mask is not None:
+        return sum(region.mask.runs()[1::2]) / math.prod(region.mask.size)
+    return 0.0 if region.box is None else box_area(region.box)
+
+
+def _enlarged(image: Image.Image, min_side: int) -> tuple[Image.Image, Scale, int]:
+    """The picture, large enough; the sizes for its layer; how many times larger that is."""
+    picture = _on_white(image)
+    factor = max(1, -(-min_side // min(picture.size)))
+    if factor > 1:
+        size = (picture.width * factor, picture.height * factor)
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    over = 2 if picture.width * picture.height <= SUPERSAMPLING_AREA else 1
+    return picture, Scale.of(picture.size, over), over
+
+
+def _laid(layer: Image.Image, picture: Image.Image) -> Image.Image:
+    """Lay a layer on the picture."""
+    if layer.size != picture.size:
         layer = _shrunk(layer, picture.size)
     picture.paste(layer, mask=layer.getchannel("A"))
     return picture
@@ -164,7 +183,7 @@ def _fill(picture: Image.Image, region: Region, color: Color, line: float) -> No
 
 
 def _strokes(
-    layer: Image.Image, strokes: Iterable[Stroke], color: Color, scale: _Scale
+    layer: Image.Image, strokes: Iterable[Stroke], color: Color, scale: Scale
 ) -> Image.Image:
     """Paint strokes as wide as they are; a negative one is pale with a coloured core."""
     paint = Image.new("RGBA", layer.size, (0, 0, 0, 0))
@@ -191,37 +210,46 @@ def _polyline(
         _disc(pen, (x, y), width / 2, color)
 
 
-def _outlines(pen: ImageDraw.ImageDraw, region: Region, color: Color, scale: _Scale) -> None:
+def _outlines(pen: ImageDraw.ImageDraw, region: Region, color: Color, scale: Scale) -> None:
     """Draw box, landmarks and clicks."""
     if region.box is not None:
-        x0, y0, x1, y1 = scale.box(region.box)
-        rim, radius = scale.rim, scale.line * 2
-        outer = (x0 - rim, y0 - rim, x1 + rim, y1 + rim)
-        short = min(x1 - x0, y1 - y0) / 2
-        dark = (*INK, HALO_ALPHA)
-        pen.rounded_rectangle(outer, min(radius + rim, short), outline=dark, width=rim)
-        inner = scale.line
-        if short > inner + rim:
-            within = (x0 + inner, y0 + inner, x1 - inner, y1 - inner)
-            pen.rounded_rectangle(within, max(0, radius - inner), outline=dark, width=rim)
-        pen.rounded_rectangle(
-            (x0, y0, x1, y1), min(radius, short), outline=(*color, 255), width=scale.line
-        )
+        _frame(pen, region.box, color, scale)
     _skeleton(pen, region, color, scale)
     for point in region.points:
-        x, y = scale.xy(point.xy)
-        radius = scale.line * 2.6
-        _disc(pen, (x, y), radius + scale.rim, (*INK, HALO_ALPHA))
-        _disc(pen, (x, y), radius, (*PAPER, 255))
-        if point.label:
-            _disc(pen, (x, y), radius - scale.line * 0.8, (*color, 255))
-        else:
-            arm = radius * 0.5
-            for dy in (-arm, arm):
-                pen.line((x - arm, y - dy, x + arm, y + dy), fill=(*color, 255), width=scale.line)
+        _click(pen, point, color, scale)
 
 
-def _skeleton(pen: ImageDraw.ImageDraw, region: Region, color: Color, scale: _Scale) -> None:
+def _frame(pen: ImageDraw.ImageDraw, box: Box, color: Color, scale: Scale) -> None:
+    x0, y0, x1, y1 = scale.box(box)
+    rim, radius = scale.rim, scale.line * 2
+    outer = (x0 - rim, y0 - rim, x1 + rim, y1 + rim)
+    short = min(x1 - x0, y1 - y0) / 2
+    dark = (*INK, HALO_ALPHA)
+    pen.rounded_rectangle(outer, min(radius + rim, short), outline=dark, width=rim)
+    inner = scale.line
+    if short > inner + rim:
+        within = (x0 + inner, y0 + inner, x1 - inner, y1 - inner)
+        pen.rounded_rectangle(within, max(0, radius - inner), outline=dark, width=rim)
+    pen.rounded_rectangle(
+        (x0, y0, x1, y1), min(radius, short), outline=(*color, 255), width=scale.line
+    )
+
+
+def _click(pen: ImageDraw.ImageDraw, point: Point, color: Color, scale: Scale) -> None:
+    """Draw a disc on the object, a cross in a ring beside it."""
+    x, y = scale.xy(point.xy)
+    radius = scale.line * 2.6
+    _disc(pen, (x, y), radius + scale.rim, (*INK, HALO_ALPHA))
+    _disc(pen, (x, y), radius, (*PAPER, 255))
+    if point.label:
+        _disc(pen, (x, y), radius - scale.line * 0.8, (*color, 255))
+    else:
+        arm = radius * 0.5
+        for dy in (-arm, arm):
+            pen.line((x - arm, y - dy, x + arm, y + dy), fill=(*color, 255), width=scale.line)
+
+
+def _skeleton(pen: ImageDraw.ImageDraw, region: Region, color: Color, scale: Scale) -> None:
     joints = region.keypoints
     if len(joints) == 17:
         for a, b in BONES:
@@ -246,144 +274,3 @@ def _disc(
 ) -> None:
     x, y = center
     pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
-
-
-def _chips(pen: ImageDraw.ImageDraw, order: Iterable[tuple[int, Region]], scale: _Scale) -> None:
-    """Write a label beside every region that has a place, away from other labels."""
-    font = _font(scale.font)
-    pad_x, pad_y = round(scale.font * 0.5), round(scale.font * 0.24)
-    ascent, descent = font.getmetrics()
-    height = ascent + descent + 2 * pad_y
-    spots = [
-        (index, region, scale.box(box))
-        for index, region in order
-        if (box := _anchor(region)) is not None
-    ]
-    # Small regions choose first: they have the fewest good places.
-    spots.sort(key=lambda spot: box_area(spot[2]))
-    placed: list[Box] = []
-    for index, region, frame in spots:
-        text = _fitted(_label(region), font, LABEL_WIDTH * scale.width)
-        width = round(font.getlength(text)) + 2 * pad_x
-        others = [spot[2] for spot in spots if spot[0] != index]
-        chip = _best_place(frame, (width, height), placed, others, scale)
-        placed.append(chip)
-        color = region_color(index)
-        rim = scale.rim
-        outer = (chip[0] - rim, chip[1] - rim, chip[2] + rim, chip[3] + rim)
-        radius = height * 0.3
-        pen.rounded_rectangle(outer, radius + rim, fill=(*INK, HALO_ALPHA))
-        pen.rounded_rectangle(chip, radius, fill=(*color, 255))
-        pen.text((chip[0] + pad_x, chip[1] + pad_y), text, (*_contrast(color), 255), font)
-
-
-def _anchor(region: Region) -> Box | None:
-    """Return the box that a label belongs to, or a spot of no extent at the first mark."""
-    box = region_box(region)
-    if box is not None:
-        return box
-    marks = [point.xy for point in region.points] + [xy for s in region.strokes for xy in s.xy]
-    marks += [joint.xy for joint in region.keypoints]
-    return (*marks[0], *marks[0]) if marks else None
-
-
-def _best_place(
-    frame: tuple[int, int, int, int],
-    size: tuple[int, int],
-    placed: list[Box],
-    others: list[tuple[int, int, int, int]],
-    scale: _Scale,
-) -> Box:
-    """Choose where a chip goes: on no other chip, then on few other regions, then as preferred."""
-    (x0, y0, x1, y1), (width, height), gap = frame, size, scale.rim * 2
-    inset = scale.line + gap
-    tall = y1 - y0 > 2.5 * height
-    spots = [
-        (x0, y0 - height - gap),  # above, outside
-        (x0, y1 + gap),  # below, outside
-        (x1 - width, y0 - height - gap),
-        (x1 - width, y1 + gap),
-        (x0 + inset, y0 + inset),  # inside
-        (x0 + inset, y1 - inset - height),
-        (x1 - inset - width, y0 + inset),
-        (x1 - inset - width, y1 - inset - height),
-        (x1 + gap, y0),  # beside
-        (x0 - width - gap, y0),
-        ((x0 + x1 - width) / 2, (y0 + y1 - height) / 2),
-    ]
-    best: tuple[float, Box] | None = None
-    for rank, (x, y) in enumerate(spots):
-        left = min(max(x, scale.rim), scale.width - width - scale.rim)
-        top = min(max(y, scale.rim), scale.height - height - scale.rim)
-        chip = (float(left), float(top), float(left + width), float(top + height))
-        moved = abs(left - x) + abs(top - y)
-        hidden = sum(_shared(chip, other) for other in others)
-        own = _shared(chip, (float(x0), float(y0), float(x1), float(y1)))
-        area = width * height
-        cost = 100 * sum(_shared(chip, other) for other in placed) / area
-        cost += 0.8 * hidden / area + 3 * moved / (width + height) + 0.05 * rank
-        cost += 0.0 if tall else 2 * own / max(1, (x1 - x0) * (y1 - y0))
-        if best is None or cost < best[0]:
-            best = (cost, chip)
-    assert best is not None
-    return best[1]
-
-
-def _shared(a: Box, b: Box | tuple[int, int, int, int]) -> float:
-    common = box_intersection(a, b)
-    return box_area(common) if common else 0.0
-
-
-def _label(region: Region) -> str:
-    text = " ".join(_drawable(region.phrase).split()) or _drawable(region.id) or "?"
-    return text if region.score is None else f"{text} {region.score:.2f}"
-
-
-def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text.rstrip() + "..."
-
-
-def _contrast(color: Color) -> Color:
-    """Return ink or paper, whichever has the higher WCAG contrast on the colour."""
-    linear = [
-        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-        for value in (channel / 255 for channel in color)
-    ]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return INK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else PAPER
-
-
-@lru_cache(maxsize=16)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size=size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
-
-
-def _drawable(text: str) -> str:
-    """Leave out what Pillow's bundled font has no shape for: accents, then whole characters."""
-    shown = ""
-    for character in text[:200]:
-        plain = character if _has_glyph(character) else unicodedata.normalize("NFKD", character)
-        shown += "".join(filter(_has_glyph, plain))
-    return shown
-
-
-@lru_cache(maxsize=4096)
-def _has_glyph(character: str) -> bool:
-    if character.isspace():
-        return True
-    if not character.isprintable():
-        return False
-    shape = _shape(character)
-    return any(shape) and shape != _shape("\U0010fffe")  # not a character: the placeholder
-
-
-def _shape(character: str) -> bytes:
-    picture = Image.new("L", (64, 64))
-    ImageDraw.Draw(picture).text((16, 16), character, 255, _font(24))
-    return picture.tobytes()

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grounding.draw import PALETTE, _best_place, _label, _Scale, draw_regions
+from grounding.draw import PALETTE, draw_found, draw_regions
 from grounding.geometry import box_intersection
+from grounding.labels import label_of, place_label
 from grounding.masks import bitmap_to_rle, box_to_bitmap
 from grounding.prompt import GroundedPrompt, Keypoint, Point, Region, Stroke
+from grounding.scale import Scale
 
 GREY = Image.new("RGB", (512, 512), (128, 128, 128))
 
@@ -96,18 +98,18 @@ def test_any_text_can_be_a_label(phrase: str) -> None:
 
 
 def test_labels_leave_out_what_the_font_lacks() -> None:
-    assert _label(Region(id="r1", phrase="a 🦙 llama", score=0.931)) == "a llama 0.93"
-    assert _label(Region(id="r1", phrase="🦙")) == "r1"
-    assert _label(Region(id="r1", phrase="crème brûlée")) == "creme brulee"
+    assert label_of(Region(id="r1", phrase="a 🦙 llama", score=0.931)) == "a llama 0.93"
+    assert label_of(Region(id="r1", phrase="🦙")) == "r1"
+    assert label_of(Region(id="r1", phrase="crème brûlée")) == "creme brulee"
 
 
 def test_chips_avoid_each_other_and_stay_on_the_canvas() -> None:
-    scale = _Scale.of((512, 512), 1)
+    scale = Scale.of((512, 512), 1)
     frames = [(20 + 6 * i, 200, 220 + 6 * i, 400) for i in range(5)] + [(0, 0, 511, 511)]
     placed: list[tuple[float, float, float, float]] = []
     for frame in frames:
         others = [other for other in frames if other != frame]
-        placed.append(_best_place(frame, (90, 26), placed, others, scale))
+        placed.append(place_label(frame, (90, 26), placed, others, scale))
     for index, chip in enumerate(placed):
         assert chip[0] >= 0
         assert chip[1] >= 0

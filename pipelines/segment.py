@@ -1,0 +1,107 @@
+"""`lavallama segment`, also `python -m pipelines.segment`: find objects on pictures and videos.
+
+The same from Python: `pipelines.segmenter.open_predictor` gives a `seem.predictor.Predictor`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grounding.errors import OutputError
+from pipelines.console import guarded, quiet_libraries
+from pipelines.segment_options import PROG, segment_options
+
+if TYPE_CHECKING:
+    from pipelines.segmentation import Segmentation
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: The options; default those of the process.
+
+    Returns:
+        The exit code: 0, or 2 after a one-line error.
+    """
+    options = segment_options(argv)
+    return guarded(PROG, lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    quiet_libraries()
+    if options.video:
+        return _follow(options)
+    coco, name = "coco" in options.save, Path(options.image).stem
+    found = _found(options, name, coco=coco)
+    written = found.save(options.out, name, coco=coco)
+    for line in found.lines() or ["nothing was found"]:
+        print(line)
+    for path in written:
+        print(path)
+    return 0
+
+
+def _found(options: argparse.Namespace, name: str, *, coco: bool) -> "Segmentation":
+    """Check everything that was given, and only then load the model."""
+    from grounding.prompt import Provenance
+    from pipelines.answer import answer, answer_everything
+    from pipelines.inquiry import open_picture, read_inquiry
+    from pipelines.segmentation import places
+    from pipelines.segmenter import open_predictor
+
+    image = open_picture(options.image)
+    where = places(options.out, name, coco=coco, panoptic=options.mode == "panoptic")
+    _check_places(list(where.values()), options)
+    inquiry = read_inquiry(options, (image.height, image.width), spoken=_heard(options))
+    predictor = open_predictor(
+        options.model, device=options.device, offline=options.offline, grouping=options.grouping
+    )
+    predictor.set_image(image)
+    if options.mode is not None:
+        found = answer_everything(
+            predictor, image, options.mode, classes=options.classes, threshold=options.threshold
+        )
+    else:
+        found = answer(
+            predictor, image, inquiry, multimask=options.multimask, threshold=options.threshold
+        )
+    device = predictor.image.memory.mask_features.device.type
+    return found.about(options.image, provenance=Provenance(model=options.model, device=device))
+
+
+def _heard(options: argparse.Namespace) -> str | None:
+    """What `--audio` says."""
+    if options.audio is None:
+        return None
+    from pipelines.speech import load_recogniser, read_wav
+
+    recording = read_wav(options.audio)
+    heard = load_recogniser(options.asr, device=options.device, offline=options.offline)(recording)
+    print(f"heard: {heard}")
+    return heard
+
+
+def _check_places(places: Sequence[Path], options: argparse.Namespace) -> None:
+    """Refuse a place that cannot be written, or that holds what is being read."""
+    from grounding.files import check_writable
+
+    given = [options.image, options.mask, options.prompts, options.audio, *options.scribble]
+    given += [reference.path for reference in options.reference]
+    inputs = {Path(path).resolve() for path in given if path is not None}
+    for place in places:
+        if place.resolve() in inputs:
+            raise OutputError(f"{place}: would be replaced while it is read: choose another --out")
+    check_writable(places)
+
+
+def _follow(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    sys.exit(main())
