@@ -13,6 +13,7 @@ COMMANDS = {
     "generate": ("pipelines.generate", "draw pictures from a prompt and boxes"),
     "train": ("pipelines.train", "train the embedded models"),
     "evaluate": ("pipelines.evaluate", "measure a model on held-out scenes or your data"),
+    "serve": ("pipelines.serve.command", "answer questions about pictures over HTTP"),
     "convert": ("pipelines.convert", "convert GLIGEN adapters between layouts"),
 }
 

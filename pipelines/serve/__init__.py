@@ -1,0 +1,1 @@
+"""The HTTP API: segmentation for programs in any language."""

@@ -1,0 +1,126 @@
+"""Routes of prompt documents: the language that all of lavallama's tasks share."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Response
+from starlette.requests import Request
+
+from grounding.draw import draw_regions
+from grounding.jsonfile import parse_json
+from grounding.prompt import GroundedPrompt
+from pipelines.serve.desk import Upload
+from pipelines.serve.images import AtDesk, ImageId
+from pipelines.serve.prompts import check_segments
+from pipelines.serve.questions import MAX_CLASSES, MAX_POINTS, MAX_QUESTIONS, MAX_STROKES
+from pipelines.serve.refusal import Refusal, responses
+from pipelines.serve.uploads import decode_picture
+from pipelines.serve.worker import Stop
+
+__all__ = ["overlay_png", "router"]
+
+router = APIRouter(tags=["documents"], responses=responses(404, 408, 413, 415, 422))
+OVERLAY_SIDE = 512  # pixels: smaller pictures are enlarged, so that labels can be read
+MODES = {"panoptic": "panoptic", "instance": "instances", "semantic": "semantic"}
+DOCUMENT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/GroundedPrompt"},
+                "example": {"regions": [{"points": [{"xy": [0.5, 0.4]}]}, {"phrase": "volcano"}]},
+            }
+        },
+    }
+}
+PNG_RESPONSE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A PNG picture.",
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post(
+    "/v1/images/{image_id}/document",
+    response_model=GroundedPrompt,
+    openapi_extra=DOCUMENT_BODY,
+    summary="Answer a prompt document",
+)
+async def document(image_id: ImageId, request: Request, desk: AtDesk) -> Any:
+    """Answer a document: each region gets its mask, box and score; or regions are found.
+
+    Coordinates are fractions of the picture. `segment.mode` says what is asked. A region's
+    `reference.image` is the id of an uploaded picture; paths and addresses are never followed.
+    """
+    upload, body = desk.images.get(image_id), await request.body()
+    asked = await desk.worker.run(lambda stop: _read(body, desk.settings.pixels))
+    named = (r.reference.image for r in asked.regions if r.reference is not None)
+    shown = {name: desk.images.get(name) for name in named if name is not None}
+
+    def work(stop: Stop) -> Response:
+        if asked.segment is not None and asked.segment.mode in MODES:
+            mode, classes = asked.segment.mode, len(asked.segment.classes)
+            check_segments(desk, upload.encoded, MODES[mode], classes)
+        desk.predictor.set_image(upload.encoded)
+        pictures = _pictures(shown, desk.settings.pixels)
+        said = desk.predictor.predict_document(asked, references=pictures)
+        return Response(said.canonical_json(), media_type="application/json")
+
+    return await desk.worker.run(work)
+
+
+@router.post(
+    "/v1/images/{image_id}/overlay.png",
+    response_class=Response,
+    responses=PNG_RESPONSE,
+    openapi_extra=DOCUMENT_BODY,
+    summary="Draw a document over a picture",
+)
+async def overlay(image_id: ImageId, request: Request, desk: AtDesk) -> Any:
+    """Draw the regions of a document over the picture; nothing is asked of the model."""
+    upload, body = desk.images.get(image_id), await request.body()
+
+    def work(stop: Stop) -> Response:
+        return overlay_png(upload, _read(body, desk.settings.pixels), desk.settings.pixels)
+
+    return await desk.worker.run(work)
+
+
+def overlay_png(upload: Upload, document: GroundedPrompt, max_pixels: int) -> Response:
+    """A PNG of the picture with a document's regions drawn on it."""
+    picture = decode_picture(upload.data, max_pixels)
+    factor = -(-OVERLAY_SIDE // min(picture.size))
+    small = factor**2 * picture.width * picture.height <= max_pixels
+    file = io.BytesIO()
+    drawn = draw_regions(picture, document, min_side=OVERLAY_SIDE if small else 1)
+    drawn.save(file, "PNG")
+    return Response(file.getvalue(), media_type="image/png")
+
+
+def _read(body: bytes, max_pixels: int) -> GroundedPrompt:
+    """Read a document of bounded size.
+
+    Raises:
+        LavallamaError: none, or too large.
+    """
+    asked = GroundedPrompt.model_validate(parse_json(body.decode() or "null"))
+    if len(asked.regions) > MAX_QUESTIONS:
+        raise Refusal(422, f"a document may ask for {MAX_QUESTIONS} regions; got more: split it")
+    if asked.segment is not None and len(asked.segment.classes) > MAX_CLASSES:
+        raise Refusal(422, f"segment.classes may name {MAX_CLASSES} classes; got more")
+    for region in asked.regions:
+        if len(region.points) > MAX_POINTS or len(region.strokes) > MAX_STROKES:
+            raise Refusal(
+                422,
+                f"region {region.id!r}: at most {MAX_POINTS} points and {MAX_STROKES} strokes; got "
+                f"{len(region.points)} and {len(region.strokes)}",
+            )
+        if region.mask is not None and region.mask.size[0] * region.mask.size[1] > max_pixels:
+            raise Refusal(422, f"region {region.id!r}: its mask has more than {max_pixels} pixels")
+    return asked
+
+
+def _pictures(shown: Mapping[str, Upload], max_pixels: int) -> dict[str, Any]:
+    return {name: decode_picture(upload.data, max_pixels) for name, upload in shown.items()}

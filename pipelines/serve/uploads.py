@@ -1,0 +1,83 @@
+"""Pictures that strangers sent: refused by their header, or decoded whole."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from grounding.region import MAX_SIDE
+from pipelines.serve.header import KINDS, read_header
+from pipelines.serve.refusal import Refusal
+
+__all__ = ["check_picture", "decode_bitmap", "decode_picture"]
+
+
+def check_picture(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """Refuse a picture by its header, before anything is decoded.
+
+    Returns:
+        (width, height) as the header says.
+
+    Raises:
+        Refusal: not a picture of the kinds that are taken (415), too large (413), damaged (422).
+    """
+    header = read_header(data)
+    if header.width * header.height > max_pixels:
+        raise Refusal(
+            413,
+            f"the picture has {header.width} x {header.height} pixels, more than the limit of "
+            f"{max_pixels}; send a smaller one",
+        )
+    if max(header.width, header.height) > MAX_SIDE:
+        raise Refusal(
+            413,
+            f"the picture is {header.width} x {header.height}; its longer side may have at most "
+            f"{MAX_SIDE} pixels",
+        )
+    return header.width, header.height
+
+
+def decode_picture(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode a picture; of an animation, its first frame.
+
+    Raises:
+        Refusal: as `check_picture`, or the bytes cannot be decoded (422).
+    """
+    size = check_picture(data, max_pixels)
+    try:
+        picture = Image.open(io.BytesIO(data), formats=KINDS)
+        if picture.size != size:
+            raise Refusal(422, "the picture is damaged: two sizes stand in it")
+        picture.load()
+    except (Refusal, MemoryError):
+        raise
+    except Exception as error:  # what decoders raise on hostile bytes is anyone's guess
+        raise Refusal(422, f"the picture cannot be decoded: {error}") from None
+    return picture
+
+
+def decode_bitmap(data: bytes, size: tuple[int, int]) -> np.ndarray:
+    """Decode a mask from a PNG: what is not black is inside.
+
+    Args:
+        data: The file.
+        size: (height, width) that it must have.
+
+    Returns:
+        Bools, [height, width].
+
+    Raises:
+        Refusal: not a PNG of that size.
+    """
+    header = read_header(data)
+    if header.kind != "PNG" or (header.height, header.width) != size:
+        raise Refusal(
+            422,
+            f"a mask must be a PNG of the image's {size[1]} x {size[0]} pixels; got a "
+            f"{header.kind} of {header.width} x {header.height}",
+        )
+    picture = decode_picture(data, size[0] * size[1])
+    if picture.mode in ("P", "RGBA", "LA", "PA"):  # colours count, not their numbers or alpha
+        picture = picture.convert("RGB")
+    values = np.asarray(picture) != 0
+    return values if values.ndim == 2 else values.any(-1)
