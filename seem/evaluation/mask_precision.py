@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -94,9 +95,7 @@ class MaskPrecision:
 
 
 def _results(truth: COCO, found: list[dict[str, Any]]) -> COCO:
-    """What `COCO.loadRes` makes of entries: numbers and areas; without its copying of the images."""
-    from pycocotools import mask as coco_mask
-
+    """What `COCO.loadRes` makes of entries: they get numbers and areas."""
     results = COCO()
     results.dataset = {
         "images": truth.dataset["images"],

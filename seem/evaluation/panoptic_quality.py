@@ -11,7 +11,7 @@ the reference code, https://github.com/cocodataset/panopticapi (`evaluation.py`)
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,13 +76,9 @@ class PanopticQuality:
             raise LavallamaError(
                 f"both maps must have one shape; got {truth.shape} and {found.shape}"
             )
-        wanted = {segment.id: segment for segment in truth_segments}
-        given = {segment.id: segment for segment in found_segments}
         common, areas, shares = _overlaps(truth, found)
-        for ids, known, whose in ((areas, wanted, "the truth"), (shares, given, "the answer")):
-            if unknown := sorted(set(ids) - set(known) - {VOID}):
-                raise LavallamaError(f"every id in {whose} needs a segment; {unknown[0]} has none")
-        matched_truth, matched_found = set(), set()
+        wanted = _known(truth_segments, areas, "the truth")
+        given = _known(found_segments, shares, "the answer")
         for (one, other), both in common.items():
             first, second = wanted.get(one), given.get(other)
             if first is None or second is None or first.crowd or first.label != second.label:
@@ -91,24 +87,16 @@ class PanopticQuality:
             if both / union > MATCH:
                 self._counts[first.label].tp += 1
                 self._counts[first.label].iou += both / union
-                matched_truth.add(one)
-                matched_found.add(other)
-        crowds: dict[int, int] = {}
-        for segment in truth_segments:
-            if segment.id in matched_truth or segment.id not in areas:
-                continue
+                del wanted[one], given[other]
+        crowds = {}
+        for segment in wanted.values():
+            self._counts[segment.label].fn += not segment.crowd
             if segment.crowd:
                 crowds[segment.label] = segment.id
-            else:
-                self._counts[segment.label].fn += 1
-        for segment in found_segments:
-            if segment.id in matched_found or segment.id not in shares:
-                continue
-            unknown = common.get((VOID, segment.id), 0)
-            if segment.label in crowds:
-                unknown += common.get((crowds[segment.label], segment.id), 0)
-            if unknown / shares[segment.id] <= MATCH:
-                self._counts[segment.label].fp += 1
+        for segment in given.values():
+            excused = {VOID, crowds.get(segment.label, VOID)}
+            unknown = sum(common.get((id_, segment.id), 0) for id_ in excused)
+            self._counts[segment.label].fp += unknown / shares[segment.id] <= MATCH
 
     def result(self) -> dict[str, dict[str, float | int]]:
         """Means over the classes that occur, in the truth or in the answers.
@@ -133,6 +121,16 @@ class PanopticQuality:
                 rows.append((counts.iou / weight, quality, counts.tp / weight))
         means = np.mean(rows, axis=0).tolist() if rows else [0.0] * 3
         return dict(zip(("pq", "sq", "rq"), means, strict=True)) | {"classes": len(rows)}
+
+
+def _known(
+    segments: Sequence[MapSegment], areas: Mapping[int, int], whose: str
+) -> dict[int, MapSegment]:
+    """The segments that have a pixel, by id."""
+    known = {segment.id: segment for segment in segments}
+    if unknown := sorted(set(areas) - set(known) - {VOID}):
+        raise LavallamaError(f"every id in {whose} needs a segment; {unknown[0]} has none")
+    return {number: segment for number, segment in known.items() if number in areas}
 
 
 def _overlaps(

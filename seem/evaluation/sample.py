@@ -4,12 +4,13 @@ Axes: H W the image.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from grounding.errors import PromptError
 from seem.evaluation.panoptic_quality import MapSegment
 
 __all__ = ["Clip", "Phrase", "ReferenceCase", "Sample", "Search", "Source", "Truth"]
@@ -172,3 +173,28 @@ class Source:
     clips: Callable[[], Iterator[Clip]] = lambda: iter(())
     left_out: dict[str, int] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def with_classes(self, names: Sequence[str]) -> "Source":
+        """The same source with some of its classes: segments of the others become void.
+
+        Raises:
+            PromptError: one of them is none of its classes, or appears twice.
+        """
+        unknown = [name for name in names if name not in self.classes]
+        if unknown or len(set(names)) < len(names):
+            raise PromptError(
+                f"classes must be different ones of the data's: {', '.join(self.classes):.300}; "
+                f"got {', '.join(unknown or names):.100}"
+            )
+        index = {self.classes.index(name): new for new, name in enumerate(names)}
+
+        def samples() -> Iterator[Sample]:
+            for sample in self.samples():
+                truths = [
+                    replace(truth, label=None if truth.label is None else index.get(truth.label))
+                    for truth in sample.truths
+                ]
+                yield replace(sample, truths=tuple(truths))
+
+        things = self.things & set(names)
+        return replace(self, classes=tuple(names), things=things, samples=samples)

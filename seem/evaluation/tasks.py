@@ -280,7 +280,7 @@ class PanopticTask:
         self._semantic.add(labels, predictor.semantic(self.classes).cpu().numpy())
 
     def result(self) -> dict[str, Any]:
-        """`pq` (all, things, stuff), `semantic`, `instances`, and how many `images` and `maps` there were."""
+        """`pq` (all, things, stuff), `semantic`, `instances`; how many `images` and `maps`."""
         told: dict[str, Any] = {"images": self._images, "maps": self._maps}
         if self._maps:
             told |= {"pq": self._quality.result(), "semantic": self._semantic.result()}
@@ -291,6 +291,7 @@ class PanopticTask:
 
 def _with_all(groups: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """The groups, and all their rows together if there is more than one group."""
-    if len(groups) < 2:
-        return {ALL: rows for rows in groups.values()}
-    return dict(groups) | {ALL: [row for rows in groups.values() for row in rows]}
+    if not groups:
+        return {}
+    together = {ALL: [row for rows in groups.values() for row in rows]}
+    return together if len(groups) == 1 else dict(groups) | together
