@@ -38,19 +38,20 @@ def draw_labels(
     pad_x, pad_y = round(scale.font * 0.5), round(scale.font * 0.24)
     ascent, descent = font.getmetrics()
     height = ascent + descent + 2 * pad_y
-    spots = [
-        (index, region, scale.box(box))
-        for index, region in order
-        if (box := (inside and _middle(region)) or _anchor(region)) is not None
-    ]
+    spots = []
+    for index, region in order:
+        middle = _middle(region) if inside else None
+        box = middle or _anchor(region)
+        if box is not None:
+            spots.append((index, region, scale.box(box), middle is not None))
     # Small regions choose first: they have the fewest good places.
     spots.sort(key=lambda spot: box_area(spot[2]))
     placed: list[Box] = []
-    for index, region, frame in spots:
+    for index, region, frame, centred in spots:
         text = _fitted(label_of(region), font, LABEL_WIDTH * scale.width)
         width = round(font.getlength(text)) + 2 * pad_x
         others = [spot[2] for spot in spots if spot[0] != index]
-        chip = place_label(frame, (width, height), placed, others, scale)
+        chip = place_label(frame, (width, height), placed, others, scale, centred=centred)
         placed.append(chip)
         color = region_color(index)
         rim = scale.rim
@@ -91,8 +92,19 @@ def place_label(
     placed: list[Box],
     others: list[tuple[int, int, int, int]],
     scale: Scale,
+    *,
+    centred: bool = False,
 ) -> Box:
-    """Choose where a chip goes: on no other chip, then on few other regions, then as preferred."""
+    """Choose where a chip goes: on no other chip, then on few other regions, then as preferred.
+
+    Args:
+        frame: Of the region, xyxy in pixels.
+        size: (width, height) of the chip.
+        placed: Chips that have their place.
+        others: Frames of other regions.
+        scale: Of the layer.
+        centred: Whether the middle of the frame is preferred to places beside it.
+    """
     (x0, y0, x1, y1), (width, height), gap = frame, size, scale.rim * 2
     inset = scale.line + gap
     tall = y1 - y0 > 2.5 * height
@@ -107,8 +119,9 @@ def place_label(
         (x1 - inset - width, y1 - inset - height),
         (x1 + gap, y0),  # beside
         (x0 - width - gap, y0),
-        ((x0 + x1 - width) / 2, (y0 + y1 - height) / 2),
     ]
+    middle = ((x0 + x1 - width) / 2, (y0 + y1 - height) / 2)
+    spots = [middle, *spots] if centred else [*spots, middle]
     best: tuple[float, Box] | None = None
     for rank, (x, y) in enumerate(spots):
         left = min(max(x, scale.rim), scale.width - width - scale.rim)
