@@ -34,7 +34,13 @@ def _clicks(result: Result) -> list[str]:
         "The next click lies deepest in the larger mistake; at most 20, none from IoU 0.925 on. "
         "NoC: mean number of clicks to an IoU of 0.85 and 0.90, 20 for objects that miss it; their "
         "number in brackets. IoU after some clicks.",
-        ["objects", "number", "NoC85", "NoC90", *(f"{count} clicks" for count in rounds)],
+        [
+            "objects",
+            "number",
+            "NoC85",
+            "NoC90",
+            *(f"{count} click{'s' * (count != '1')}" for count in rounds),
+        ],
         [
             [
                 name,

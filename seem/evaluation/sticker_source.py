@@ -2,8 +2,8 @@
 
 Axes: H W the image. Half of the scenes have layouts that training never had ("held-out"), half
 (material, object) pairs that it never had ("held-out pairs"). A fifth as many again are "twins":
-three objects, two of them of one kind, so that a text has two instances, and only the relation
-to the third object tells which of them "the dog left of the car" is.
+three objects, two of them alike but for where they are, so that a name has two instances, and "the
+dog left of the car" is the one that a relation tells.
 """
 
 import dataclasses
@@ -13,10 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from grounding.stickers.captions import relation
-from grounding.stickers.scene import Box, Rendered, Scene, Sticker, render
+from grounding.stickers.scene import Box, Rendered, Scene, render
 from grounding.stickers.vocabulary import article
-from grounding.stickers.world import Split, World
-from seem.evaluation.sample import Clip, Phrase, ReferenceCase, Sample, Search, Source, Truth
+from grounding.stickers.world import World
+from seem.evaluation.sample import Clip, Phrase, ReferenceCase, Sample, Source, Truth
+from seem.evaluation.sticker_words import fitting, names, places, relations, searches
 
 __all__ = ["sticker_film", "sticker_sample", "sticker_source", "twin_scene"]
 
@@ -44,10 +45,13 @@ def sticker_source(world: World, scenes: int) -> Source:
             for seed in range(count):
                 yield sticker_sample(world, world.scene(seed, split), split)
         for seed in range(twins):
-            yield _twins(world, twin_scene(world, seed), f"twins-{seed}")
+            yield sticker_sample(world, twin_scene(world, seed), "twins")
 
     return Source(
-        what=f"the sticker world: {scenes} held-out scenes, {twins} with twins, {films} films",
+        what=(
+            f"the sticker world: {_many(scenes, 'held-out scene')}, {twins} with twins, "
+            f"{_many(films, 'film')}"
+        ),
         classes=classes,
         things=frozenset(world.concepts),
         tasks=TASKS,
@@ -59,43 +63,38 @@ def sticker_source(world: World, scenes: int) -> Source:
     )
 
 
-def sticker_sample(world: World, scene: Scene, split: Split) -> Sample:
+def sticker_sample(world: World, scene: Scene, group: str) -> Sample:
     """A scene with all that may be asked about it.
 
-    Each sticker is named by its phrase ("lava llama") and, if that is another, by its concept
-    ("llama"); each pair that stands clearly apart by a relation ("the llama left of the dog"); the
-    background by its name. All of these, and a concept that is not there, are searched for.
+    Args:
+        world: Of the scene.
+        scene: Any of its splits.
+        group: Under which its objects are reported.
     """
     rendered = render(scene)
-    name = f"{split.replace(' ', '-')}-{scene.seed}"
     stickers = scene.stickers
     labels = {concept: index for index, concept in enumerate(world.concepts)}
     truths = [
-        Truth(mask=mask, label=labels[sticker.concept], group=split)
+        Truth(mask=mask, label=labels[sticker.concept], group=group)
         for sticker, mask in zip(stickers, rendered.masks, strict=True)
     ]
     label = len(world.concepts) + world.backgrounds.index(scene.background)
     ground = Truth(mask=~rendered.masks.any(0), label=label, thing=False)
-    phrases = [*_names(stickers), *_relations(stickers, "relation")]
+    phrases = [*names(stickers), *relations(stickers), *places(stickers)]
     phrases.append(Phrase(text=scene.background, targets=(len(truths),), kind="background"))
-    searches = [
-        Search(text=phrase.text, targets=phrase.targets, kind="one instance")
-        for phrase in _names(stickers)
-    ]
-    generator = _generator(scene.seed, f"absent {split}")
+    generator = _generator(scene.seed, f"absent {group}")
     others = [c for c in world.concepts if c not in {s.concept for s in stickers}]
-    searches.append(Search(text=str(generator.choice(others)), targets=(), kind="none there"))
     return Sample(
-        name=name,
+        name=f"{group.replace(' ', '-')}-{scene.seed}",
         image=rendered.image,
         truths=(*truths, ground),
         complete=True,
         phrases=tuple(phrases),
-        searches=tuple(searches),
+        searches=tuple(searches(stickers, str(generator.choice(others)))),
         references=tuple(
-            _reference(world, scene, index, split)
+            _reference(world, scene, index, group)
             for index in range(len(stickers))
-            if truths[index].mask.any()
+            if len(fitting(stickers, stickers[index].phrase)) == 1
         ),
     )
 
@@ -112,52 +111,9 @@ def twin_scene(world: World, seed: int) -> Scene:
     raise AssertionError("a thousand scenes of three hold one whose objects lie apart")
 
 
-def _twins(world: World, scene: Scene, name: str) -> Sample:
-    rendered = render(scene)
-    first, second, third = scene.stickers
-    labels = {concept: index for index, concept in enumerate(world.concepts)}
-    phrases = [
-        phrase
-        for phrase in _relations((first, second, third), "relation, twins")
-        if phrase.targets != (2,)
-    ]
-    return Sample(
-        name=name,
-        image=rendered.image,
-        truths=tuple(
-            Truth(mask=mask, label=labels[sticker.concept])
-            for sticker, mask in zip(scene.stickers, rendered.masks, strict=True)
-        ),
-        phrases=tuple(phrases),
-        searches=(Search(text=first.phrase, targets=(0, 1), kind="two instances"),),
-    )
-
-
-def _names(stickers: tuple[Sticker, ...]) -> list[Phrase]:
-    phrases = []
-    for index, sticker in enumerate(stickers):
-        kind = "object" if sticker.material is None else "material and object"
-        phrases.append(Phrase(text=sticker.phrase, targets=(index,), kind=kind))
-        if sticker.material:
-            kind = "object alone, though of a material"
-            phrases.append(Phrase(text=sticker.concept, targets=(index,), kind=kind))
-    return phrases
-
-
-def _relations(stickers: tuple[Sticker, ...], kind: str) -> list[Phrase]:
-    said = []
-    for index, subject in enumerate(stickers):
-        for other in stickers:
-            side = relation(subject, other) if other.concept != subject.concept else None
-            if side:
-                text = f"the {subject.concept} {side} the {other.concept}"
-                said.append(Phrase(text=text, targets=(index,), kind=kind))
-    return said
-
-
-def _reference(world: World, scene: Scene, index: int, split: Split) -> ReferenceCase:
+def _reference(world: World, scene: Scene, index: int, group: str) -> ReferenceCase:
     """The same concept and material alone on another background, elsewhere and at another size."""
-    generator = _generator(scene.seed, f"reference {split} {index}")
+    generator = _generator(scene.seed, f"reference {group} {index}")
     sticker = scene.stickers[index]
     sides = _sides(sticker.box, generator.uniform(*GROWTH))
     corner = [generator.uniform(0, 1 - side) for side in sides]
@@ -229,3 +185,7 @@ def _sides(box: Box, growth: float) -> tuple[float, float]:
 
 def _generator(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -190,6 +190,8 @@ class ReferenceTask:
         """Look for all that the sample has references for."""
         for case in sample.references:
             truth = sample.truths[case.target]
+            if not truth.mask.any():
+                continue
             exemplar = predictor.exemplar(case.image, mask=case.mask)
             answer = predictor.predict(reference=exemplar).masks[0].cpu().numpy()
             self._ious[truth.group or ALL].append(iou(truth.mask, answer))
@@ -217,21 +219,26 @@ class PhraseTask:
     def add(self, predictor: Predictor, sample: Sample) -> None:
         """Ask for all phrases and texts of a sample."""
         for phrase in sample.phrases:
-            answer = predictor.predict(text=phrase.text).masks[0].cpu().numpy()
             truth = sample.union(phrase.targets)
+            if not truth.any():  # hidden: nobody could find it
+                continue
+            answer = predictor.predict(text=phrase.text).masks[0].cpu().numpy()
             for kind in (phrase.kind, ALL):
                 self._phrases[kind].add(truth, answer)
         for search in sample.searches:
             found = predictor.find([search.text])[0].masks.cpu().numpy()
             truths = [sample.truths[target].mask for target in search.targets]
+            truths = [mask for mask in truths if mask.any()]
             for kind in (search.kind, ALL):
                 self._searches[kind].add(truths, list(found))
 
     def result(self) -> dict[str, Any]:
         """`phrases` and `searches`, by kind and over all."""
         return {
-            "phrases": {kind: scores.result() for kind, scores in self._phrases.items()},
-            "searches": {kind: scores.result() for kind, scores in self._searches.items()},
+            name: {
+                kind: scores[kind].result() for kind in sorted(scores, key=lambda kind: kind == ALL)
+            }
+            for name, scores in (("phrases", self._phrases), ("searches", self._searches))
         }
 
 
