@@ -5,7 +5,7 @@ The same from Python: `pipelines.segmenter.open_predictor` gives a `seem.predict
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from pipelines.segment_options import PROG, segment_options
 
 if TYPE_CHECKING:
     from pipelines.segmentation import Segmentation
+    from seem.predictor import Predictor
 
 __all__ = ["main"]
 
@@ -52,15 +53,12 @@ def _found(options: argparse.Namespace, name: str, *, coco: bool) -> "Segmentati
     from pipelines.answer import answer, answer_everything
     from pipelines.inquiry import open_picture, read_inquiry
     from pipelines.segmentation import places
-    from pipelines.segmenter import open_predictor
 
     image = open_picture(options.image)
     where = places(options.out, name, coco=coco, panoptic=options.mode == "panoptic")
-    _check_places(list(where.values()), options)
+    _check_places(where.values(), options)
     inquiry = read_inquiry(options, (image.height, image.width), spoken=_heard(options))
-    predictor = open_predictor(
-        options.model, device=options.device, offline=options.offline, grouping=options.grouping
-    )
+    predictor = _load(options)
     predictor.set_image(image)
     if options.mode is not None:
         found = answer_everything(
@@ -86,21 +84,55 @@ def _heard(options: argparse.Namespace) -> str | None:
     return heard
 
 
-def _check_places(places: Sequence[Path], options: argparse.Namespace) -> None:
+def _load(options: argparse.Namespace) -> "Predictor":
+    from pipelines.segmenter import open_predictor
+
+    return open_predictor(
+        options.model, device=options.device, offline=options.offline, grouping=options.grouping
+    )
+
+
+def _check_places(places: Iterable[Path], options: argparse.Namespace) -> None:
     """Refuse a place that cannot be written, or that holds what is being read."""
     from grounding.files import check_writable
 
+    places = list(places)
+    _check_inputs(places, options)
+    check_writable(places)
+
+
+def _check_inputs(places: Iterable[Path], options: argparse.Namespace) -> None:
     given = [options.image, options.mask, options.prompts, options.audio, *options.scribble]
     given += [reference.path for reference in options.reference]
     inputs = {Path(path).resolve() for path in given if path is not None}
     for place in places:
         if place.resolve() in inputs:
             raise OutputError(f"{place}: would be replaced while it is read: choose another --out")
-    check_writable(places)
 
 
 def _follow(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    """Follow objects through a video."""
+    from pipelines.inquiry import read_inquiry
+    from pipelines.segment_video import check_film_places, film_places, follow, show_objects
+    from seem.frames import open_frames
+    from seem.video import MEMORY, VideoPredictor
+
+    frames, frame = open_frames(options.image), options.frame or 0
+    places = film_places(options.out, Path(options.image).resolve().stem)
+    _check_inputs(places.values(), options)
+    check_film_places(places)
+    frames[frame]
+    inquiry = read_inquiry(options, frames.size, spoken=_heard(options))
+    predictor = _load(options)
+    video = VideoPredictor(predictor, options.memory or MEMORY)
+    video.init(frames)
+    asked = show_objects(video, predictor, inquiry, frame, threshold=options.threshold)
+    about = {"video": options.image, "model": options.model, "prompted": frame}
+    for line in follow(video, frames, asked, frame, places, about):
+        print(line)
+    for place in places.values():
+        print(place)
+    return 0
 
 
 if __name__ == "__main__":
