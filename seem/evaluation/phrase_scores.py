@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool
 
-from seem.clicks import iou
-
 __all__ = ["PhraseScores", "SearchScores"]
 
 HIT = 0.5  # IoU from which a phrase or an instance counts as found
@@ -32,7 +30,7 @@ class PhraseScores:
 
     def add(self, truth: Bool[np.ndarray, "H W"], found: Bool[np.ndarray, "H W"]) -> None:
         """Count a phrase, whose truth is the union of all that it names."""
-        self.ious.append(iou(truth, found))
+        self.ious.append(_iou(truth, found))
         self.common += int((truth & found).sum())
         self.joined += int((truth | found).sum())
 
@@ -77,7 +75,7 @@ class SearchScores:
         """
         left, hits = list(truths), 0
         for mask in found:
-            overlaps = [iou(truth, mask) for truth in left]
+            overlaps = [_iou(truth, mask) for truth in left]
             if overlaps and max(overlaps) >= HIT:
                 left.pop(int(np.argmax(overlaps)))
                 hits += 1
@@ -97,3 +95,8 @@ class SearchScores:
             "precision50": self.hits / max(1, self.answers),
             "exact": self.exact / max(1, self.texts),
         }
+
+
+def _iou(one: Bool[np.ndarray, "H W"], other: Bool[np.ndarray, "H W"]) -> float:
+    """Without the epsilon of `seem.clicks.iou`, so that a half is a half."""
+    return int((one & other).sum()) / max(1, int((one | other).sum()))
