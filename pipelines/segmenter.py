@@ -8,9 +8,10 @@ from pipelines.device import choose_device
 from seem.config import GroupingName
 from seem.predictor import Predictor
 from seem.words import Words
-from weights import seem
 from weights.base import load_tokenizer
 from weights.hub import fetch_segmenter
+from weights.predictor import load_predictor
+from weights.predictor import load_predictor
 from weights.registry import EMBEDDED, SEGMENTERS, embedded, lookup_segmenter
 
 __all__ = ["find_segmenter", "open_predictor"]
@@ -50,7 +51,7 @@ def open_predictor(
     if grouping is None and known is not None:
         grouping = known.grouping
     path = find_segmenter(model, offline=offline)
-    predictor = seem.load_predictor(path, grouping=grouping, device=str(where), offline=offline)
+    predictor = load_predictor(path, grouping=grouping, device=str(where), offline=offline)
     if predictor.words.tokenizer is None:
         _give_words(predictor, path, offline=offline)
     return predictor

@@ -82,7 +82,7 @@ def read(
         text=None if text is None else words.text(text),
         previous=previous,
     )
-    constrained = marks.box is not None and box_mode == "corners"
+    constrained = marks.box is not None and box_mode != "centre"
     return Asked(question=question, prompt=prompt, drawing=drawing, constrained=constrained)
 
 

@@ -60,17 +60,17 @@ def mask_likeness(
 
 def caption_likeness(
     captions: Float[Tensor, "*P Q C"],
-    classes: Float[Tensor, "n C"],
+    classes: Float[Tensor, "*p n C"],
     logit_scale: Float[Tensor, ""],
 ) -> Float[Tensor, "*P Q n"]:
     """Scaled cosines of captions with texts or classes of unit length.
 
     Args:
         captions: The queries' captions, not normalised.
-        classes: Text embeddings of unit length.
+        classes: Text embeddings of unit length; one list for all passes, or one for each.
         logit_scale: The logarithm of the scale, a parameter; the scale is at most 100.
     """
-    return logit_scale.exp().clamp(max=LARGEST_SCALE) * (normalised(captions) @ classes.T)
+    return logit_scale.exp().clamp(max=LARGEST_SCALE) * (normalised(captions) @ classes.mT)
 
 
 def choose(similarity: Float[Tensor, "Q n"]) -> Choice:

@@ -121,6 +121,8 @@ def _tuples(kind: type, values: Mapping[str, Any], **replaced: Any) -> dict[str,
     return {k: tuple(v) if isinstance(v, list) else v for k, v in {**values, **replaced}.items()}
 
 
+STICKER_TOKENS = 916  # of the sticker world's tokenizer
+
 _DEFORMABLE: dict[str, Any] = {"pixel_decoder": "deformable", "encoder_feed_forward": 1024}
 
 CONFIGS: Mapping[str, SeemConfig] = MappingProxyType(
@@ -128,6 +130,22 @@ CONFIGS: Mapping[str, SeemConfig] = MappingProxyType(
         **{name: SeemConfig(backbone=focal) for name, focal in FOCALNETS.items()},
         **{name: SeemConfig(backbone=davit) for name, davit in DAVITS.items()},
         **{name: SeemConfig(backbone=sam, **_DEFORMABLE) for name, sam in SAM_VITS.items()},
+        "stickers": SeemConfig(
+            backbone=FocalNetConfig(dim=40, depths=(1, 2, 6, 2), focal_levels=2, block="plain"),
+            dim=96,
+            layers=6,
+            feed_forward=384,
+            queries=20,
+            memories=8,
+            max_prompt_pixels=48,
+            encoder_layers=2,
+            encoder_feed_forward=384,
+            text_width=128,
+            text_layers=2,
+            text_heads=4,
+            text_context=40,
+            vocabulary=STICKER_TOKENS,
+        ),
         "tiny": SeemConfig(
             backbone=FocalNetConfig(dim=16, depths=(1, 1, 1, 1), focal_levels=2),
             dim=32,
@@ -147,4 +165,5 @@ CONFIGS: Mapping[str, SeemConfig] = MappingProxyType(
         ),
     }
 )
-"""The published models as "v1", and one for tests; `dataclasses.replace` changes the grouping."""
+"""The published models as "v1", the embedded one ("stickers"), and one for tests ("tiny");
+`dataclasses.replace` changes the grouping."""

@@ -26,9 +26,19 @@ from grounding.region import Point, Region, Stroke
 from seem.clicks import box_click, click_square
 from seem.preprocess import ImageSize
 
-__all__ = ["BoxMode", "Drawing", "Marks", "check_box_mode", "draw", "pixel_marks", "region_marks"]
+__all__ = [
+    "BoxMode",
+    "Drawing",
+    "Marks",
+    "check_box_mode",
+    "draw",
+    "outline",
+    "pixel_marks",
+    "region_marks",
+]
 
-BoxMode = Literal["corners", "centre"]
+BoxMode = Literal["corners", "outline", "centre"]
+OUTLINE_GAP = 2  # pixels from a box to the outer side of the line around it
 BRUSH = 0.02  # of the longer side, as `grounding.region.Stroke`
 
 
@@ -77,7 +87,7 @@ def check_box_mode(mode: str) -> None:
     """Refuse an unknown meaning of boxes.
 
     Raises:
-        PromptError: not "corners" or "centre".
+        PromptError: not "corners", "outline" or "centre".
     """
     if mode not in get_args(BoxMode):
         raise PromptError(f"box_mode must be one of {', '.join(get_args(BoxMode))}; got {mode!r}")
@@ -160,8 +170,9 @@ def draw(marks: Marks, size: ImageSize, *, box_mode: BoxMode) -> Drawing:
     """Paint marks on the image as the model sees it, with its padding.
 
     A click is a square of 3x3 pixels and a stroke a line, as in the official code. A box becomes a
-    click at its deepest pixel, which is all that it means officially ("centre"); with "corners" the
-    click is painted only if nothing else lies on the object.
+    click at its deepest pixel, which is all that it means officially ("centre"); with "corners" and
+    "outline" the click is painted only if nothing else lies on the object; "outline" also paints the
+    pixels around the box as lying beside the object.
     """
     height, width = size.image
     signs = np.zeros((2, height, width), bool)  # beside the object, on it
@@ -179,8 +190,25 @@ def draw(marks: Marks, size: ImageSize, *, box_mode: BoxMode) -> Drawing:
         corners = [math.floor(x0 * width), math.floor(y0 * height)]
         corners += [math.ceil(x1 * width), math.ceil(y1 * height)]
         signs[1] |= box_click(corners, size.image)
+    if marks.box is not None and box_mode == "outline":
+        x0, y0, x1, y1 = marks.box
+        signs[0] |= outline((x0 * width, y0 * height, x1 * width, y1 * height), size.image)
     negative, positive, drawn = (_padded(bitmap, size) for bitmap in (*signs, evidence))
     return Drawing(positive=positive, negative=negative, evidence=drawn)
+
+
+def outline(box: Sequence[float], shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """The pixels just outside of a box: a line of one pixel, at a distance of one.
+
+    Args:
+        box: xyxy in pixels.
+        shape: (height, width) of the canvas; what lies beyond it is not painted.
+    """
+    x0, y0 = math.floor(box[0]) - OUTLINE_GAP, math.floor(box[1]) - OUTLINE_GAP
+    x1, y1 = math.ceil(box[2]) + OUTLINE_GAP, math.ceil(box[3]) + OUTLINE_GAP
+    painted = np.zeros(shape, np.uint8)
+    cv2.rectangle(painted, (x0, y0), (x1 - 1, y1 - 1), 1)
+    return painted.astype(bool)
 
 
 def _padded(bitmap: np.ndarray, size: ImageSize) -> Tensor:

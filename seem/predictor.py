@@ -47,6 +47,7 @@ from seem.prompt import Prompt
 from seem.question import Exemplar, Found, Prediction, Question
 from seem.ranking import ALTERNATIVES, Ranked
 from seem.suppression import distinct
+from seem.vocabulary import TEMPLATES, Vocabulary
 from seem.words import Words
 
 __all__ = ["Predictor"]
@@ -63,8 +64,10 @@ class Predictor:
     given the official click at the deepest pixel of the filled box (unless something else positive
     is drawn); of its masks, and those of the image's object queries, the one is taken whose
     bounding box overlaps the box most (IoU), weighed by how well it agrees with other marks, and
-    clipped to the box and a margin of a tenth of its sides. `box_mode="centre"`: the official
-    meaning, that click and no more.
+    clipped to the box and a margin of a tenth of its sides. `box_mode="outline"`: the same, and
+    the decoder is also told that the pixels around the box lie beside the object; for models that
+    were trained so, as the embedded one. `box_mode="centre"`: the official meaning, that click and
+    no more.
 
     **Determinism.** The same image and the same question give the same bits on one machine and
     number of threads, in whatever order and beside whatever others, as long as `batch` is 1: every
@@ -79,6 +82,7 @@ class Predictor:
         model: Seem,
         tokenizer: Callable[..., Any] | None = None,
         *,
+        vocabulary: Vocabulary | None = None,
         resizing: Resizing | None = None,
         box_mode: BoxMode = "corners",
     ) -> None:
@@ -87,6 +91,7 @@ class Predictor:
         Args:
             model: SEEM; is put into evaluation mode.
             tokenizer: CLIP's (`seem.words`); without it only words are missing.
+            vocabulary: What is looked for where no classes are named; None: they must be named.
             resizing: The size at which the model sees images; None: the official one.
             box_mode: What a box means.
 
@@ -95,7 +100,9 @@ class Predictor:
         """
         check_box_mode(box_mode)
         self.model = model.eval()
-        self.words = Words(model.text_encoder, tokenizer)
+        templates = TEMPLATES if vocabulary is None else vocabulary.templates
+        self.words = Words(model.text_encoder, tokenizer, templates)
+        self.vocabulary = vocabulary
         self.resizing = default_resizing(model) if resizing is None else resizing
         self.box_mode: BoxMode = box_mode
         self._image: EncodedImage | None = None
@@ -279,7 +286,7 @@ class Predictor:
     @torch.no_grad()
     def panoptic(
         self,
-        classes: Sequence[str],
+        classes: Sequence[str] | None = None,
         *,
         things: Collection[str] | None = None,
         object_threshold: float = OBJECT_THRESHOLD,
@@ -287,32 +294,61 @@ class Predictor:
         """Share the image out among classes (`seem.postprocess.panoptic`).
 
         Args:
-            classes: Their names.
-            things: Those that can be counted; None: all.
+            classes: Their names; None: the vocabulary.
+            things: Those that can be counted; None: all, or as the vocabulary says.
             object_threshold: The least probability of a segment.
+
+        Raises:
+            PromptError: there are no classes, or things that are none of them.
         """
-        logits, masks = self._objects(classes)
+        names, countable = self._classes(classes, things)
+        logits, masks = self._objects(names)
         return panoptic(
             logits,
             masks,
-            things=_things(classes, things),
+            things=countable,
             size=self.image.size,
             object_threshold=object_threshold,
         )
 
     @torch.no_grad()
     def instances(
-        self, classes: Sequence[str], *, things: Collection[str] | None = None
+        self, classes: Sequence[str] | None = None, *, things: Collection[str] | None = None
     ) -> Instances:
         """Find the objects of classes (`seem.postprocess.instances`); arguments as `panoptic`."""
-        logits, masks = self._objects(classes)
-        return instances(logits, masks, things=_things(classes, things), size=self.image.size)
+        names, countable = self._classes(classes, things)
+        logits, masks = self._objects(names)
+        return instances(logits, masks, things=countable, size=self.image.size)
 
     @torch.no_grad()
-    def semantic(self, classes: Sequence[str]) -> Int[Tensor, "H W"]:
+    def semantic(self, classes: Sequence[str] | None = None) -> Int[Tensor, "H W"]:
         """The index of the class of each pixel (`seem.postprocess.semantic`)."""
-        logits, masks = self._objects(classes)
+        names, _ = self._classes(classes, None)
+        logits, masks = self._objects(names)
         return label_map(semantic(logits, masks, size=self.image.size))
+
+    def class_names(self, classes: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The names that labels are indices of: those given, or the vocabulary's.
+
+        Raises:
+            PromptError: none are given and there is no vocabulary.
+        """
+        return self._classes(classes, None)[0]
+
+    def _classes(
+        self, classes: Sequence[str] | None, things: Collection[str] | None
+    ) -> tuple[tuple[str, ...], set[int]]:
+        """Names to look for, and which of them can be counted."""
+        if classes is None:
+            if self.vocabulary is None:
+                raise PromptError(
+                    "this model brings no vocabulary: name the classes to look for, as a list"
+                )
+            classes = self.vocabulary.names
+            things = self.vocabulary.things if things is None else things
+        if isinstance(classes, str):
+            raise PromptError(f"classes must be a list; got one string: write [{classes!r:.60}]")
+        return tuple(classes), _things(classes, things)
 
     def _objects(
         self, classes: Sequence[str]

@@ -9,6 +9,7 @@ length one; their mean, again brought to length one, is the class.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,14 @@ from tqdm import tqdm
 
 from grounding.errors import PromptError
 
-__all__ = ["BACKGROUND", "TEMPLATES", "class_embeddings", "class_sentences", "mean_direction"]
+__all__ = [
+    "BACKGROUND",
+    "TEMPLATES",
+    "Vocabulary",
+    "class_embeddings",
+    "class_sentences",
+    "mean_direction",
+]
 
 BACKGROUND = "background"
 """The class that stands last and means none of the others."""
@@ -60,6 +68,26 @@ TEMPLATES: tuple[str, ...] = (
     "itap of my {}.",
 )
 """Sentences with a place for a name; "itap" is a photographers' "I took a picture"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """The classes that a model was trained on, and how it wants to be told of classes.
+
+    Attributes:
+        things: Classes that can be counted.
+        stuff: Classes that cannot.
+        templates: The sentences that a name stands in, with one `{}` each.
+    """
+
+    things: tuple[str, ...]
+    stuff: tuple[str, ...] = ()
+    templates: tuple[str, ...] = TEMPLATES
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All classes, things first."""
+        return self.things + self.stuff
 
 
 def class_sentences(name: str, templates: Sequence[str] = TEMPLATES) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from grounding.errors import PromptError
 from seem.prompt import TextTokens
 from seem.text_encoder import TextEncoder, TextFeatures
-from seem.vocabulary import BACKGROUND, class_embeddings
+from seem.vocabulary import BACKGROUND, TEMPLATES, class_embeddings
 
 __all__ = ["Words"]
 
@@ -28,7 +28,12 @@ class Words:
     Each text is encoded by itself and without padding, so its tokens never depend on other texts.
     """
 
-    def __init__(self, encoder: TextEncoder, tokenizer: Callable[..., Any] | None) -> None:
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        tokenizer: Callable[..., Any] | None,
+        templates: Sequence[str] = TEMPLATES,
+    ) -> None:
         """Join them.
 
         Args:
@@ -36,8 +41,9 @@ class Words:
             tokenizer: CLIP's, such as transformers' `CLIPTokenizer`: called with sentences,
                 `padding` and `return_tensors="pt"` it returns `input_ids` and `attention_mask`.
                 None: nothing can be said in words.
+            templates: The sentences that names of classes stand in.
         """
-        self.encoder, self.tokenizer = encoder, tokenizer
+        self.encoder, self.tokenizer, self.templates = encoder, tokenizer, tuple(templates)
         self._texts: OrderedDict[str, TextTokens] = OrderedDict()
         self._classes: OrderedDict[str, Tensor] = OrderedDict()
 
@@ -66,7 +72,7 @@ class Words:
         vectors = []
         for name in map(_words, (*names, BACKGROUND)):
             if name not in self._classes:
-                self._classes[name] = class_embeddings([name], self._vectors)[0]
+                self._classes[name] = class_embeddings([name], self._vectors, self.templates)[0]
             vectors.append(_recall(self._classes, name, CLASSES))
         return torch.stack(vectors)
 

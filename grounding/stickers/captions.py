@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from grounding.stickers.scene import Sticker
+from grounding.stickers.scene import Box, Sticker
 from grounding.stickers.vocabulary import BACKGROUNDS, article
 
 APART = 0.15  # centres nearer than this, along an axis, are not called left of or above
@@ -33,8 +33,13 @@ def caption(stickers: Sequence[Sticker], background: str, generator: np.random.G
 
 def relation(subject: Sticker, other: Sticker) -> str | None:
     """How the subject lies to the other: left of, right of, above, below, or None if unclear."""
-    dx = (subject.box[0] + subject.box[2] - other.box[0] - other.box[2]) / 2
-    dy = (subject.box[1] + subject.box[3] - other.box[1] - other.box[3]) / 2
+    return direction(subject.box, other.box)
+
+
+def direction(subject: Box, other: Box) -> str | None:
+    """As `relation`, of normalised boxes."""
+    dx = (subject[0] + subject[2] - other[0] - other[2]) / 2
+    dy = (subject[1] + subject[3] - other[1] - other[3]) / 2
     if max(abs(dx), abs(dy)) < APART:
         return None
     if abs(dx) >= abs(dy):

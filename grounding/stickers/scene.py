@@ -69,7 +69,7 @@ def render(scene: Scene) -> Rendered:
     boxes = np.zeros((len(scene.stickers), 4), np.float32)
     for i, sticker in enumerate(scene.stickers):
         x0, y0, x1, y1 = _pixel_box(sticker.box, scene.size)
-        colours, alpha = _cut_out(sticker, (x1 - x0, y1 - y0), generator)
+        colours, alpha = _shaded(sticker, (x1 - x0, y1 - y0), generator)
         place = image[y0:y1, x0:x1]
         place += alpha[..., None] * (colours - place)
         solid = alpha >= OPAQUE / 255
@@ -85,21 +85,28 @@ def _pixel_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return x0, y0, max(x0 + 1, round(box[2] * width)), max(y0 + 1, round(box[3] * height))
 
 
-def _cut_out(
+def _shaded(
     sticker: Sticker, size: tuple[int, int], generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A sticker's colours, float32 [h, w, 3] in [0, 255], and its alpha, float32 in [0, 1]."""
-    colours, alpha, luminance = _art(sticker.concept, sticker.style)
+    colours, alpha, luminance = cut_out(sticker.concept, sticker.style, size)
     offset = generator.integers(TEXTURE, size=2)
-    resized = [cv2.resize(a, size, interpolation=cv2.INTER_AREA) for a in (alpha, luminance)]
     if sticker.mirrored:
-        resized = [np.fliplr(a) for a in resized]
-    alpha, luminance = resized
+        colours, alpha, luminance = (np.fliplr(a) for a in (colours, alpha, luminance))
     if sticker.material:
         surface = shade(luminance, sticker.material, (int(offset[0]), int(offset[1])))
         return surface.astype(np.float32), alpha
-    colours = cv2.resize(colours, size, interpolation=cv2.INTER_AREA)
-    return np.fliplr(colours) if sticker.mirrored else colours, alpha
+    return colours, alpha
+
+
+def cut_out(
+    concept: str, style: str, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A sprite at a (width, height): colours in [0, 255], alpha and luminance in [0, 1]."""
+    colours, alpha, luminance = (
+        cv2.resize(a, size, interpolation=cv2.INTER_AREA) for a in _art(concept, style)
+    )
+    return colours, alpha, luminance
 
 
 @functools.cache

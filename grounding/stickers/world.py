@@ -43,6 +43,7 @@ class World:
         material_share: Share of the objects that are made of a material.
         mirrored_share: Share of the objects that are mirrored left to right.
         size: Canvas (width, height) in pixels.
+        repeat_share: Share of the scenes with several objects in which one concept occurs twice.
     """
 
     concepts: tuple[str, ...]
@@ -55,6 +56,7 @@ class World:
     material_share: float
     mirrored_share: float
     size: tuple[int, int]
+    repeat_share: float = 0.0
 
     def scene(self, seed: int, split: Split = "train", count: int | None = None) -> Scene:
         """Draw a scene: the same seed gives the same scene.
@@ -97,6 +99,8 @@ class World:
         style = str(generator.choice(self.styles))
         possible = [c for c in self.concepts if self._materials_of(c, split)]
         chosen = generator.choice(len(possible), size=count, replace=False)
+        if self.repeat_share and count > 1 and generator.random() < self.repeat_share:
+            chosen[1] = chosen[0]
         return [(possible[i], self._material(generator, possible[i], split), style) for i in chosen]
 
     def _materials_of(self, concept: str, split: Split) -> list[str]:
@@ -171,6 +175,20 @@ PRESETS: Final[dict[str, World]] = {
         material_share=0.6,
         mirrored_share=0.0,
         size=(128, 128),
+    ),
+    # Where things overlap, and one concept may occur twice: to tell objects apart.
+    "crowd": World(
+        concepts=_SMALL_CONCEPTS,
+        styles=("flat",),
+        materials=MATERIALS[:6],
+        backgrounds=tuple(BACKGROUNDS)[:6],
+        counts=(0.2, 0.3, 0.25, 0.15, 0.1),
+        sides=(0.25, 0.8),
+        overlap=0.3,
+        material_share=0.6,
+        mirrored_share=0.5,
+        size=(128, 128),
+        repeat_share=0.35,
     ),
     "full": World(
         concepts=tuple(CONCEPTS),

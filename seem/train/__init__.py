@@ -1,0 +1,1 @@
+"""Training SEEM: scenes, simulated prompts, matching, losses, the loop's task."""

@@ -1,0 +1,133 @@
+"""A batch to learn from: pictures somewhat changed, whose pixel is whose, what is said and drawn.
+
+Axes: B pictures, n objects, H W pixels of the truth, S S of the image as the model sees it.
+Every other picture shares an object's name with the one before it, where there is one: they are each
+other's references.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from grounding.geometry import Box
+from grounding.masks import bitmap_to_box
+from grounding.stickers.world import World
+from seem.preprocess import PIXEL_MEAN, PIXEL_STD
+from seem.train.phrases import Said, say
+from seem.train.scenes import Record, Scenes
+
+__all__ = ["Batch", "BatchMaker", "Picture"]
+
+SMALLEST = 24  # visible pixels of an object that is worth asking about
+BLURRED, JITTERED = 0.3, 0.5  # shares of the pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What is known of one picture.
+
+    Attributes:
+        record: Its names.
+        ids: Whose each pixel is, [H, W].
+        boxes: Of the visible parts that are large enough, by number; 0 is the background.
+        said: What is said of it.
+    """
+
+    record: Record
+    ids: UInt8[np.ndarray, "H W"]
+    boxes: dict[int, Box]
+    said: Said
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Pictures and their pixels, normalised as the model wants them, [B, 3, S, S]."""
+
+    pictures: list[Picture]
+    pixels: Float[Tensor, "B 3 S S"]
+
+    @property
+    def ids(self) -> UInt8[np.ndarray, "B H W"]:
+        """Whose each pixel of each picture is."""
+        return np.stack([picture.ids for picture in self.pictures])
+
+
+class BatchMaker:
+    """Draws batches of scenes."""
+
+    def __init__(self, scenes: Scenes, world: World) -> None:
+        """Index the scenes by what they show.
+
+        Args:
+            scenes: To draw from.
+            world: Theirs.
+        """
+        self.scenes, self.world = scenes, world
+        self.showing: dict[str, list[int]] = defaultdict(list)
+        for number, record in enumerate(scenes.records):
+            for phrase in dict.fromkeys(filter(None, record.phrases)):
+                self.showing[phrase].append(number)
+
+    def draw(self, count: int, size: int, generator: np.random.Generator) -> Batch:
+        """Draw a batch.
+
+        Args:
+            count: Pictures.
+            size: Pixels of a side as the model sees them.
+            generator: Decides everything else.
+        """
+        numbers: list[int] = []
+        while len(numbers) < count:
+            number = int(generator.integers(len(self.scenes)))
+            numbers += [number, self._partner(number, generator)]
+        drawn = [self._picture(number, generator) for number in numbers[:count]]
+        images = torch.from_numpy(np.stack([image for image, _ in drawn])).permute(0, 3, 1, 2)
+        if images.shape[-1] != size:
+            images = F.interpolate(images, (size, size), mode="bicubic").clamp(0, 255)
+        mean, deviation = (torch.tensor(v)[:, None, None] for v in (PIXEL_MEAN, PIXEL_STD))
+        return Batch(pictures=[p for _, p in drawn], pixels=(images - mean) / deviation)
+
+    def _partner(self, number: int, generator: np.random.Generator) -> int:
+        """Another scene that shows something of the same name; any, if there is no name."""
+        phrases = list(filter(None, self.scenes.records[number].phrases))
+        if not phrases:
+            return int(generator.integers(len(self.scenes)))
+        alike = self.showing[phrases[int(generator.integers(len(phrases)))]]
+        return alike[int(generator.integers(len(alike)))]
+
+    def _picture(
+        self, number: int, generator: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "H W 3"], Picture]:
+        image, ids = self.scenes.images[number], self.scenes.ids[number]
+        if generator.random() < 0.5:
+            image, ids = image[:, ::-1], ids[:, ::-1]
+        changed = _changed(np.ascontiguousarray(image, np.float32), generator)
+        ids = np.ascontiguousarray(ids)
+        record = self.scenes.records[number]
+        counts = np.bincount(ids.ravel(), minlength=len(record.concepts) + 1)
+        boxes = {}
+        for owner in np.flatnonzero(counts >= SMALLEST).tolist():
+            box = bitmap_to_box(ids == owner)
+            assert box is not None, "it has pixels"
+            boxes[owner] = box
+        said = say(record, boxes, self.world, generator)
+        return changed, Picture(record=record, ids=ids, boxes=boxes, said=said)
+
+
+def _changed(
+    image: Float[np.ndarray, "H W 3"], generator: np.random.Generator
+) -> Float[np.ndarray, "H W 3"]:
+    """The picture with other light, blur and noise, as other cameras and models give it."""
+    if generator.random() < JITTERED:
+        gain = generator.uniform(0.8, 1.2) * generator.uniform(0.93, 1.07, 3)
+        image = image * gain + generator.uniform(-15, 15)
+    if generator.random() < BLURRED:
+        image = cv2.GaussianBlur(image, (0, 0), float(generator.uniform(0.5, 1.5)))
+        image = image + generator.normal(0, generator.uniform(0, 8), image.shape)
+    return np.clip(image, 0, 255).astype(np.float32)

@@ -1,0 +1,174 @@
+"""Scenes to learn from, rendered once and read many times: pictures, whose pixel is whose, names.
+
+Axes: N scenes, H W pixels. Everything is a function of the world and the counts, so the folder can
+be deleted and made again at any time.
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from grounding.stickers.collage import make_collage
+from grounding.stickers.scene import Rendered, render
+from grounding.stickers.world import PRESETS
+
+__all__ = ["Record", "Scenes", "rendered"]
+
+CHUNK = 250  # scenes that a worker renders in one go
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is known of a scene.
+
+    Attributes:
+        background: Its name; None: nothing that has a name.
+        concepts: What each object shows; None: nothing that has a name.
+        materials: What each is made of; None: nothing that has a name.
+    """
+
+    background: str | None
+    concepts: tuple[str | None, ...]
+    materials: tuple[str | None, ...]
+
+    @property
+    def phrases(self) -> tuple[str | None, ...]:
+        """Each object's name with its material, such as "lava llama"."""
+        return tuple(
+            f"{material} {concept}" if concept and material else concept
+            for concept, material in zip(self.concepts, self.materials, strict=True)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenes:
+    """Rendered scenes.
+
+    Attributes:
+        images: uint8 [N, H, W, 3], a read-only memory map.
+        ids: Whose each pixel is, uint8 [N, H, W]: 0 the background's, i + 1 object i's.
+        records: N records.
+    """
+
+    images: np.ndarray
+    ids: np.ndarray
+    records: list[Record]
+
+    def __len__(self) -> int:
+        """The number of scenes."""
+        return len(self.records)
+
+
+def rendered(folder: Path, preset: str, scenes: int, collages: int) -> Scenes:
+    """Open a folder of rendered scenes, rendering them first if they are not there yet.
+
+    Args:
+        folder: Where they are kept; those of other arguments lie apart.
+        preset: A key of `grounding.stickers.PRESETS`, whose training split is drawn.
+        scenes: Scenes of the preset, of seeds 0 to scenes - 1; they come first.
+        collages: Collages (`grounding.stickers.collage`), of seeds 0 to collages - 1.
+    """
+    place = folder / f"{preset}-{scenes}-collages-{collages}"
+    if not (place / "records.jsonl").exists():
+        _render_all(place, preset, scenes, collages)
+    lines = (place / "records.jsonl").read_text("utf-8").splitlines()
+    images, ids = (np.load(place / f"{name}.npy", mmap_mode="r") for name in ("images", "ids"))
+    return Scenes(images, ids, [_record(line) for line in lines])
+
+
+def _record(line: str) -> Record:
+    fields = json.loads(line)
+    return Record(
+        background=fields["background"],
+        concepts=tuple(fields["concepts"]),
+        materials=tuple(fields["materials"]),
+    )
+
+
+def _render_all(place: Path, preset: str, scenes: int, collages: int) -> None:
+    log.info("rendering %d scenes of preset %r, %d collages", scenes, preset, collages)
+    place.mkdir(parents=True, exist_ok=True)
+    width, height = PRESETS[preset].size
+    total = scenes + collages
+    open_memmap(place / "images.npy", "w+", np.uint8, (total, height, width, 3)).flush()
+    open_memmap(place / "ids.npy", "w+", np.uint8, (total, height, width)).flush()
+    unfinished = place / "records.jsonl.part"
+    context = multiprocessing.get_context("spawn")
+    with (
+        concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as workers,
+        unfinished.open("w", encoding="utf-8") as out,
+    ):
+        for lines in workers.map(_render_chunk, _chunks(place, preset, scenes, total)):
+            out.writelines(line + "\n" for line in lines)
+    unfinished.replace(place / "records.jsonl")
+
+
+_Chunk = tuple[Path, str, int, range]
+
+
+def _chunks(place: Path, preset: str, scenes: int, total: int) -> Iterator[_Chunk]:
+    for start in range(0, total, CHUNK):
+        yield place, preset, scenes, range(start, min(start + CHUNK, total))
+
+
+def _render_chunk(chunk: _Chunk) -> list[str]:
+    place, preset, scenes, numbers = chunk
+    images, ids = (np.load(place / f"{name}.npy", mmap_mode="r+") for name in ("images", "ids"))
+    lines = []
+    for number in numbers:
+        picture, record = (
+            _scene(preset, number) if number < scenes else _collage(preset, number - scenes)
+        )
+        images[number] = picture.image
+        ids[number] = owners(picture.masks)
+        lines.append(json.dumps(dataclasses.asdict(record)))
+    images.flush()
+    ids.flush()
+    return lines
+
+
+def owners(masks: np.ndarray) -> np.ndarray:
+    """Whose each pixel is, uint8 [H, W], of masks bool [n, H, W] that do not overlap."""
+    numbers = np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]
+    return (masks * numbers).sum(0, dtype=np.uint8)
+
+
+def _scene(preset: str, seed: int) -> tuple[Rendered, Record]:
+    scene = PRESETS[preset].scene(seed)
+    record = Record(
+        background=scene.background,
+        concepts=tuple(s.concept for s in scene.stickers),
+        materials=tuple(s.material for s in scene.stickers),
+    )
+    return render(scene), record
+
+
+def _collage(preset: str, seed: int) -> tuple[Rendered, Record]:
+    """A collage; a piece has a name only if it could be the preset's."""
+    world = PRESETS[preset]
+    collage = make_collage(seed, world.size)
+    known = [
+        p.concept in world.concepts
+        and p.style in world.styles
+        and (p.material is None or p.material in world.materials)
+        for p in collage.pieces
+    ]
+    record = Record(
+        background=None,
+        concepts=tuple(
+            p.concept if k else None for p, k in zip(collage.pieces, known, strict=True)
+        ),
+        materials=tuple(
+            p.material if k else None for p, k in zip(collage.pieces, known, strict=True)
+        ),
+    )
+    return collage.rendered, record
