@@ -35,7 +35,7 @@ Measure a SEEM, and print a report in Markdown and one line of JSON.
   phrase     words: one mask a phrase; all instances of a text
   panoptic   the classes of the data: PQ, mask mAP, mIoU
   reference  another image that shows such a thing
-  video      the mask of the first frame: J and F
+  video      objects of films, shown on the first frame by mask or click: J and F
 
 The data is the sticker world's held-out scenes, or a folder, known by its files: panoptic*.json or
 instances*.json of COCO, phrases*.json, refs*.json of RefCOCO, ImageSets/2017/val.txt of DAVIS.
@@ -148,6 +148,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
     )
     tasks = _chosen(arguments.tasks, source)
+    if arguments.pictures and tasks == ("video",):
+        raise PromptError("--pictures shows clicks on images; leave it out for films")
     if arguments.classes:
         source = source.with_classes(arguments.classes)
     predictor = open_predictor(arguments.model, device=arguments.device, offline=arguments.offline)
@@ -200,6 +202,7 @@ def measure(
 
     from pipelines.evaluate.segmentation_pictures import click_panels
     from seem.evaluation.tasks import objects
+    from seem.evaluation.video_task import VideoTask
 
     asked = {name: _task(name, source) for name in tasks if name != "video"}
     drawn: dict[str, bytes] = {}
@@ -211,7 +214,17 @@ def measure(
             if len(drawn) < pictures and objects(sample):
                 drawn[sample.name] = click_panels(predictor, sample, source.classes)
     results: dict[str, Any] = {name: task.result() for name, task in asked.items()}
-    return {**_rounded(results), "left_out": dict(source.left_out)}, drawn
+    left_out = dict(source.left_out)
+    if "video" in tasks:
+        films = VideoTask()
+        for clip in tqdm(source.clips(), "films", source.clip_count, disable=None):
+            films.add(predictor, clip)
+        results["video"] = films.result()
+        if films.left_out:
+            left_out["films without an object, or with fewer than 3 annotated frames"] = (
+                films.left_out
+            )
+    return {**_rounded(results), "left_out": left_out}, drawn
 
 
 def _task(name: str, source: "Source") -> "Task":

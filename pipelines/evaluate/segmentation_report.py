@@ -130,10 +130,14 @@ def _panoptic(result: Result) -> list[str]:
 def _video(result: Result) -> list[str]:
     return _table(
         "Video",
-        "The mask of the first frame is given; J: IoU, F: agreement of contours; without the first "
-        "and the last frame, as DAVIS counts.",
-        ["films", "objects", "frames", "J&F", "J", "F"],
-        [[result[key] for key in ("films", "objects", "frames", "jf", "j", "f")]],
+        f"{result['films']} films, {result['frames']} frames: without the first, on which the "
+        "objects are shown, and the last, as DAVIS counts. J: IoU, F: agreement of contours.",
+        ["shown by", "objects", "J&F", "J", "F"],
+        [
+            [shown, result["objects"], *(result[shown][key] for key in ("jf", "j", "f"))]
+            for shown in ("mask", "click")
+            if shown in result
+        ],
     )
 
 
