@@ -5,12 +5,12 @@ from pathlib import Path
 
 from grounding.errors import CheckpointError, LavallamaError
 from pipelines.device import choose_device
+from seem.coco_classes import COCO_CLASSES
 from seem.config import GroupingName
 from seem.predictor import Predictor
 from seem.words import Words
 from weights.base import load_tokenizer
 from weights.hub import fetch_segmenter
-from weights.predictor import load_predictor
 from weights.predictor import load_predictor
 from weights.registry import EMBEDDED, SEGMENTERS, embedded, lookup_segmenter
 
@@ -39,9 +39,9 @@ def open_predictor(
         grouping: Who attends to whom; None: what the name or the folder says, else "v1".
 
     Returns:
-        The predictor. An official file brings no tokenizer: CLIP's is taken from the folder
-        `tokenizer` beside it, else from the hub; if there is none, a warning says that words are
-        missing, and all else works.
+        The predictor. An official file brings no words: its classes are COCO's, and CLIP's
+        tokenizer is taken from the folder `tokenizer` beside it, else from the hub; if there is
+        none, a warning says so, and all that needs no words works.
 
     Raises:
         LavallamaError: Any of this cannot be had, in one line.
@@ -53,6 +53,7 @@ def open_predictor(
     path = find_segmenter(model, offline=offline)
     predictor = load_predictor(path, grouping=grouping, device=str(where), offline=offline)
     if predictor.words.tokenizer is None:
+        predictor.vocabulary = COCO_CLASSES
         _give_words(predictor, path, offline=offline)
     return predictor
 
@@ -67,7 +68,7 @@ def find_segmenter(model: str | Path = EMBEDDED, *, offline: bool = False) -> Pa
     if str(model) == EMBEDDED:
         return embedded("seem")
     path = Path(model)
-    if str(model) not in SEGMENTERS and path.exists():
+    if str(model) and str(model) not in SEGMENTERS and path.exists():
         return path
     if isinstance(model, Path) or path.is_absolute() or str(model).startswith((".", "~")):
         raise CheckpointError(

@@ -125,6 +125,44 @@ def test_the_files_of_an_adapter(files, chosen):
     assert hub.choose_adapter(files) == chosen
 
 
+@pytest.mark.parametrize(
+    ("files", "chosen"),
+    [
+        (
+            ["README.md", "config.json", "model.safetensors", "predictor.json", "x.pt"],
+            ["config.json", "model.safetensors", "predictor.json"],
+        ),
+        (["README.md", "seem.pt"], ["seem.pt"]),
+        (["a.pt", "b.pt"], []),
+        (["config.json", "model.safetensors"], []),
+    ],
+)
+def test_the_files_of_a_segmenter(files, chosen):
+    assert hub.choose_segmenter(files) == chosen
+
+
+def test_a_segmenter_s_tokenizer_comes_with_it(play):
+    own = ["config.json", "model.safetensors", "predictor.json"]
+    words = ["tokenizer/merges.txt", "tokenizer/vocab.json"]
+    stand_in = play(files=[*own, *words, "overlay.png"])
+    hub.fetch_segmenter("someone/seem")
+    assert sorted(stand_in.downloaded) == sorted(own + words)
+
+
+def test_short_names_stand_for_official_files(play):
+    stand_in = play(files=["seem_focalt_v0.pt", "seem_focalt_v1.pt"])
+    path = hub.fetch_segmenter("seem-focalt")
+    assert path.name == "seem_focalt_v1.pt"
+    assert stand_in.downloaded == ["seem_focalt_v1.pt"]
+
+
+@pytest.mark.parametrize("name", ["gligen", "sd15"])
+def test_a_generator_s_short_name_is_no_segmenter(play, name):
+    play()
+    with pytest.raises(CheckpointError, match="seem-focalt"):
+        hub.fetch_segmenter(name, offline=True)
+
+
 def test_one_file_of_a_repository(play):
     stand_in = play(files=["a.safetensors", "b.safetensors", "c.safetensors"])
     path = hub.fetch_adapter("someone/many/b.safetensors")

@@ -14,6 +14,17 @@ def test_every_known_model_can_be_asked_for():
         assert "/" not in name
 
 
+def test_every_known_segmenter_can_be_asked_for():
+    for name, known in registry.SEGMENTERS.items():
+        assert registry.lookup_segmenter(name) is known
+        assert registry.lookup_segmenter(known.source) is known
+        match = HUB_ID.match(known.source)
+        assert match is not None
+        assert (match["repo"], match["file"]) == (known.repo, known.file)
+        assert name not in registry.KNOWN
+    assert registry.lookup_segmenter("seem") is None
+
+
 def test_adapters_name_their_base():
     for known in registry.KNOWN.values():
         if known.use == "adapter":
