@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from gligen.patch_autoencoder import PatchAutoencoder
     from gligen.train.base import TextToLatents
     from gligen.train.field import FieldToLatents
-    from gligen.train.loop import LoopConfig
     from gligen.train.recipes import Recipe
     from gligen.train.scenes import Scenes
+    from grounding.loop import LoopConfig
 
 __all__ = ["Workshop", "main"]
 
@@ -77,7 +77,8 @@ class Workshop:
     def text_to_latents(self) -> "TextToLatents":
         """Tokenizer aside, what stage 2 trains, as far as it is trained."""
         from gligen.train.base import TextToLatents, build_unet
-        from gligen.train.words import PhraseNamer, build_text_encoder, build_tokenizer, learn_words
+        from gligen.train.words import PhraseNamer, build_text_encoder, learn_words
+        from grounding.stickers.tokenizer import build_tokenizer
         from grounding.stickers.world import PRESETS
 
         tokenizer, world = build_tokenizer(), PRESETS[self.recipe.preset]
@@ -100,7 +101,7 @@ class Workshop:
     def train_decoder(self) -> None:
         """Stage 1."""
         from gligen.train.autoencoder import DecoderTask
-        from gligen.train.loop import train
+        from grounding.loop import train
 
         model: Any = self.autoencoder()
         model.to(self.device)
@@ -113,8 +114,8 @@ class Workshop:
 
         from gligen.train.base import BaseTask, build_scheduler
         from gligen.train.latents import encoded
-        from gligen.train.loop import train
-        from gligen.train.words import build_tokenizer
+        from grounding.loop import train
+        from grounding.stickers.tokenizer import build_tokenizer
 
         autoencoder, scenes = self.autoencoder(), self.scenes()
         model = self.text_to_latents().to(self.device)
@@ -162,9 +163,9 @@ class Workshop:
         from gligen.train.field import FieldTask
         from gligen.train.latents import encoded
         from gligen.train.layouts import Layouts
-        from gligen.train.loop import train
         from gligen.train.scenes import rendered
-        from gligen.train.words import build_tokenizer
+        from grounding.loop import train
+        from grounding.stickers.tokenizer import build_tokenizer
 
         autoencoder, scenes = self.autoencoder(), self.scenes()
         base = self.text_to_latents().eval()
@@ -191,9 +192,9 @@ class Workshop:
         from gligen.train.gates import GatesTask
         from gligen.train.latents import encoded
         from gligen.train.layouts import Layouts
-        from gligen.train.loop import train
         from gligen.train.scenes import rendered
-        from gligen.train.words import build_tokenizer
+        from grounding.loop import train
+        from grounding.stickers.tokenizer import build_tokenizer
 
         autoencoder, scenes = self.autoencoder(), self.scenes()
         model = self.text_to_latents().to(self.device).eval()
@@ -220,8 +221,8 @@ class Workshop:
     def train_judge(self) -> None:
         """The judge of ``pipelines.evaluate``, with its accuracy on held-out crops."""
         from gligen.train.judge import JudgeTask, accuracy
-        from gligen.train.loop import train
         from gligen.train.scenes import rendered
+        from grounding.loop import train
 
         judge = self.judge()
         task = JudgeTask(judge, self.scenes(), batch=self.recipe.judge_batch)
@@ -250,8 +251,8 @@ class Workshop:
 
         from gligen.patch_autoencoder import PatchAutoencoder
         from gligen.train.base import build_scheduler
-        from gligen.train.words import build_tokenizer
         from grounding.errors import CheckpointError
+        from grounding.stickers.tokenizer import build_tokenizer
         from weights.gligen import save_pretrained
 
         for stage in STAGES:

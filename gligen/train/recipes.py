@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Final
 
-from gligen.train.loop import LoopConfig
+from grounding.loop import LoopConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,84 +1,22 @@
-"""The sticker world's text side: a CLIP tokenizer whose words are whole, and a small text encoder.
+"""The sticker world's text side: a small text encoder, in transformers' format.
 
-Both are in transformers' formats, so that everything that expects Stable Diffusion's text encoder
-works with them. The encoder first learns, from words alone, to tell in its pooled output what a
-phrase names; the base model's training then goes on from there.
+Everything that expects Stable Diffusion's text encoder works with it. It first learns, from words
+alone, to tell in its pooled output what a phrase names; the base model's training goes on from
+there.
 """
 
 import itertools
-import re
-from collections import Counter
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from grounding.stickers.vocabulary import BACKGROUNDS, CONCEPTS, MATERIALS
+from grounding.stickers.tokenizer import BOS, EOS, MAX_TOKENS
 from grounding.stickers.world import World
 
-BOS, EOS = "<|startoftext|>", "<|endoftext|>"
-END = "</w>"  # of a word, in CLIP's vocabularies
-MAX_TOKENS = 40  # of a caption, with its start and end
 PHRASE_TOKENS = 8  # enough for "a grass sunflower"
-FUNCTION_WORDS = "a an and with left right of above below on in the at , ."
-
-
-def build_tokenizer() -> CLIPTokenizer:
-    """A byte-level BPE tokenizer in which every word of the full world is one token.
-
-    Other text, an emoji included, falls apart into bytes: nothing is unknown. The same words give
-    the same ids, always.
-    """
-    texts = [*CONCEPTS, *MATERIALS, *BACKGROUNDS.values(), FUNCTION_WORDS]
-    words = Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]+", text.lower()))
-    merges = learn_merges(words)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*alphabet, *(letter + END for letter in alphabet)]
-    tokens += [first + second for first, second in merges]
-    vocabulary = {token: i for i, token in enumerate([*dict.fromkeys(tokens), BOS, EOS])}
-    return CLIPTokenizer(
-        vocab=vocabulary,
-        merges=merges,  # pyright: ignore[reportArgumentType]
-        model_max_length=MAX_TOKENS,
-        clean_up_tokenization_spaces=True,
-    )
-
-
-def learn_merges(words: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Byte-pair merges until every word is one token (Sennrich et al., arXiv 1508.07909).
-
-    The most frequent pair is merged first; of equals, the first in alphabetical order. (The
-    trainer of `tokenizers` breaks ties as its hash tables happen to lie in memory.)
-
-    Args:
-        words: How often each word occurs; ASCII, so that letters are bytes.
-    """
-    pieces = {word: (*word[:-1], word[-1] + END) for word in words}
-    merges = []
-    while True:
-        pairs: Counter[tuple[str, str]] = Counter()
-        for word, parts in pieces.items():
-            for pair in itertools.pairwise(parts):
-                pairs[pair] += words[word]
-        if not pairs:
-            return merges
-        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
-        merges.append(best)
-        pieces = {word: _merged(parts, best) for word, parts in pieces.items()}
-
-
-def _merged(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
-    """Join every occurrence of a pair, from left to right."""
-    result, i = [], 0
-    while i < len(parts):
-        joined = parts[i : i + 2] == pair
-        result.append("".join(pair) if joined else parts[i])
-        i += 1 + joined
-    return tuple(result)
 
 
 def build_text_encoder(

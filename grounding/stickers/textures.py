@@ -1,9 +1,9 @@
 """Surfaces that look a little like the world's: noise, dead leaves, waves, soft light.
 
-Nothing here is a photograph. Colours and spectra are drawn at random with the statistics that natural
-images share: power falls with frequency (Field, "Relations between the statistics of natural images
-and the response properties of cortical cells", 1987) and things hide one another (the dead-leaves
-model; Baradad et al., "Learning to See by Looking at Noise", arXiv 2106.05963).
+Nothing here is a photograph. Colours and spectra are drawn at random with the statistics that
+natural images share: power falls with frequency (Field, "Relations between the statistics of
+natural images and the response properties of cortical cells", 1987) and things hide one another
+(the dead-leaves model; Baradad et al., "Learning to See by Looking at Noise", arXiv 2106.05963).
 Textures are float32 [H, W, 3] in [0, 255].
 """
 

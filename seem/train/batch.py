@@ -1,7 +1,7 @@
 """A batch to learn from: pictures somewhat changed, whose pixel is whose, what is said and drawn.
 
-Axes: B pictures, n objects, H W pixels of the truth, S S of the image as the model sees it.
-Every other picture shares an object's name with the one before it, where there is one: they are each
+Axes: B pictures, n objects, H W pixels of the truth, S S of the image as the model sees it. Every
+other picture shares an object's name with the one before it, where there is one: they are each
 other's references.
 """
 

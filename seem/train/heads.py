@@ -2,9 +2,9 @@
 
 Axes: B pictures, M objects, N points, K names, C channels.
 
-"together": the mean feature of a few of an object's points, projected, multiplies the features of all
-points; that product is to be the object's mask. "named": each point's feature, projected, is to be
-like the name of what it lies on. Both get gradients at every point, from the first step on.
+"together": the mean feature of a few of an object's points, projected, multiplies the features of
+all points; that product is to be the object's mask. "named": each point's feature, projected, is
+to be like the name of what it lies on. Both get gradients at every point, from the first step on.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,8 +1,9 @@
 """What a person might draw to show an object: clicks, a scribble, a box, a rough mask.
 
-Bitmaps are bools [H, W] in pixels of the image as the model sees it. Clicks and boxes are painted as
-the predictor paints them (`seem.marks`), so that the model learns from what it will be asked with.
-SEEM (arXiv 2304.06718, section 4.1) simulates points, scribbles, boxes and polygons in equal parts.
+Bitmaps are bools [H, W] in pixels of the image as the model sees it. Clicks and boxes are painted
+as the predictor paints them (`seem.marks`), so that the model learns from what it will be asked
+with. SEEM (arXiv 2304.06718, section 4.1) simulates points, scribbles, boxes and polygons in equal
+parts.
 """
 
 from collections.abc import Callable

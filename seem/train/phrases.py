@@ -1,7 +1,7 @@
 """What a person might say of a scene, and which of its objects that means.
 
-A text means all objects that it fits: "llama" all llamas, whatever they are made of. Where things lie
-is part of it: "the dog left of the car", "the llama on the left". Some texts fit nothing.
+A text means all objects that it fits: "llama" all llamas, whatever they are made of. Where things
+lie is part of it: "the dog left of the car", "the llama on the left". Some texts fit nothing.
 Boxes are normalised xyxy of what is visible.
 """
 
@@ -54,7 +54,8 @@ def say(
     number = named[int(generator.integers(len(named)))]
     concept, material = record.concepts[number - 1], record.materials[number - 1]
     phrase = record.phrases[number - 1]
-    assert concept is not None and phrase is not None, "the object has a name"
+    assert concept, "the object has a name"
+    assert phrase, "an object with a name has a phrase"
     if kind < 0.3 and material:
         return Said(text=material, means=_fitting(record, named, material=material))
     if kind < 0.5:

@@ -1,16 +1,17 @@
 """Masks are compared at points: some anywhere, some where objects end.
 
-Axes: B images, N points, C channels, P passes, Q queries, M targets, H W pixels of the truth, h w the
-mask map. Points are (x, y) in -1..1 over the picture, as `grid_sample` takes them. Reading features
-at points and multiplying afterwards equals forming the mask and reading it there, at a fraction of
-the cost. (PointRend, Kirillov et al., arXiv 1912.08193, section 4, looks for uncertain points of each
-mask; here they are where the truth's pixels change owner, the same for all queries.)
+Axes: B images, N points, C channels, P passes, Q queries, M targets, H W pixels of the truth, h w
+the mask map. Points are (x, y) in -1..1 over the picture, as `grid_sample` takes them. Reading
+features at points and multiplying afterwards equals forming the mask and reading it there, at a
+fraction of the cost. (PointRend, Kirillov et al., arXiv 1912.08193, section 4, looks for uncertain
+points of each mask; here they are where the truth's pixels change owner, the same for all
+queries.)
 """
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 __all__ = ["draw_points", "mask_costs", "mask_losses", "owners_at", "read_at"]

@@ -1,10 +1,11 @@
-"""What SEEM learns in one step: to name and outline everything, and to answer what is said or drawn.
+"""What SEEM learns in one step: to name and outline everything, to answer what is said or drawn.
 
 Axes: L layers, B pictures, Q queries, M targets, N points, K names, C channels.
 
-The three groups of queries ("v1") are trained in one pass of the decoder: free ones on all that has a
-name, those of a text on what it means, those of drawn objects on these. Beside the decoder two small
-heads (`seem.train.heads`) ask the mask features themselves; they are thrown away in the end.
+The three groups of queries ("v1") are trained in one pass of the decoder: free ones on all that
+has a name, those of a text on what it means, those of drawn objects on these. Beside the decoder
+two small heads (`seem.train.heads`) ask the mask features themselves; they are thrown away in the
+end.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from gligen.train.loop import LoopConfig
+from grounding.loop import LoopConfig
 from gligen.train.recipes import RECIPES
 from grounding.prompt import GroundedPrompt, Region
 from grounding.stickers.judge import StickerJudge

@@ -9,8 +9,8 @@ from gligen.gate import GatedSelfAttention
 from gligen.patch_autoencoder import PatchAutoencoder
 from gligen.train.field import FieldTask, FieldToLatents
 from gligen.train.layouts import Layouts
-from gligen.train.loop import LoopConfig, train
 from gligen.train.scenes import Record
+from grounding.loop import LoopConfig, train
 
 WIDTH = 8
 EMBEDDINGS = {"fox": torch.eye(WIDTH)[0], "ice fox": torch.eye(WIDTH)[1]}

@@ -8,12 +8,11 @@ from gligen.train.words import (
     PHRASE_TOKENS,
     PhraseNamer,
     build_text_encoder,
-    build_tokenizer,
-    learn_merges,
     learn_words,
     tokenized,
 )
 from grounding.stickers import PRESETS
+from grounding.stickers.tokenizer import build_tokenizer, learn_merges
 from grounding.stickers.vocabulary import CONCEPTS, MATERIALS
 from weights.registry import embedded
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from gligen.train.loop import LoopConfig, learning_rate, train
+from grounding.loop import LoopConfig, learning_rate, train
 
 CONFIG = LoopConfig(steps=12, learning_rate=1e-2, warmup=3, save_every=4, sample_every=6)
 
@@ -45,8 +45,8 @@ def same(a, b):
 def test_killed_and_resumed_equals_never_killed(tmp_path):
     whole = train(Line(), CONFIG, tmp_path / "whole")
     script = (
-        "import sys; from pathlib import Path; from gligen.train.loop import train; "
-        "from tests.gligen.train.test_loop import CONFIG, Line; "
+        "import sys; from pathlib import Path; from grounding.loop import train; "
+        "from tests.grounding.test_loop import CONFIG, Line; "
         "train(Line(die_at=9), CONFIG, Path(sys.argv[1]))"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed")], check=False)

@@ -1,8 +1,9 @@
-"""One training loop for every stage: seeded by step, logged, sampled from, resumable.
+"""One training loop for every model: seeded by step, logged, sampled from, resumable.
 
-A step's data and noise come from a generator seeded by (seed, step) alone, and everything that
-changes is in the checkpoint; so a run that is killed and resumed ends with the same bits as one
-that never was.
+A step's data and noise come from a generator seeded by (seed, step, process) alone, and everything
+that changes is in the checkpoint; so a run that is killed and resumed ends with the same bits as
+one that never was. The loop runs on accelerate: `accelerate launch` gives it processes, devices
+and precision. Each process draws a batch of its own; their gradients are averaged.
 """
 
 import dataclasses
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
+
+PROCESS_STRIDE = 1_000_000_007  # between the seeds of two processes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,45 +78,50 @@ def learning_rate(step: int, config: LoopConfig) -> float:
     return config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def train(task: Task, config: LoopConfig, folder: Path) -> dict[str, Tensor]:
+def train(
+    task: Task, config: LoopConfig, folder: Path, accelerator: Accelerator | None = None
+) -> dict[str, Tensor]:
     """Train to the last step, going on from the folder's checkpoint if there is one.
 
     Args:
-        task: What to train.
+        task: What to train; its tensors lie on the accelerator's device already.
         config: How.
         folder: Keeps ``checkpoint.pt``, ``log.jsonl`` and ``samples/``.
+        accelerator: Processes and precision; None: as `accelerate launch` says, else this process
+            alone.
 
     Returns:
         The trained tensors by name: the moving average if one is kept.
     """
+    accelerator = accelerator or Accelerator()
     folder.mkdir(parents=True, exist_ok=True)
     module = task.trained()
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    decayed = [p for p in parameters.values() if p.ndim >= 2]
-    plain = [p for p in parameters.values() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.learning_rate,
-        betas=config.betas,
-        fused=True,
-        weight_decay=config.weight_decay,
-    )
     average = {n: p.detach().clone() for n, p in parameters.items()} if config.ema else {}
+    optimizer = accelerator.prepare(_optimizer(parameters, config))
     start = _resume(folder, parameters, average, optimizer)
-    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=None)
+    main = accelerator.is_main_process
+    bar = tqdm(
+        range(start, config.steps),
+        initial=start,
+        total=config.steps,
+        disable=None if main else True,
+    )
     began, seen = time.monotonic(), start
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        loss, numbers = task.loss(generator, step)
+        seed = config.seed * 1_000_003 + step + PROCESS_STRIDE * accelerator.process_index
+        with accelerator.autocast():
+            loss, numbers = task.loss(torch.Generator().manual_seed(seed), step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        accelerator.backward(loss)
+        _average_gradients(accelerator, parameters)
         norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
         optimizer.step()
         _update_average(average, parameters, min(config.ema, (1 + step) / (10 + step)))
         done = step + 1
-        if done % 50 == 0 or done == config.steps:
+        if main and (done % 50 == 0 or done == config.steps):
             rate = (done - seen) / (time.monotonic() - began)
             began, seen = time.monotonic(), done
             line = {"step": done, "loss": loss.item(), "grad_norm": norm.item()}
@@ -120,11 +129,35 @@ def train(task: Task, config: LoopConfig, folder: Path) -> dict[str, Tensor]:
             with (folder / "log.jsonl").open("a", encoding="utf-8") as out:
                 out.write(json.dumps({k: round(v, 6) for k, v in line.items()}) + "\n")
             bar.set_postfix(loss=f"{loss.item():.4f}")
-        if done % config.save_every == 0 or done == config.steps:
+        if main and (done % config.save_every == 0 or done == config.steps):
             _save(folder, done, parameters, average, optimizer)
-        if done % config.sample_every == 0 or done == config.steps:
+        if main and (done % config.sample_every == 0 or done == config.steps):
             _sample(task, folder, done, parameters, average)
+    accelerator.wait_for_everyone()
     return average or {n: p.detach() for n, p in parameters.items()}
+
+
+def _optimizer(parameters: dict[str, nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
+    """AdamW; vectors (biases, norms) do not decay."""
+    decayed = [p for p in parameters.values() if p.ndim >= 2]
+    plain = [p for p in parameters.values() if p.ndim < 2]
+    return torch.optim.AdamW(
+        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        betas=config.betas,
+        fused=True,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _average_gradients(accelerator: Accelerator, parameters: dict[str, nn.Parameter]) -> None:
+    """Give every process the mean of all processes' gradients."""
+    if accelerator.num_processes == 1:
+        return
+    for parameter in parameters.values():
+        if parameter.grad is None:  # another process may have one
+            parameter.grad = torch.zeros_like(parameter)
+        parameter.grad.copy_(accelerator.reduce(parameter.grad, "mean"))
 
 
 @torch.no_grad()
