@@ -160,7 +160,7 @@ def instance_segments(
     return _segments(
         said.masks.shape[1:],
         [
-            _mask(bitmap, score, masks, name=names[label], thing=True)
+            _mask(bitmap, score, masks, name=names[int(label)], thing=True)
             for bitmap, score, label in found
             if score >= threshold and bool(bitmap.any())
         ],
@@ -172,7 +172,7 @@ def semantic_segments(labels: Tensor, names: Sequence[str], masks: MaskFormat) -
     return _segments(
         labels.shape,
         [
-            _mask(labels == label, None, masks, name=names[label], thing=None)
+            _mask(labels == label, None, masks, name=names[int(label)], thing=None)
             for label in torch.unique(labels).tolist()
         ],
     )

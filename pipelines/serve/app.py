@@ -11,12 +11,14 @@ from pipelines.serve import documents, health, images, prompts, sessions
 from pipelines.serve.desk import Desk
 from pipelines.serve.guard import OPEN_PATHS, Guard
 from pipelines.serve.metrics import Metrics
+from pipelines.serve.questions import AnyRequest
 from pipelines.serve.refusal import answer_errors
 from pipelines.serve.settings import Settings
 from seem.predictor import Predictor
 
 __all__ = ["create_app"]
 
+ROUTERS = (health.router, images.router, prompts.router, documents.router, sessions.router)
 TIDY_S = 30.0  # idle things are also forgotten while nobody asks for anything
 ABOUT = """Promptable segmentation. Upload a picture once (`POST /v1/images`), then ask about it.
 
@@ -40,6 +42,8 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if desk.worker.closed:
+            desk.worker.open()
         tidying = asyncio.ensure_future(_tidy(desk))
         try:
             yield
@@ -56,9 +60,10 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
         separate_input_output_schemas=False,
     )
     app.state.desk = desk
-    for router in (health.router, images.router, prompts.router, documents.router, sessions.router):
+    for router in ROUTERS:
         app.include_router(router)
-    answer_errors(app)
+    routes = [route for router in ROUTERS for route in router.routes]
+    answer_errors(app, AnyRequest, [*routes, *app.routes])
     app.add_middleware(Guard, settings=settings, metrics=metrics)
     if settings.token is not None:
         _say_token(app)

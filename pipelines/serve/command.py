@@ -1,8 +1,10 @@
 """Serve segmentation over HTTP: `lavallama serve`, `python -m pipelines.serve`."""
 
 import argparse
+import contextlib
 import ipaddress
 import os
+import socket
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +15,7 @@ __all__ = ["main"]
 PROG = "lavallama serve"
 TOKEN_VARIABLE = "LAVALLAMA_TOKEN"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+BACKLOG = 1024  # connections that may wait to be taken
 CONNECTIONS = 256  # open at one time; more are refused by uvicorn
 
 
@@ -34,18 +37,27 @@ def _parser() -> argparse.ArgumentParser:
         "--no-token", action="store_true", help="let everyone in, whatever the address"
     )
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--upload-mb", type=float, default=16, help="largest file (16)")
+    limits.add_argument("--upload-mb", type=_amount, default=16, help="largest file (16)")
     limits.add_argument("--pixels", type=int, default=4096 * 4096, help="of a picture (16777216)")
     limits.add_argument("--images", type=int, default=64, help="pictures kept (64)")
-    limits.add_argument("--cache-mb", type=float, default=2048, help="memory they may take (2048)")
-    limits.add_argument("--sessions", type=int, default=256, help="sessions kept (256)")
-    limits.add_argument("--idle", type=float, default=3600, help="seconds they are kept (3600)")
-    limits.add_argument("--waiting", type=int, default=64, help="requests in the house (64)")
-    limits.add_argument("--seconds", type=float, default=60, help="longest request (60)")
     limits.add_argument(
-        "--work-mb", type=float, default=8192, help="memory that one answer may take (8192)"
+        "--cache-mb", type=_amount, default=2048, help="memory they may take (2048)"
+    )
+    limits.add_argument("--sessions", type=int, default=256, help="sessions kept (256)")
+    limits.add_argument("--idle", type=_amount, default=3600, help="seconds they are kept (3600)")
+    limits.add_argument("--waiting", type=int, default=64, help="requests in the house (64)")
+    limits.add_argument("--seconds", type=_amount, default=60, help="longest request (60)")
+    limits.add_argument(
+        "--work-mb", type=_amount, default=8192, help="memory that one answer may take (8192)"
     )
     return parser
+
+
+def _amount(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,6 +80,7 @@ def _serve(arguments: argparse.Namespace, token: str | None) -> int:
         raise LavallamaError(f"a port is 0 to 65535; got {arguments.port}")
     try:
         import fastapi  # noqa: F401
+        import python_multipart  # noqa: F401
         import uvicorn
     except ImportError as error:
         raise LavallamaError(f"{error}; pip install 'lavallama[serve]'") from None
@@ -89,20 +102,51 @@ def _serve(arguments: argparse.Namespace, token: str | None) -> int:
         seconds=arguments.seconds,
         work_bytes=int(arguments.work_mb * MIB),
     )
-    predictor = open_predictor(arguments.model, device=arguments.device, offline=arguments.offline)
-    app = create_app(predictor, settings)
-    config = uvicorn.Config(
-        app,
-        host=arguments.host,
-        port=arguments.port,
-        access_log=False,
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=int(arguments.seconds) + 1,
-    )
-    server = uvicorn.Server(config)
-    server.run()
-    return 0 if server.started else 2
+    with _bound(arguments.host, arguments.port) as door:
+        predictor = open_predictor(
+            arguments.model, device=arguments.device, offline=arguments.offline
+        )
+        config = uvicorn.Config(
+            create_app(predictor, settings),
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=int(arguments.seconds) + 1,
+        )
+        name = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+        door.listen(BACKLOG)  # who calls now is served as soon as the loop runs
+        print(f"serving at http://{name}:{door.getsockname()[1]}, see /docs", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):  # the way to stop it
+            uvicorn.Server(config).run(sockets=[door])
+    return 0
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Take the address before the model is loaded; nobody can call yet.
+
+    Raises:
+        LavallamaError: it is taken, or is not ours.
+    """
+    from grounding.errors import LavallamaError
+
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        door = socket.socket(family, kind)
+        try:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(address)
+        except OSError:
+            door.close()
+            raise
+    except OSError as error:
+        raise LavallamaError(
+            f"cannot listen at {host}, port {port}: {(error.strerror or str(error)).lower()}; "
+            "choose another --port or --host"
+        ) from None
+    return door
 
 
 def _is_loopback(host: str) -> bool:

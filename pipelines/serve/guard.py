@@ -57,11 +57,9 @@ class Guard:
             await visit.refuse(500, "the server has a fault; its log says which")
         finally:
             self.metrics.open -= 1
-            fallback = visit.path if visit.path in OPEN_PATHS else "(no such path)"
-            route = getattr(scope.get("route"), "path", fallback)
-            method = scope["method"] if scope["method"] in METHODS else "(other)"
-            elapsed = time.perf_counter() - visit.start
-            self.metrics.record(route, method, visit.status, elapsed)
+            self.metrics.record(
+                visit.route, visit.method, visit.status, time.perf_counter() - visit.start
+            )
 
     async def _serve(self, visit: "_Visit") -> None:
         self._check_who(visit)
@@ -150,7 +148,21 @@ class _Visit:
         self.start = time.perf_counter()
         self._begun = False
 
+    @property
+    def route(self) -> str:
+        """What the metrics call the path: a template without ids, so that there are few."""
+        if self.path in OPEN_PATHS:
+            return self.path
+        unknown = "(no such path)" if self.status == 404 else "(at the door)"
+        return getattr(self.scope.get("route"), "path", unknown)
+
+    @property
+    def method(self) -> str:
+        """What the metrics call the method."""
+        return self.scope["method"] if self.scope["method"] in METHODS else "(other)"
+
     async def send(self, message: Message) -> None:
+        """Pass a part of the answer on."""
         if message["type"] == "http.response.start":
             self._begun, self.status = True, message["status"]
         await self._send(message)

@@ -9,13 +9,17 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from grounding.masks import rle_to_bitmap
-from grounding.part import Number, Part, Text, Whole
-from grounding.prompt import RleMask
+from grounding.part import Part, Text, Whole
+from grounding.region import MAX_SIDE, RleMask
 from pipelines.serve.refusal import Refusal
 from pipelines.serve.uploads import decode_bitmap
 
 __all__ = [
+    "MAX_CLASSES",
+    "MAX_POINTS",
     "MAX_QUESTIONS",
+    "MAX_STROKES",
+    "AnyRequest",
     "BatchRequest",
     "ClassesRequest",
     "DrawnMask",
@@ -39,39 +43,41 @@ MAX_COUNTS = 1_000_000  # characters of a compressed mask
 MAX_RUNS = 200_000
 FAR = 1e6  # pixels; no picture is as large
 
-Pixel = Annotated[Number, Field(ge=-FAR, le=FAR)]
+Pixel = Annotated[float, Field(strict=True, ge=-FAR, le=FAR)]
 Place = tuple[Pixel, Pixel]
 Sign = Literal[0, 1]
-Side = Annotated[Whole, Field(ge=1, le=FAR)]
+Side = Annotated[Whole, Field(ge=1, le=MAX_SIDE)]
 Phrase = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)]
 Name = Annotated[Text, Field(max_length=64)]
-Share = Annotated[Number, Field(ge=0, le=1)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Classes = Annotated[list[Phrase], Field(min_length=1, max_length=MAX_CLASSES)]
 
 
 class DrawnMask(Part):
     """A bitmap of the object: COCO's run lengths, or a PNG of the picture's size."""
 
-    size: tuple[Side, Side] | None = Field(
-        default=None, description="[height, width] in pixels, those of the picture; with counts."
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["size", "counts"]}, {"required": ["png"]}]}
+    )
+
+    size: tuple[Side, Side] = Field(
+        default=(1, 1),
+        description="[height, width] in pixels, those of the picture; with counts.",
     )
     counts: (
         Annotated[Text, Field(max_length=MAX_COUNTS)]
         | Annotated[list[Annotated[Whole, Field(ge=0)]], Field(max_length=MAX_RUNS)]
-        | None
     ) = Field(
-        default=None,
+        default="",
         description="COCO's run lengths, column by column: compressed text, or plain numbers.",
     )
-    png: Annotated[Text, Field(min_length=1)] | None = Field(
-        default=None, description="A PNG in base64; pixels that are not black are inside."
+    png: Annotated[Text, Field(min_length=1)] = Field(
+        default="", description="A PNG in base64; pixels that are not black are inside."
     )
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
-        runs = self.size is not None and self.counts is not None
-        none = self.size is None and self.counts is None
-        if not (runs and self.png is None or none and self.png is not None):
+        if self.model_fields_set not in ({"size", "counts"}, {"png"}):
             raise ValueError("a mask is either size and counts, or png")
         return self
 
@@ -85,20 +91,19 @@ class DrawnMask(Part):
             Refusal: it has another size, or is no base64 of a PNG.
             PromptError: its runs do not fit its size.
         """
-        if self.png is not None:
+        if self.png:
             try:
                 data = base64.b64decode(self.png, validate=True)
             except (binascii.Error, ValueError):
                 raise Refusal(422, "mask.png must be base64 of a PNG, without line ends") from None
             return decode_bitmap(data, size)
-        assert self.size is not None, "checked when it was read"
         if self.size != size:
             raise Refusal(
                 422,
                 f"a mask must have the picture's size [{size[0]}, {size[1]}] (height, width); got "
                 f"{list(self.size)}",
             )
-        counts = self.counts if isinstance(self.counts, str) else tuple(self.counts or ())
+        counts = self.counts if isinstance(self.counts, str) else tuple(self.counts)
         return rle_to_bitmap(RleMask(size=self.size, counts=counts))
 
 
@@ -237,3 +242,13 @@ class MarksRequest(Marks):
     )
 
     text: Phrase | None = Field(default=None, description="What it is.")
+
+
+class AnyRequest(Part):
+    """Whatever a client may send as JSON, prompt documents aside."""
+
+    question: Question
+    batch: BatchRequest
+    find: FindRequest
+    panoptic: PanopticRequest
+    session: SessionRequest

@@ -1,5 +1,6 @@
 """What the server answers when it will not, or cannot, do what it is asked: one line of JSON."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,9 +10,10 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import InitErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.routing import BaseRoute, Route
 
 from grounding.errors import LavallamaError
-from grounding.part import Part, explain
+from grounding.part import explain
 from pipelines.console import one_line
 
 __all__ = ["REASONS", "Problem", "Refusal", "answer_errors", "problem", "responses"]
@@ -68,15 +70,21 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def answer_errors(app: FastAPI) -> None:
-    """Answer every foreseeable error with its status and one line."""
+def answer_errors(app: FastAPI, requests: type[BaseModel], routes: Sequence[BaseRoute]) -> None:
+    """Answer every foreseeable error with its status and one line.
+
+    Args:
+        app: Is told how.
+        requests: Holds all models of requests: misspelt fields are looked up there.
+        routes: All of them: each method that a path takes is one.
+    """
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         return problem(getattr(error, "status", 422), error)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError), "registered for nothing else"
-        return problem(422, _line(error))
+        return problem(422, _line(error, requests))
 
     async def unrouted(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException), "registered for nothing else"
@@ -86,7 +94,8 @@ def answer_errors(app: FastAPI) -> None:
             405: f"{path} does not take {request.method}; /docs lists what it takes",
         }
         answer = problem(error.status_code, said.get(error.status_code, error.detail))
-        answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(_methods(request.url.path, routes))
         return answer
 
     app.add_exception_handler(LavallamaError, refused)
@@ -94,7 +103,16 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, unrouted)
 
 
-def _line(error: RequestValidationError) -> str:
+def _methods(path: str, routes: Sequence[BaseRoute]) -> list[str]:
+    """What a path takes."""
+    taken: set[str] = set()
+    for route in routes:
+        if isinstance(route, Route) and route.path_regex.match(path):
+            taken |= set(route.methods or ())
+    return sorted(taken)
+
+
+def _line(error: RequestValidationError, requests: type[BaseModel]) -> str:
     """The first problem as `grounding.part.explain` says it, without "body" before the place."""
     details = []
     for item in error.errors():
@@ -103,4 +121,4 @@ def _line(error: RequestValidationError) -> str:
             return "the body is not valid JSON"
         place = tuple(item["loc"])[1:] or tuple(item["loc"])
         details.append(InitErrorDetails(type=kind, loc=place, input=item.get("input"), ctx=context))
-    return explain(ValidationError.from_exception_data("request", details), Part)
+    return explain(ValidationError.from_exception_data("request", details), requests)

@@ -44,6 +44,10 @@ class Worker:
     """
 
     def __init__(self) -> None:
+        self.open()
+
+    def open(self) -> None:
+        """Begin, or begin again after `close`."""
         # OpenMP counts threads for each thread that calls it: the worker takes the caller's count.
         self._executor = ThreadPoolExecutor(
             1, "model", initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
