@@ -58,6 +58,9 @@ class Shelf(Generic[T]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
     @property
     def bytes(self) -> int:
         """What all things weigh now."""

@@ -1,0 +1,152 @@
+"""Sessions over HTTP are `seem.session.Session`, and each user has their own."""
+
+import asyncio
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seem.session import Session
+from tests.pipelines.serve.asking import Api, refusal, same
+from tests.seem.predicting import picture, ready, tiny_predictor
+
+CLICKS = [([30, 30], 1), ([5, 40], 0), ([60, 10], 1)]
+
+
+@pytest.fixture
+def session(api: Api) -> str:
+    return f"/v1/sessions/{api.begin(api.upload())}"
+
+
+def click(api: Api, session: str, place: list[int], label: int = 1) -> dict:
+    response = api.post(f"{session}/marks", {"points": [place], "labels": [label]})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_marks_add_up(api: Api, session: str) -> None:
+    expected = Session(ready())
+    for count, (place, label) in enumerate(CLICKS, start=1):
+        said = click(api, session, place, label)
+        masks, scores, _ = expected.click(*place, label)
+        assert said["rounds"] == count
+        assert same(said["mask"], masks[0], scores[0])
+    said = api.post(f"{session}/marks", {"text": "llama", "box": [3, 3, 50, 40]}).json()
+    masks, scores, _ = expected.add(text="llama", box=[3, 3, 50, 40])
+    assert same(said["mask"], masks[0], scores[0])
+    assert api.get(session).json() == said
+
+
+def test_undo_and_redo_bring_back_the_same_bits(api: Api, session: str) -> None:
+    said = [click(api, session, *clicked) for clicked in CLICKS]
+    assert api.post(f"{session}/undo").json() == said[1]
+    assert api.post(f"{session}/undo").json() == said[0]
+    assert "mask" not in api.post(f"{session}/undo").json()
+    assert "nothing to undo" in refusal(api.post(f"{session}/undo"), 409)
+    assert [api.post(f"{session}/redo").json() for _ in CLICKS] == said
+    assert "nothing to redo" in refusal(api.post(f"{session}/redo"), 409)
+
+
+def test_saying_more_forgets_what_was_undone(api: Api, session: str) -> None:
+    said = [click(api, session, *clicked) for clicked in CLICKS[:2]]
+    api.post(f"{session}/undo")
+    assert click(api, session, *CLICKS[1]) == said[1]
+    refusal(api.post(f"{session}/redo"), 409)
+
+
+def test_reset_forgets_all_marks(api: Api, session: str) -> None:
+    first = click(api, session, [30, 30])
+    assert api.post(f"{session}/reset").json()["rounds"] == 0
+    assert click(api, session, [30, 30]) == first
+
+
+def test_a_wrong_mark_leaves_the_session_as_it_was(api: Api, session: str) -> None:
+    said = click(api, session, [30, 30])
+    for wrong in ({"points": [[999, 1]]}, {}, {"labels": [1]}, {"text": " "}):
+        refusal(api.post(f"{session}/marks", wrong), 422)
+    assert api.get(session).json() == said
+
+
+def test_overlay(api: Api, session: str) -> None:
+    plain = api.get(f"{session}/overlay.png").content
+    click(api, session, [30, 30])
+    response = api.get(f"{session}/overlay.png")
+    assert response.headers["content-type"] == "image/png"
+    drawn = Image.open(io.BytesIO(response.content))
+    assert min(drawn.size) >= 512
+    assert not np.array_equal(np.asarray(drawn), np.asarray(Image.open(io.BytesIO(plain))))
+
+
+def test_delete(api: Api, session: str) -> None:
+    assert api.call("DELETE", session).status_code == 204
+    refusal(api.get(session), 404)
+    refusal(api.call("DELETE", session), 404)
+
+
+def test_a_session_ends_with_its_picture(api: Api) -> None:
+    image = api.upload()
+    session = api.begin(image)
+    assert api.call("DELETE", f"/v1/images/{image}").status_code == 204
+    refusal(api.get(f"/v1/sessions/{session}"), 404)
+    assert session not in api.desk.sessions
+
+
+def test_rounds_are_bounded(make_api) -> None:
+    api = make_api(rounds=2)
+    session = f"/v1/sessions/{api.begin(api.upload())}"
+    for _ in range(2):
+        click(api, session, [30, 30])
+    assert "keeps 2 rounds" in refusal(api.post(f"{session}/marks", {"text": "llama"}), 409)
+    assert api.post(f"{session}/undo").status_code == 200
+    click(api, session, [30, 30])
+
+
+def test_sessions_make_room_and_weigh_what_they_hold(make_api) -> None:
+    api = make_api(sessions=2)
+    image = api.upload()
+    first, second = api.begin(image), api.begin(image)
+    click(api, f"/v1/sessions/{second}", [30, 30])
+    assert api.desk.sessions.bytes > 0
+    click(api, f"/v1/sessions/{first}", [30, 30])
+    api.begin(image)
+    refusal(api.get(f"/v1/sessions/{second}"), 404)
+    assert api.get(f"/v1/sessions/{first}").status_code == 200
+
+
+def test_users_at_one_time_do_not_mix(api: Api) -> None:
+    """Eight users, each with a picture and clicks of their own, all at once."""
+    predictor = tiny_predictor()
+
+    async def use(user: int) -> list[dict]:
+        name = (await api.http.post(**upload(user))).json()["image_id"]
+        begun = await api.http.post("/v1/sessions", json={"image_id": name})
+        path = f"/v1/sessions/{begun.json()['session_id']}"
+        answers = []
+        for place, label in clicks(user):
+            asked = {"points": [place], "labels": [label]}
+            answers.append((await api.http.post(f"{path}/marks", json=asked)).json())
+        undone = (await api.http.post(f"{path}/undo")).json()
+        assert undone == answers[-2]
+        return answers
+
+    async def all_at_once() -> list[list[dict]]:
+        return await asyncio.gather(*map(use, range(8)))
+
+    for user, answers in enumerate(api.run(all_at_once())):
+        predictor.set_image(picture(user))
+        alone = Session(predictor)
+        for said, (place, label) in zip(answers, clicks(user), strict=True):
+            masks, scores, _ = alone.click(*place, label)
+            assert same(said["mask"], masks[0], scores[0])
+
+
+def upload(user: int) -> dict:
+    file = io.BytesIO()
+    Image.fromarray(picture(user)).save(file, "PNG")
+    headers = {"Content-Type": "image/png"}
+    return {"url": "/v1/images", "content": file.getvalue(), "headers": headers}
+
+
+def clicks(user: int) -> list[tuple[list[int], int]]:
+    return [([10 + 5 * user, 12], 1), ([60 - 5 * user, 40], user % 2), ([35, 5 + 4 * user], 1)]
