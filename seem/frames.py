@@ -136,6 +136,10 @@ def open_frames(path: str | Path) -> Frames:
         return Frames(path, tuple(sorted(files, key=_order)))
     if not path.exists():
         raise PromptError(f"{path}: no such file; check the path")
+    if path.suffix.lower() in ENDINGS:
+        raise PromptError(
+            f"{path}: is a picture and no video; give a video, or the folder it is in"
+        )
     return Frames(path)
 
 
