@@ -153,11 +153,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.classes:
         source = source.with_classes(arguments.classes)
     predictor = open_predictor(arguments.model, device=arguments.device, offline=arguments.offline)
-    if arguments.tasks is None and predictor.words.tokenizer is None:
-        dropped = [task for task in tasks if task in WORDY]
+    dropped = [task for task in tasks if task in WORDY]
+    if dropped and arguments.tasks is None and predictor.words.tokenizer is None:
+        said = ", ".join(dropped)
+        log.warning("not measured, since the model has no tokenizer: %s", said)
+        source.left_out[f"tasks in words ({said})"] = len(dropped)
         tasks = tuple(task for task in tasks if task not in WORDY)
-        if dropped:
-            log.warning("not measured without a tokenizer: %s", ", ".join(dropped))
     measured, pictures = measure(predictor, source, tasks, pictures=arguments.pictures)
     results = {"model": str(arguments.model), "data": source.what, **measured}
     if out is not None:

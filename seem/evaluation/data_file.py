@@ -94,8 +94,6 @@ def read_segmentation(value: object, size: tuple[int, int], where: str) -> Bool[
             rle = RleMask.model_validate(dict(value))
         except LavallamaError as error:
             raise PromptError(f"{where}: {error}") from None
-        except ValueError:
-            raise PromptError(f"{where}: expected COCO's run lengths {{size, counts}}") from None
         if rle.size != size:
             raise PromptError(
                 f"{where}: expected run lengths of {height} x {width} pixels, got "

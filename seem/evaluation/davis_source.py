@@ -40,7 +40,7 @@ def davis_source(folder: Path, *, limit: int | None = None) -> Source:
     if not names:
         raise PromptError(f"{folder / LIST}: expected the names of sequences; got none")
     for name in names:
-        if not (folder / FRAMES / name).is_dir() or Path(name).name != name:
+        if Path(name).name.lstrip(".") != name or not (folder / FRAMES / name).is_dir():
             raise PromptError(
                 f"{folder / LIST}: there is no sequence {name!r:.60} in {folder / FRAMES}"
             )

@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+
+from grounding.errors import PromptError
+from seem.evaluation.coco_source import instances_source, panoptic_source
+from tests.seem.evaluation.folders import HEIGHT, WIDTH, instances_file, panoptic_folder
+
+
+@pytest.fixture
+def panoptic(tmp_path):
+    return panoptic_folder(tmp_path / "data") / "panoptic.json"
+
+
+def rewritten(path, change):
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_a_panoptic_folder(panoptic):
+    source = panoptic_source(panoptic)
+    assert source.classes == ("dog", "car", "tree-merged")
+    assert source.things == {"dog", "car"}
+    assert source.count == 2
+    second, first = source.samples()  # by number
+    assert (second.name, first.name) == ("005", "007")
+    assert first.image.shape == (HEIGHT, WIDTH, 3)
+    assert [truth.group for truth in first.truths] == ["things", "things", "stuff", ""]
+    assert [truth.label for truth in first.truths] == [0, 0, 2, 1]
+    assert first.truths[1].mask[:, 20:40].all()
+    assert first.truths[1].mask.sum() == 20 * HEIGHT
+    assert [truth.crowd for truth in second.truths] == [False, True]
+    assert source.left_out == {"segments smaller than 0.5% of their image": 1, "crowds": 1}
+
+
+def test_the_map_leaves_void_where_nothing_is(panoptic):
+    _, first = panoptic_source(panoptic).samples()
+    ids, segments = first.map()
+    assert (ids == 0).sum() == 20 * 20 - 1
+    assert [segment.label for segment in segments] == [0, 0, 2, 1]
+
+
+def test_class_names_are_said_without_bookkeeping(panoptic):
+    second, first = panoptic_source(panoptic).samples()
+    said = {phrase.text: phrase.targets for phrase in first.phrases}
+    assert said == {"dog": (0, 1), "car": (3,), "tree": (2,)}
+    assert {search.text: search.targets for search in first.searches} == {
+        "dog": (0, 1),
+        "car": (3,),
+    }
+    assert not second.searches  # its cars are a crowd
+
+
+def test_some_classes_leave_the_others_void(panoptic):
+    source = panoptic_source(panoptic).with_classes(["tree-merged", "dog"])
+    assert source.things == {"dog"}
+    _, first = source.samples()
+    assert [truth.label for truth in first.truths] == [1, 1, 0, None]
+    assert [segment.label for segment in first.map()[1]] == [1, 1, 0]
+    with pytest.raises(PromptError, match="got owl"):
+        source.with_classes(["owl"])
+
+
+def test_limits_take_the_first_images(panoptic):
+    source = panoptic_source(panoptic, limit=1)
+    assert source.count == 1
+    assert [sample.name for sample in source.samples()] == ["005"]
+
+
+def test_instances(tmp_path):
+    source = instances_source(instances_file(tmp_path))
+    [sample] = source.samples()
+    dog, car = sample.truths
+    assert dog.mask[12, 12]
+    assert dog.mask[12, 32]
+    assert not dog.mask[12, 25]
+    assert car.mask[:, :5].all()
+    assert car.mask.sum() == 5 * HEIGHT
+    assert not sample.complete
+    assert source.left_out == {"segments without a pixel": 1}
+
+
+def test_the_official_layout_is_known(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    file = instances_file(tmp_path / "annotations", "instances_val2017.json")
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "annotations" / "a.png").rename(tmp_path / "val2017" / "a.png")
+    [sample] = instances_source(file).samples()
+    assert sample.image.shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.pop("categories"), "categories: is missing"),
+        (lambda d: d.update(categories=[]), "categories: expected at least one"),
+        (lambda d: d.update(annotations=[]), "expected annotated images; got none"),
+        (lambda d: d["annotations"][0].update(image_id=99), "there is no image 99"),
+        (lambda d: d["annotations"][0].update(segments_info=3), "segments_info: expected a list"),
+        (
+            lambda d: d["annotations"][0]["segments_info"][0].update(category_id=1),
+            "there is no category 1",
+        ),
+        (lambda d: d["annotations"][0].update(file_name="none.png"), "no such file"),
+        (lambda d: d["images"][0].update(file_name="none.jpg"), "'none.jpg' is in none of"),
+        (lambda d: d["images"].append(d["images"][0]), "7 appears twice"),
+        (lambda d: d["categories"].append({"id": 1, "name": "dog"}), "names that differ"),
+    ],
+)
+def test_files_that_make_no_sense_are_one_line(panoptic, change, said):
+    with pytest.raises(PromptError, match=said) as error:
+        list(panoptic_source(rewritten(panoptic, change)).samples())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "said"),
+    [
+        ([[1, 2, 3, 4]], "at least 3 vertices"),
+        ([[1, 2, 3, 4, 5, float("inf")]], "finite number"),
+        ([[1, 2, 3, 4, 5, 1e12]], "expected pixels"),
+        ("text", "expected a list"),
+        ({"size": [3, 3], "counts": [9]}, f"{HEIGHT} x {WIDTH} pixels, got 3 x 3"),
+        ({"size": [HEIGHT, WIDTH], "counts": [5]}, "run"),
+        ({"size": [HEIGHT, WIDTH], "counts": "!"}, "not COCO's RLE"),
+        ({"counts": [5]}, "size: is missing"),
+    ],
+)
+def test_segmentations_that_make_no_sense_are_one_line(tmp_path, segmentation, said):
+    path = rewritten(
+        instances_file(tmp_path), lambda d: d["annotations"][0].update(segmentation=segmentation)
+    )
+    with pytest.raises(PromptError, match=said) as error:
+        list(instances_source(path).samples())
+    assert "annotations[0].segmentation" in str(error.value)
+
+
+def test_a_missing_folder_of_maps_is_named(panoptic):
+    (panoptic.parent / "panoptic").rename(panoptic.parent / "maps")
+    with pytest.raises(PromptError, match="PNGs in the folder"):
+        panoptic_source(panoptic)
+
+
+def test_a_map_of_another_size_is_refused(panoptic):
+    from seem.coco import panoptic_png
+
+    file = panoptic.parent / "panoptic" / "005.png"
+    file.write_bytes(panoptic_png(np.ones((3, 3), np.int32)))
+    with pytest.raises(PromptError, match="005.png"):
+        list(panoptic_source(panoptic).samples())
+    file.write_bytes(b"no picture")
+    with pytest.raises(PromptError, match="PNG"):
+        list(panoptic_source(panoptic).samples())
