@@ -61,8 +61,8 @@ async def document(image_id: ImageId, request: Request, desk: AtDesk) -> Any:
 
     def work(stop: Stop) -> Response:
         if asked.segment is not None and asked.segment.mode in MODES:
-            mode, classes = asked.segment.mode, len(asked.segment.classes)
-            check_segments(desk, upload.encoded, MODES[mode], classes)
+            names = desk.predictor.class_names(asked.segment.classes or None)
+            check_segments(desk, upload.encoded, MODES[asked.segment.mode], len(names))
         desk.predictor.set_image(upload.encoded)
         pictures = _pictures(shown, desk.settings.pixels)
         said = desk.predictor.predict_document(asked, references=pictures)

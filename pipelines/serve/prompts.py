@@ -34,7 +34,7 @@ from seem.encoded_image import EncodedImage
 from seem.predictor import Predictor
 from seem.question import Prediction
 
-__all__ = ["MasksAs", "check_segments", "known_names", "router"]
+__all__ = ["MasksAs", "check_segments", "router"]
 
 router = APIRouter(tags=["questions"], responses=responses(404, 408, 413, 415, 422))
 MasksAs = Annotated[
@@ -112,7 +112,7 @@ async def panoptic(
     """Give each pixel to one thing or stuff, or to none."""
 
     def work(image: EncodedImage, stop: Stop) -> BaseModel:
-        names = known_names(desk.predictor, request.classes)
+        names = desk.predictor.class_names(request.classes)
         check_segments(desk, image, "panoptic", len(names))
         _encode_names(desk.predictor, request.classes, stop)
         said = desk.predictor.panoptic(request.classes, things=request.things)
@@ -136,7 +136,7 @@ async def instances(
     """Find objects one by one, the most certain first; they may overlap."""
 
     def work(image: EncodedImage, stop: Stop) -> BaseModel:
-        names = known_names(desk.predictor, request.classes)
+        names = desk.predictor.class_names(request.classes)
         check_segments(desk, image, "instances", len(names))
         _encode_names(desk.predictor, request.classes, stop)
         said = desk.predictor.instances(request.classes, things=request.things)
@@ -154,25 +154,12 @@ async def semantic(
     """Name the class of each pixel: one segment for each class that has any."""
 
     def work(image: EncodedImage, stop: Stop) -> BaseModel:
-        names = known_names(desk.predictor, request.classes)
+        names = desk.predictor.class_names(request.classes)
         check_segments(desk, image, "semantic", len(names))
         _encode_names(desk.predictor, request.classes, stop)
         return semantic_segments(desk.predictor.semantic(request.classes), names, masks)
 
     return await desk.about(image_id, work)
-
-
-def known_names(predictor: Predictor, classes: Sequence[str] | None) -> Sequence[str]:
-    """The names of classes; None: those of the model's own vocabulary.
-
-    Raises:
-        Refusal: it has none.
-    """
-    if classes is not None:
-        return classes
-    if predictor.vocabulary is None:
-        raise Refusal(422, "this model has no vocabulary of its own; say classes")
-    return predictor.vocabulary.names
 
 
 def check_segments(desk: Desk, image: EncodedImage, task: str, classes: int) -> None:

@@ -161,7 +161,7 @@ def test_panoptic_segments_are_parts_of_the_map() -> None:
 
 @pytest.mark.parametrize("task", ["panoptic", "instances", "semantic"])
 def test_without_a_vocabulary_classes_must_be_named(api: Api, image: str, task: str) -> None:
-    assert "say classes" in refusal(api.post(f"/v1/images/{image}/{task}", {}), 422)
+    assert "name the classes" in refusal(api.post(f"/v1/images/{image}/{task}", {}), 422)
 
 
 @pytest.mark.parametrize("task", ["panoptic", "instances", "semantic", "find"])
