@@ -100,6 +100,7 @@ def draw_found(
     for index, region in order:
         if region.mask is None and region.box is not None:
             _frame(ImageDraw.Draw(layer), region.box, region_color(index), scale)
+    clicks: list[Box] = []
     for region in asked:
         if region.box is not None:
             _frame(ImageDraw.Draw(layer), region.box, PAPER, scale)
@@ -110,8 +111,10 @@ def draw_found(
         pen = ImageDraw.Draw(layer)
         for point in region.points:
             _click(pen, point, POSITIVE if point.label else NEGATIVE, scale)
+            (x, y), reach = scale.xy(point.xy), scale.line * 4
+            clicks.append((x - reach, y - reach, x + reach, y + reach))
     if labels:
-        draw_labels(ImageDraw.Draw(layer), order, scale, inside=True)
+        draw_labels(ImageDraw.Draw(layer), order, scale, inside=True, clear=clicks)
     return _laid(layer, picture)
 
 

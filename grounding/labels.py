@@ -25,6 +25,7 @@ def draw_labels(
     scale: Scale,
     *,
     inside: bool = False,
+    clear: Iterable[Box] = (),
 ) -> None:
     """Write a label beside every region that has a place, away from other labels.
 
@@ -33,6 +34,7 @@ def draw_labels(
         order: (place in the document, region) pairs; the place gives the colour.
         scale: Of the layer.
         inside: Whether the label of a mask lies on it, where it is widest, rather than above it.
+        clear: Places, in pixels of the layer, that labels leave clear if they can.
     """
     font = _font(scale.font)
     pad_x, pad_y = round(scale.font * 0.5), round(scale.font * 0.24)
@@ -46,7 +48,7 @@ def draw_labels(
             spots.append((index, region, scale.box(box), middle is not None))
     # Small regions choose first: they have the fewest good places.
     spots.sort(key=lambda spot: box_area(spot[2]))
-    placed: list[Box] = []
+    placed = list(clear)
     for index, region, frame, centred in spots:
         text = _fitted(label_of(region), font, LABEL_WIDTH * scale.width)
         width = round(font.getlength(text)) + 2 * pad_x

@@ -123,3 +123,40 @@ def test_extreme_boxes_do_not_crash() -> None:
     crowd = [Region(phrase=f"thing {i}", box=(0.4, 0.4, 0.6, 0.6)) for i in range(35)]
     assert draw(*thin, *crowd).shape == (512, 512, 3)
     assert draw(*thin, image=Image.new("RGB", (700, 20))).shape[0] >= 512
+
+
+def test_what_was_found_is_tinted_and_what_was_asked_lies_on_it() -> None:
+    large, small = (0.1, 0.1, 0.9, 0.9), (0.4, 0.4, 0.6, 0.6)
+    masks = [bitmap_to_rle(box_to_bitmap(box, (64, 64))) for box in (small, large)]
+    found = GroundedPrompt(
+        regions=tuple(Region(mask=m, box=b) for m, b in zip(masks, (small, large), strict=True))
+    )
+    asked = Region(
+        box=(0.05, 0.05, 0.95, 0.95),
+        points=(Point(xy=(0.2, 0.2)), Point(xy=(0.8, 0.8), label=0)),
+        strokes=(Stroke(xy=((0.2, 0.8), (0.3, 0.8))), Stroke(xy=((0.7, 0.2),), label=0)),
+    )
+    pixels = np.asarray(draw_found(GREY, found, [asked], labels=False)).astype(int)
+    assert np.abs(pixels[256, 256] - pixels[256, 150]).sum() > 40  # the smaller mask is on top
+    assert (pixels[10, 256] == 128).all()
+    assert near(pixels, (46, 204, 64))[102, 102]
+    assert near(pixels, (230, 40, 40))[409, 409]
+    assert pixels[409, 120].argmax() == 1
+    assert pixels[102, 358].argmax() == 0
+    assert near(pixels, (255, 255, 255))[20:30, 256].any()
+    bare = np.asarray(draw_found(GREY, found, labels=False)).astype(int)
+    assert not near(bare, (255, 255, 255)).any()
+
+
+def test_labels_lie_on_their_masks_but_not_on_clicks() -> None:
+    box = (0.2, 0.2, 0.8, 0.8)
+    region = Region(phrase="llama", box=box, mask=bitmap_to_rle(box_to_bitmap(box, (64, 64))))
+    found = GroundedPrompt(regions=(region,))
+    plain = np.asarray(draw_found(GREY, found, labels=False))
+    labelled = np.asarray(draw_found(GREY, found))
+    changed = (plain != labelled).any(-1)
+    assert changed[230:282, 200:312].mean() > 0.2
+    assert not changed[:150].any()
+    click = Region(points=(Point(xy=(0.5, 0.5)),))
+    pixels = np.asarray(draw_found(GREY, found, [click])).astype(int)
+    assert near(pixels, (46, 204, 64))[254:259, 254:259].all()

@@ -51,7 +51,7 @@ def tiny_whisper(folder: Path) -> Path:
     )
     generation = model.generation_config
     generation.max_new_tokens, generation.max_length = 4, None
-    generation.no_timestamps_token_id, generation.is_multilingual = plain, False
+    generation.update(no_timestamps_token_id=plain, is_multilingual=False)
     unwanted = [index for token, index in tokens.items() if not token.isascii()]
     generation.suppress_tokens = [*unwanted, end, start, plain]
     generation.begin_suppress_tokens = None

@@ -128,7 +128,7 @@ def test_one_frame_at_a_time_is_read():
 
 
 def test_objects_that_leave_have_empty_masks_and_may_return():
-    """A model whose features are the picture's own colours, so that absence is certain."""
+    """What is remembered is turned to its opposite, so that no mask can be like it."""
     film = video()
     film.add(0, 1, mask=square(5, 5, 30, 30))
     track = film._tracks[1]
