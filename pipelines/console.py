@@ -19,7 +19,7 @@ __all__ = ["EXIT_ERROR", "Parser", "guarded"]
 
 EXIT_ERROR = 2
 
-_OUR_LOGGERS = ("grounding", "gligen", "weights", "pipelines")
+_OUR_LOGGERS = ("grounding", "gligen", "seem", "weights", "pipelines")
 
 
 class Parser(argparse.ArgumentParser):

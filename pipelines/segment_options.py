@@ -30,8 +30,9 @@ All coordinates are pixels, x to the right, y down. With nothing asked, everythi
 
 _EPILOG = """\
 how prompts combine:
-  points, scribbles and a mask show one object. One --box, one --text or one --reference beside
-  them says more about it: --text "the dog" --point 80,60 is the dog at 80,60.
+  points, scribbles and a mask show one object. One --box and one --text beside them say more
+  about it: --text "the dog" --point 80,60 is the dog at 80,60. (So does one --reference, with
+  models of the grouping "demo".)
   Boxes without them are one object each; one --text beside boxes says what is in each.
   Texts alone find all instances of each. References alone find one object each; one --text beside
   references says more about each. --audio is a text that is spoken.
