@@ -3,11 +3,11 @@
     python -m benchmarks.serve
     python -m benchmarks.serve --model embedded --requests 1000 --connections 16
 
-A server is started in a process of its own. Each connection is a user with a picture and a session;
-all ask at once, in rounds: a click, a box, words, an upload, and a session of clicks with undo, redo
-and reset. What each must be answered was computed beforehand, by a predictor alone: every mask and
-score is compared to the last bit, so that an answer of another user's, or one that the load changed,
-counts as mixed. The last line is JSON.
+A server is started in a process of its own. Each connection is a user with a picture and a
+session; all ask at once, in rounds: a click, a box, words, an upload, and a session of clicks with
+undo, redo and reset. What each must be answered was computed beforehand, by a predictor alone:
+every mask and score is compared to the last bit, so that an answer of another user's, or one that
+the load changed, counts as mixed. The last line is JSON.
 """
 
 import argparse
