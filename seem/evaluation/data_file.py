@@ -5,6 +5,7 @@ Axes: H W the image.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -104,7 +105,8 @@ def read_segmentation(value: object, size: tuple[int, int], where: str) -> Bool[
         rings = [_ring(ring, f"{where}[{i}]") for i, ring in enumerate(as_list(value, where))]
         if not rings:
             return np.zeros(size, bool)
-        bitmap = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(rings, height, width)))
+        polygons: Any = rings  # pycocotools' stubs know no polygons
+        bitmap = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
     return np.ascontiguousarray(bitmap).astype(bool)
 
 

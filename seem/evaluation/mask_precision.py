@@ -79,32 +79,26 @@ class MaskPrecision:
         values = [0.0] * 3
         if objects and self._found:
             with contextlib.redirect_stdout(io.StringIO()):
-                truth = COCO()
-                truth.dataset = {
-                    "images": self._images,
-                    "annotations": self._truth,
-                    "categories": [{"id": number} for number in self.category_ids],
-                }
-                truth.createIndex()
-                evaluation = COCOeval(truth, _results(truth, self._found), "segm")
+                found = [
+                    entry
+                    | {"id": number, "iscrowd": 0}
+                    | {"area": float(coco_mask.area(entry["segmentation"]))}
+                    for number, entry in enumerate(self._found, 1)
+                ]
+                evaluation = COCOeval(self._indexed(self._truth), self._indexed(found), "segm")
                 evaluation.evaluate()
                 evaluation.accumulate()
                 evaluation.summarize()
             values = [max(0.0, float(value)) for value in evaluation.stats[:3]]
         return dict(zip(("map", "ap50", "ap75"), values, strict=True)) | {"objects": objects}
 
-
-def _results(truth: COCO, found: list[dict[str, Any]]) -> COCO:
-    """What `COCO.loadRes` makes of entries: they get numbers and areas."""
-    results = COCO()
-    results.dataset = {
-        "images": truth.dataset["images"],
-        "categories": truth.dataset["categories"],
-        "annotations": [
-            entry
-            | {"id": number, "iscrowd": 0, "area": float(coco_mask.area(entry["segmentation"]))}
-            for number, entry in enumerate(found, 1)
-        ],
-    }
-    results.createIndex()
-    return results
+    def _indexed(self, entries: list[dict[str, Any]]) -> COCO:
+        dataset: Any = {
+            "images": self._images,
+            "annotations": entries,
+            "categories": [{"id": number} for number in self.category_ids],
+        }
+        coco = COCO()
+        coco.dataset = dataset
+        coco.createIndex()
+        return coco

@@ -15,7 +15,7 @@ import numpy as np
 from grounding.stickers.captions import relation
 from grounding.stickers.scene import Box, Rendered, Scene, render
 from grounding.stickers.vocabulary import article
-from grounding.stickers.world import World
+from grounding.stickers.world import Split, World
 from seem.evaluation.sample import Clip, Phrase, ReferenceCase, Sample, Source, Truth
 from seem.evaluation.sticker_words import fitting, names, places, relations, searches
 
@@ -41,7 +41,8 @@ def sticker_source(world: World, scenes: int) -> Source:
 
     def samples() -> Iterator[Sample]:
         half = scenes // 2
-        for split, count in (("held-out", scenes - half), ("held-out pairs", half)):
+        counts: dict[Split, int] = {"held-out": scenes - half, "held-out pairs": half}
+        for split, count in counts.items():
             for seed in range(count):
                 yield sticker_sample(world, world.scene(seed, split), split)
         for seed in range(twins):
@@ -79,7 +80,7 @@ def sticker_sample(world: World, scene: Scene, group: str) -> Sample:
         for sticker, mask in zip(stickers, rendered.masks, strict=True)
     ]
     label = len(world.concepts) + world.backgrounds.index(scene.background)
-    ground = Truth(mask=~rendered.masks.any(0), label=label, thing=False)
+    ground = Truth(mask=np.logical_not(rendered.masks.any(0)), label=label, thing=False)
     phrases = [*names(stickers), *relations(stickers), *places(stickers)]
     phrases.append(Phrase(text=scene.background, targets=(len(truths),), kind="background"))
     generator = _generator(scene.seed, f"absent {group}")
