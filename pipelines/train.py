@@ -325,8 +325,12 @@ def _parser() -> argparse.ArgumentParser:
     stages = "\n".join(f"  {name:8} {what}" for name, (_, what) in STAGES.items())
     parser = Parser(
         prog=PROG,
+        usage="lavallama train STAGE [options] | lavallama train seem [options]",
         description="Train the embedded models of the sticker world, stage by stage.",
-        epilog=f"stages:\n{stages}\n  export   write the finished models to --out",
+        epilog=(
+            f"stages:\n{stages}\n  export   write the finished models to --out\n\n"
+            "`lavallama train seem --help` tells how the segmentation model is trained."
+        ),
     )
     parser.add_argument("stage", choices=[*STAGES, "export"], metavar="STAGE", help="see below")
     parser.add_argument(
@@ -342,7 +346,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["seem"]:
+        from pipelines import train_seem
+
+        return train_seem.main(given[1:])
+    arguments = _parser().parse_args(given)
     return guarded(PROG, lambda: _train(arguments))
 
 

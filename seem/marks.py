@@ -170,9 +170,9 @@ def draw(marks: Marks, size: ImageSize, *, box_mode: BoxMode) -> Drawing:
     """Paint marks on the image as the model sees it, with its padding.
 
     A click is a square of 3x3 pixels and a stroke a line, as in the official code. A box becomes a
-    click at its deepest pixel, which is all that it means officially ("centre"); with "corners" and
-    "outline" the click is painted only if nothing else lies on the object; "outline" also paints the
-    pixels around the box as lying beside the object.
+    click at its deepest pixel, which is all that it means officially ("centre"); with "corners"
+    and "outline" the click is painted only if nothing else lies on the object; "outline" also
+    paints the pixels around the box as lying beside the object.
     """
     height, width = size.image
     signs = np.zeros((2, height, width), bool)  # beside the object, on it

@@ -25,6 +25,7 @@ __all__ = [
     "class_embeddings",
     "class_sentences",
     "mean_direction",
+    "spoken_name",
 ]
 
 BACKGROUND = "background"
@@ -90,11 +91,16 @@ class Vocabulary:
         return self.things + self.stuff
 
 
-def class_sentences(name: str, templates: Sequence[str] = TEMPLATES) -> list[str]:
-    """Put a class into every sentence, without COCO's suffixes."""
+def spoken_name(name: str) -> str:
+    """A class's name without COCO's bookkeeping ("tree-merged"), as people say it."""
     for suffix in COCO_SUFFIXES:
         name = name.replace(suffix, "")
-    return [template.format(name) for template in templates]
+    return name
+
+
+def class_sentences(name: str, templates: Sequence[str] = TEMPLATES) -> list[str]:
+    """Put a class into every sentence, as people say it."""
+    return [template.format(spoken_name(name)) for template in templates]
 
 
 def mean_direction(vectors: Float[Tensor, "N C"]) -> Float[Tensor, " C"]:

@@ -21,7 +21,7 @@ from seem.evaluation.data_file import (
     read_segmentation,
 )
 from seem.evaluation.sample import Phrase, Sample, Search, Source, Truth
-from seem.vocabulary import COCO_SUFFIXES
+from seem.vocabulary import spoken_name
 
 __all__ = ["MIN_AREA", "instances_source", "panoptic_source"]
 
@@ -213,7 +213,7 @@ class _Reader:
         phrases, searches = [], []
         for label in sorted({truth.label for truth in truths if truth.label is not None}):
             targets = tuple(i for i, truth in enumerate(truths) if truth.label == label)
-            text = _spoken(self.names[label])
+            text = spoken_name(self.names[label])
             thing = self.names[label] in self.things
             kind = "things of a class" if thing else "stuff of a class"
             phrases.append(Phrase(text=text, targets=targets, kind=kind))
@@ -230,10 +230,3 @@ class _Reader:
 
     def _leave(self, what: str) -> None:
         self.left_out[what] = self.left_out.get(what, 0) + 1
-
-
-def _spoken(name: str) -> str:
-    """A class's name without COCO's bookkeeping ("tree-merged"), as people say it."""
-    for suffix in COCO_SUFFIXES:
-        name = name.replace(suffix, "")
-    return name

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from grounding.geometry import Box
 from grounding.masks import bitmap_to_box
-from grounding.stickers.world import World
 from seem.preprocess import PIXEL_MEAN, PIXEL_STD
 from seem.train.phrases import Said, say
 from seem.train.scenes import Record, Scenes
@@ -61,14 +60,9 @@ class Batch:
 class BatchMaker:
     """Draws batches of scenes."""
 
-    def __init__(self, scenes: Scenes, world: World) -> None:
-        """Index the scenes by what they show.
-
-        Args:
-            scenes: To draw from.
-            world: Theirs.
-        """
-        self.scenes, self.world = scenes, world
+    def __init__(self, scenes: Scenes) -> None:
+        """Index the scenes by what they show."""
+        self.scenes = scenes
         self.showing: dict[str, list[int]] = defaultdict(list)
         for number, record in enumerate(scenes.records):
             for phrase in dict.fromkeys(filter(None, record.phrases)):
@@ -84,7 +78,7 @@ class BatchMaker:
         """
         numbers: list[int] = []
         while len(numbers) < count:
-            number = int(generator.integers(len(self.scenes)))
+            number = int(generator.integers(len(self.scenes.records)))
             numbers += [number, self._partner(number, generator)]
         drawn = [self._picture(number, generator) for number in numbers[:count]]
         images = torch.from_numpy(np.stack([image for image, _ in drawn])).permute(0, 3, 1, 2)
@@ -97,14 +91,14 @@ class BatchMaker:
         """Another scene that shows something of the same name; any, if there is no name."""
         phrases = list(filter(None, self.scenes.records[number].phrases))
         if not phrases:
-            return int(generator.integers(len(self.scenes)))
+            return int(generator.integers(len(self.scenes.records)))
         alike = self.showing[phrases[int(generator.integers(len(phrases)))]]
         return alike[int(generator.integers(len(alike)))]
 
     def _picture(
         self, number: int, generator: np.random.Generator
     ) -> tuple[Float[np.ndarray, "H W 3"], Picture]:
-        image, ids = self.scenes.images[number], self.scenes.ids[number]
+        image, ids = self.scenes.read(number, generator)
         if generator.random() < 0.5:
             image, ids = image[:, ::-1], ids[:, ::-1]
         changed = _changed(np.ascontiguousarray(image, np.float32), generator)
@@ -116,7 +110,7 @@ class BatchMaker:
             box = bitmap_to_box(ids == owner)
             assert box is not None, "it has pixels"
             boxes[owner] = box
-        said = say(record, boxes, self.world, generator)
+        said = say(record, boxes, self.scenes.lexicon, generator)
         return changed, Picture(record=record, ids=ids, boxes=boxes, said=said)
 
 

@@ -19,7 +19,7 @@ from seem.train.points import mask_losses
 __all__ = ["PointHeads"]
 
 CLICKED = 4  # points whose mean feature stands for an object
-WEIGHT = 4.0  # of each part
+NAMED_WEIGHT, TOGETHER_WEIGHT = 20.0, 4.0
 NOBODY = -100  # the label of points without a name; `cross_entropy` leaves it out
 
 
@@ -52,7 +52,12 @@ class PointHeads(nn.Module):
             for number, label in named.items():
                 row[owner == number] = label
         logits = likeness(self.named(points))
-        naming = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=NOBODY)
+        doubt = F.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=NOBODY, reduction="none"
+        ).view_as(targets)
+        doubts = [doubt[i][owners[i] == n] for i, named in enumerate(labels) for n in named]
+        means_of = [part.mean() for part in doubts if len(part)]
+        naming = torch.stack(means_of).mean() if means_of else doubt.sum()
         image, truth, means = [], [], []
         for number, owner in enumerate(owners):
             for which in owner.unique():
@@ -66,4 +71,4 @@ class PointHeads(nn.Module):
         masks = torch.einsum("mc,mcn->mn", prototypes, features[image])
         entropy, dice = (part.mean() for part in mask_losses(masks, torch.stack(truth).float()))
         numbers = {"name": naming.item(), "bce": entropy.item(), "dice": dice.item()}
-        return WEIGHT * (naming + entropy + dice), numbers
+        return NAMED_WEIGHT * naming + TOGETHER_WEIGHT * (entropy + dice), numbers

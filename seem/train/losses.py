@@ -16,7 +16,7 @@ from seem.train.points import mask_costs, mask_losses
 
 __all__ = ["NAME_WEIGHT", "OUTLINE_WEIGHT", "answer_loss", "set_loss", "truth_at"]
 
-NAME_WEIGHT, OUTLINE_WEIGHT = 2.0, 5.0  # of cross-entropy; of binary cross-entropy and of dice
+NAME_WEIGHT, OUTLINE_WEIGHT = 4.0, 5.0  # of cross-entropy; of binary cross-entropy and of dice
 NOBODY_WEIGHT = 0.1  # of queries without a target in the cross-entropy
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from grounding.stickers.world import World
 from seem.train.batch import Picture
+from seem.train.scenes import Lexicon
 from seem.vocabulary import BACKGROUND
 
 __all__ = ["Names", "choose_names", "tokens_of"]
@@ -43,20 +43,20 @@ class Names:
 
 
 def choose_names(
-    pictures: Sequence[Picture], world: World, generator: np.random.Generator
+    pictures: Sequence[Picture], lexicon: Lexicon, generator: np.random.Generator
 ) -> Names:
     """Choose the names of a step."""
-    detailed = bool(generator.random() < 0.5)
+    detailed = bool(lexicon.materials) and bool(generator.random() < 0.5)
     if detailed:
         shown = [phrase for p in pictures for phrase in p.record.phrases if phrase]
         others = [
-            f"{generator.choice(world.materials)} {generator.choice(world.concepts)}"
+            f"{generator.choice(lexicon.materials)} {generator.choice(lexicon.concepts)}"
             for _ in range(DISTRACTORS)
         ]
         objects = tuple(dict.fromkeys([*shown, *others]))
     else:
-        objects = world.concepts
-    return Names(texts=(*objects, *world.backgrounds, BACKGROUND), detailed=detailed)
+        objects = lexicon.concepts
+    return Names(texts=(*objects, *lexicon.backgrounds, BACKGROUND), detailed=detailed)
 
 
 def tokens_of(tokenizer: Callable[..., Any], texts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,7 @@ import numpy as np
 from grounding.geometry import Box
 from grounding.stickers.captions import APART, direction
 from grounding.stickers.vocabulary import article
-from grounding.stickers.world import World
-from seem.train.scenes import Record
+from seem.train.scenes import Lexicon, Record
 
 __all__ = ["Said", "say"]
 
@@ -35,20 +34,20 @@ class Said:
 
 
 def say(
-    record: Record, boxes: Mapping[int, Box], world: World, generator: np.random.Generator
+    record: Record, boxes: Mapping[int, Box], lexicon: Lexicon, generator: np.random.Generator
 ) -> Said:
     """Say something about a scene.
 
     Args:
         record: Its names.
         boxes: Where each visible object lies, by number (object i of the record is i + 1).
-        world: Where names come from that fit nothing.
+        lexicon: Where names come from that fit nothing.
         generator: Decides what is said.
     """
     named = [number for number in boxes if number and record.concepts[number - 1]]
     kind = generator.random()
     if not named or kind < 0.1:
-        return _nothing(record, world, generator)
+        return _nothing(record, lexicon, generator)
     if kind < 0.2 and record.background and 0 in boxes:
         return Said(text=_worded(record.background, generator), means=(0,))
     number = named[int(generator.integers(len(named)))]
@@ -122,12 +121,15 @@ def _gap(one: Box, other: Box, axis: int) -> float:
     return abs(one[axis] + one[axis + 2] - other[axis] - other[axis + 2]) / 2
 
 
-def _nothing(record: Record, world: World, generator: np.random.Generator) -> Said:
+def _nothing(record: Record, lexicon: Lexicon, generator: np.random.Generator) -> Said:
     """A name that fits nothing in the scene."""
-    absent = [concept for concept in world.concepts if concept not in record.concepts]
+    absent = [concept for concept in lexicon.concepts if concept not in record.concepts]
+    if not absent:
+        return Said(text=_worded("nothing", generator), means=())
     name = absent[int(generator.integers(len(absent)))]
-    if generator.random() < 0.3:
-        name = f"{world.materials[int(generator.integers(len(world.materials)))]} {name}"
+    if lexicon.materials and generator.random() < 0.3:
+        materials = lexicon.materials
+        name = f"{materials[int(generator.integers(len(materials)))]} {name}"
     return Said(text=_worded(name, generator), means=())
 
 

@@ -10,17 +10,19 @@ import json
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from jaxtyping import UInt8
 from numpy.lib.format import open_memmap
 
 from grounding.stickers.collage import make_collage
 from grounding.stickers.scene import Rendered, render
 from grounding.stickers.world import PRESETS
 
-__all__ = ["Record", "Scenes", "rendered"]
+__all__ = ["Lexicon", "Record", "RenderedScenes", "Scenes", "owners", "rendered"]
 
 CHUNK = 250  # scenes that a worker renders in one go
 log = logging.getLogger(__name__)
@@ -49,26 +51,61 @@ class Record:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Scenes:
-    """Rendered scenes.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lexicon:
+    """The words of some scenes.
 
     Attributes:
-        images: uint8 [N, H, W, 3], a read-only memory map.
-        ids: Whose each pixel is, uint8 [N, H, W]: 0 the background's, i + 1 object i's.
-        records: N records.
+        concepts: Names of objects.
+        materials: What objects may be made of; part of their names.
+        backgrounds: Names of what lies behind them.
     """
+
+    concepts: tuple[str, ...]
+    materials: tuple[str, ...] = ()
+    backgrounds: tuple[str, ...] = ()
+
+
+class Scenes(Protocol):
+    """Pictures to learn from."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """What is known of each."""
+        ...
+
+    @property
+    def lexicon(self) -> Lexicon:
+        """Their words."""
+        ...
+
+    def read(
+        self, number: int, generator: np.random.Generator
+    ) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
+        """A picture, and whose each pixel is: 0 the background's, i + 1 object i's.
+
+        Args:
+            number: Of the record.
+            generator: Decides which part of a large picture is read. All have one size.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderedScenes:
+    """Scenes in memory maps: images uint8 [N, H, W, 3], ids uint8 [N, H, W], N records."""
 
     images: np.ndarray
     ids: np.ndarray
     records: list[Record]
+    lexicon: Lexicon
 
-    def __len__(self) -> int:
-        """The number of scenes."""
-        return len(self.records)
+    def read(self, number: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The whole picture."""
+        return self.images[number], self.ids[number]
 
 
-def rendered(folder: Path, preset: str, scenes: int, collages: int) -> Scenes:
+def rendered(folder: Path, preset: str, scenes: int, collages: int) -> RenderedScenes:
     """Open a folder of rendered scenes, rendering them first if they are not there yet.
 
     Args:
@@ -82,7 +119,11 @@ def rendered(folder: Path, preset: str, scenes: int, collages: int) -> Scenes:
         _render_all(place, preset, scenes, collages)
     lines = (place / "records.jsonl").read_text("utf-8").splitlines()
     images, ids = (np.load(place / f"{name}.npy", mmap_mode="r") for name in ("images", "ids"))
-    return Scenes(images, ids, [_record(line) for line in lines])
+    world = PRESETS[preset]
+    lexicon = Lexicon(
+        concepts=world.concepts, materials=world.materials, backgrounds=world.backgrounds
+    )
+    return RenderedScenes(images, ids, [_record(line) for line in lines], lexicon)
 
 
 def _record(line: str) -> Record:

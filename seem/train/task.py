@@ -54,6 +54,8 @@ class SeemTask:
         sizes: From which step on the model sees pictures of which size (pixels of a side): small
             ones first, for speed (Touvron et al., "Fixing the train-test resolution discrepancy",
             arXiv 1906.06423).
+        features_first: Steps at the beginning in which the two heads alone are asked: features
+            learn to tell things apart before the decoder begins.
     """
 
     model: Seem
@@ -65,10 +67,13 @@ class SeemTask:
     objects: int = 3
     points: int = 512
     sizes: Mapping[int, int] = field(default_factory=lambda: {0: 128})
+    features_first: int = 0
 
     def __post_init__(self) -> None:
-        """Add the two heads."""
-        self.heads = PointHeads(self.model.config.dim).to(self.device)
+        """Add the two heads, the same at every start."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.heads = PointHeads(self.model.config.dim).to(self.device)
         self._whole = nn.ModuleDict({"model": self.model, "heads": self.heads})
 
     @property
@@ -85,18 +90,20 @@ class SeemTask:
         chance = np.random.default_rng([generator.initial_seed(), 3])
         size = self.sizes[max(start for start in self.sizes if start <= step)]
         batch = self.maker.draw(self.batch, size, chance)
-        names = choose_names(batch.pictures, self.maker.world, chance)
+        names = choose_names(batch.pictures, self.maker.scenes.lexicon, chance)
         points = draw_points(batch.ids, self.points, chance)
         owners = owners_at(batch.ids, points).to(self.device)
         memory = self.model.encode_image(batch.pixels.to(self.device))
         features = read_at(memory.mask_features, points.to(self.device))
         vectors = self._texts(names.texts)[1]
+        labels = self._labels(batch, names)
+        seen = self.heads.loss(features, owners, labels, self._likeness(vectors))
+        if step < self.features_first:
+            return seen[0], {f"point/{k}": v for k, v in seen[1].items()}
         prompts, drawn = self._ask(memory, batch, size, chance)
         output = self.model.decode(memory, prompts, earlier=True)
         parts = {
-            "point": self.heads.loss(
-                features, owners, self._labels(batch, names), self._likeness(vectors)
-            ),
+            "point": seen,
             "free": self._free_loss(output, features, owners, batch, names, vectors),
             "text": self._text_loss(output, features, owners, batch, prompts, vectors[-1:]),
             "drawn": self._drawn_loss(output, features, owners, drawn),

@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from grounding.loop import LoopConfig
 from gligen.train.recipes import RECIPES
+from grounding.loop import LoopConfig
 from grounding.prompt import GroundedPrompt, Region
 from grounding.stickers.judge import StickerJudge
 from pipelines.generator import Generator

@@ -1,0 +1,90 @@
+"""Recipes: every number behind a training run that is not asked for on the command line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from grounding.loop import LoopConfig
+
+__all__ = ["RECIPES", "Recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        config: A key of `seem.config.CONFIGS`, for a model that starts from nothing.
+        preset: Of the sticker world, for runs on it.
+        scenes: Rendered scenes of the preset.
+        collages: Rendered collages beside them.
+        words: Steps in which a text encoder that starts from nothing learns words alone.
+        loop: The optimiser's steps.
+        batch: Pictures in a step.
+        objects: Drawn objects of a picture, at most.
+        points: Points at which masks are compared.
+        sizes: From which step on the model sees pictures of which size (pixels of a side).
+        features_first: Steps at the beginning in which the decoder waits (`SeemTask`).
+    """
+
+    config: str
+    preset: str
+    scenes: int
+    collages: int
+    words: int
+    loop: LoopConfig
+    batch: int
+    objects: int
+    points: int
+    sizes: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({0: 128}))
+    features_first: int = 0
+
+
+RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
+    {
+        # Two CPU cores and two hours.
+        "stickers": Recipe(
+            config="stickers",
+            preset="crowd",
+            scenes=40_000,
+            collages=16_000,
+            words=400,
+            loop=LoopConfig(
+                steps=5600,
+                learning_rate=7e-4,
+                warmup=150,
+                weight_decay=0.02,
+                ema=0.998,
+                save_every=200,
+                sample_every=400,
+            ),
+            batch=8,
+            objects=3,
+            points=512,
+            sizes=MappingProxyType({0: 128, 4800: 192}),
+            features_first=350,
+        ),
+        # SEEM's own numbers (arXiv 2304.06718, section 4.1), for a GPU and COCO.
+        "coco": Recipe(
+            config="focalt",
+            preset="crowd",
+            scenes=0,
+            collages=0,
+            words=0,
+            loop=LoopConfig(
+                steps=90_000,
+                learning_rate=1e-4,
+                warmup=1000,
+                weight_decay=0.05,
+                ema=0.0,
+                save_every=1000,
+                sample_every=5000,
+            ),
+            batch=8,
+            objects=8,
+            points=12_544,
+            sizes=MappingProxyType({0: 512}),
+        ),
+    }
+)
