@@ -43,6 +43,10 @@ class Answerer(Protocol):
         """Read what marks show on an image."""
         ...
 
+    def class_names(self, classes: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The classes given, or the model's own."""
+        ...
+
     def panoptic(self, classes: Sequence[str]) -> Panoptic:
         """Share the image out among classes."""
         ...
@@ -69,7 +73,8 @@ def predict_document(
     mask, box and score. Points and strokes ask; without them the mask, the polygon or the box; if
     nothing lies on the object, the reference, and at last the phrase. "referring": the phrase asks
     in any case, and what is drawn says which one. "panoptic", "instance" and "semantic": regions
-    are found for `segment.classes`, and replace those of the document.
+    are found for `segment.classes` (none: the vocabulary of the model), and replace those of the
+    document.
 
     Args:
         predictor: With an image.
@@ -100,9 +105,7 @@ def predict_document(
 
 def _segments(predictor: Answerer, document: GroundedPrompt, mode: str) -> GroundedPrompt:
     assert document.segment is not None, "a mode stands in a segment"
-    names = document.segment.classes
-    if not names:
-        raise PromptError(f"segment.mode {mode!r} needs segment.classes: name at least one class")
+    names = predictor.class_names(document.segment.classes or None)
     if mode == "panoptic":
         return panoptic_document(predictor.panoptic(names), names, request=document)
     if mode == "instance":

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from seem.attention_groups import Group
 from seem.choice import caption_likeness
-from seem.decoder import DecoderOutput
+from seem.decoder import LEVELS, DecoderOutput
 from seem.image_memory import ImageMemory
 from seem.model import Seem
 from seem.prompt import Prompt, TextTokens
@@ -73,7 +73,7 @@ class SeemTask:
         """Add the two heads, the same at every start."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.heads = PointHeads(self.model.config.dim).to(self.device)
+            self.heads = PointHeads(self.model.config.dim, LEVELS).to(self.device)
         self._whole = nn.ModuleDict({"model": self.model, "heads": self.heads})
 
     @property
@@ -97,7 +97,8 @@ class SeemTask:
         features = read_at(memory.mask_features, points.to(self.device))
         vectors = self._texts(names.texts)[1]
         labels = self._labels(batch, names)
-        seen = self.heads.loss(features, owners, labels, self._likeness(vectors))
+        levels = [read_at(level, points.to(self.device)) for level in memory.levels]
+        seen = self.heads.loss(features, levels, owners, labels, self._likeness(vectors))
         if step < self.features_first:
             return seen[0], {f"point/{k}": v for k, v in seen[1].items()}
         prompts, drawn = self._ask(memory, batch, size, chance)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from pipelines.generator import Generator
 from pipelines.options import generate_parser
-from tests.seem.tiny import tiny_seem
+from pipelines.segment_options import segment_options
+from tests.seem.predicting import tiny_predictor
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +36,14 @@ def test_its_commands_have_options_that_exist():
         assert generate_parser().parse_args(arguments).prompt
 
 
+def test_its_segment_commands_have_options_that_exist():
+    calls = [line for block in blocks("console") for line in block.splitlines()]
+    calls = [call.split("segment ", 1)[1] for call in calls if "lavallama segment " in call]
+    assert len(calls) == 6
+    for call in calls:
+        assert segment_options(shlex.split(call, comments=True)).image
+
+
 def test_its_boxes_are_the_example():
     [shown] = blocks("json")
     assert shown == (ROOT / "examples" / "boxes.json").read_text(encoding="utf-8")
@@ -52,7 +61,7 @@ def test_its_python_draws_a_picture(
 
 def test_its_python_segments_a_picture(monkeypatch: pytest.MonkeyPatch):
     _, snippet = blocks("python")
-    monkeypatch.setattr("weights.seem.load_seem", lambda _: tiny_seem("v1"))
+    monkeypatch.setattr("pipelines.segmenter.open_predictor", tiny_predictor)
     names = {"image": Image.new("RGB", (200, 120), "red")}
     exec(compile(snippet, "README.md", "exec"), names)
     assert names["masks"].shape == (1, 120, 200)

@@ -8,6 +8,7 @@ from grounding.errors import PromptError
 from grounding.masks import bitmap_to_rle, rle_to_bitmap
 from grounding.prompt import Canvas, GroundedPrompt, Segment
 from grounding.region import Point, Reference, Region, Stroke
+from seem.vocabulary import Vocabulary
 from tests.seem.predicting import HEIGHT, WIDTH, picture, ready
 
 PLACE = ((12 + 0.5) / WIDTH, (9 + 0.5) / HEIGHT)
@@ -77,8 +78,12 @@ def test_classes_become_regions() -> None:
         answer = predictor.predict_document(document)
         assert {region.phrase for region in answer.regions} <= set(names)
         assert answer.segment == document.segment
-        with pytest.raises(PromptError, match=f"'{mode}' needs segment.classes"):
-            predictor.predict_document(GroundedPrompt(segment=Segment(mode=mode)))
+        unnamed = GroundedPrompt(segment=Segment(mode=mode))
+        with pytest.raises(PromptError, match="brings no vocabulary"):
+            predictor.predict_document(unnamed)
+        predictor.vocabulary = Vocabulary(things=names)
+        assert predictor.predict_document(unnamed).regions == answer.regions
+        predictor.vocabulary = None
     assert answer.regions, "each pixel has a class, so semantic segments exist"
 
 
