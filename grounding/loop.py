@@ -157,7 +157,9 @@ def _average_gradients(accelerator: Accelerator, parameters: dict[str, nn.Parame
     for parameter in parameters.values():
         if parameter.grad is None:  # another process may have one
             parameter.grad = torch.zeros_like(parameter)
-        parameter.grad.copy_(accelerator.reduce(parameter.grad, "mean"))
+        mean = accelerator.reduce(parameter.grad, "mean")
+        assert isinstance(mean, Tensor), "the mean of tensors is one"
+        parameter.grad.copy_(mean)
 
 
 @torch.no_grad()
