@@ -5,7 +5,8 @@
 
 Parameters are random, so masks mean nothing and times mean what they always do. Each kind of prompt
 is asked `--repeats` times after one warm-up; "anew" encodes the image before each prompt, as the
-official demo does for each click. The same prompts are also asked in one batch, and `--prompts`
+official demo does for each click. SAM (ViT-B; a tiny one for `--size tiny`) answers a click and a
+box in the same process. The same prompts are also asked in one batch, and `--prompts`
 clicks follow to see that memory stays flat: resident memory on the CPU, allocated on CUDA. The last
 line is JSON.
 """
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.sam_peer import SamPeer
 from seem.config import CONFIGS
 from seem.encoded_image import Resizing
 from seem.marks import pixel_marks
@@ -34,7 +36,7 @@ from seem.model import build_seem
 from seem.predictor import Predictor
 from seem.question import Question
 
-SIZES = ("tiny", "focalt")
+SIZES = ("tiny", "stickers", "focalt")
 SEED = 7
 BATCH = 8  # questions of the batch that is timed
 
@@ -126,6 +128,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for x, y in places
     ]
     together = seconds(lambda: predictor.ask(clicks[:BATCH], batch=BATCH), repeats, device)
+    peer = SamPeer(tiny=options.size == "tiny", device=device)
+    sam = {"encode": seconds(peer.encode, 1, device)}
+    sam |= {name: seconds(getattr(peer, name), repeats, device) for name in ("click", "box")}
+    del peer
     before = memory(device)
     for click in clicks[: options.prompts]:
         predictor.ask([click])
@@ -136,7 +142,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "encode_ms": round(1000 * encoding, 2),
         "prompt_ms": {name: round(1000 * value, 2) for name, value in kept.items()},
         "anew_ms": {name: round(1000 * value, 2) for name, value in anew.items()},
-        "speedup": {name: round(anew[name] / kept[name], 2) for name in kept},
+        "sam_ms": {name: round(1000 * value, 2) for name, value in sam.items()},
+        "share_of_anew": {name: round(kept[name] / anew[name], 4) for name in kept},
+        "share_of_sam": {name: round(kept[name] / sam[name], 3) for name in ("click", "box")},
         "batch": BATCH,
         "batch_ms_per_click": round(1000 * together / BATCH, 2),
         "prompts": options.prompts,
@@ -144,7 +152,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "memory_growth_mib": round(memory(device) - before, 1),
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
-        "versions": {"torch": version("torch")},
+        "versions": {name: version(name) for name in ("torch", "transformers")},
         "command": shlex.join(["python", "-m", "benchmarks.segment", *options.arguments]),
     }
 

@@ -14,6 +14,7 @@ def test_the_last_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert report["image"] == [64, 96]
     assert set(report["prompt_ms"]) == set(report["anew_ms"]) == set(prompts(64, 96))
     assert report["prompts"] == 2
+    assert set(report["share_of_sam"]) == {"click", "box"}
 
 
 def test_two_builds_are_the_same() -> None:
