@@ -1,10 +1,9 @@
 """The console script `lavallama`: one subcommand for each whole task."""
 
-import importlib
 import sys
 from collections.abc import Sequence
 
-from pipelines.console import Parser
+from pipelines.dispatch import dispatch
 
 __all__ = ["main"]
 
@@ -20,34 +19,15 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Dispatch to a subcommand, importing only that one.
-
-    Args:
-        argv: the arguments after the program's name; default those of the process.
-
-    Returns:
-        The exit code: 0, or 2 after a one-line error.
-    """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    width = max(map(len, COMMANDS))
-    table = "\n".join(f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items())
-    parser = Parser(
+    """Hand over to a subcommand; returns the exit code."""
+    return dispatch(
+        argv,
+        COMMANDS,
         prog="lavallama",
-        usage="lavallama COMMAND [options]",
-        description="Grounded image generation: say what, and where.",
-        epilog=f"commands:\n{table}\n\n`lavallama COMMAND --help` lists a command's options.",
+        noun="command",
+        description="Grounded image generation and promptable segmentation: say what, and where.",
+        version=_version(),
     )
-    parser.add_argument("--version", action="version", version=_version())
-    if not arguments:
-        parser.print_help()
-        return 0
-    command, *rest = arguments
-    if command.startswith("-"):
-        parser.parse_args(arguments)
-    if command not in COMMANDS:
-        parser.error(f"no command {command!r}: choose from {', '.join(COMMANDS)}")
-    module = importlib.import_module(COMMANDS[command][0])
-    return module.main(rest)
 
 
 def _version() -> str:
