@@ -1,6 +1,7 @@
 """The OpenAPI document says all there is, and what it says is so (schemathesis)."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 import schemathesis
@@ -21,12 +22,14 @@ LENIENT = [CHECKS.get_one("positive_data_acceptance")]
 
 
 @pytest.fixture(scope="module")
-def ids() -> dict[str, str]:
-    client = TestClient(APP, base_url="http://127.0.0.1")
+def ids() -> Iterator[dict[str, str]]:
     headers = {"Content-Type": "image/png"}
-    image = client.post("/v1/images", content=file_of(picture()), headers=headers).json()
-    session = client.post("/v1/sessions", json={"image_id": image["image_id"]}).json()
-    return {"image_id": image["image_id"], "session_id": session["session_id"]}
+    with TestClient(APP, base_url="http://127.0.0.1") as client:  # the app is up for as long
+        uploaded = client.post("/v1/images", content=file_of(picture()), headers=headers)
+        assert uploaded.status_code == 201, uploaded.text
+        image = uploaded.json()["image_id"]
+        session = client.post("/v1/sessions", json={"image_id": image}).json()
+        yield {"image_id": image, "session_id": session["session_id"]}
 
 
 @SCHEMA.parametrize()
