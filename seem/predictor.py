@@ -62,8 +62,8 @@ class Predictor:
 
     **Boxes.** `box_mode="corners"` (the default): the box constrains the answer. The decoder is
     given the official click at the deepest pixel of the filled box (unless something else positive
-    is drawn); of its masks, and those of the image's object queries, the one is taken whose
-    bounding box overlaps the box most (IoU), weighed by how well it agrees with other marks, and
+    is drawn); of its masks, and those of the image's object queries, the one is taken that fits
+    the box best (IoU of bounding boxes), weighed by how well it agrees with other marks, and
     clipped to the box and a margin of a tenth of its sides. `box_mode="outline"`: the same, and
     the decoder is also told that the pixels around the box lie beside the object; for models that
     were trained so, as the embedded one. `box_mode="centre"`: the official meaning, that click and

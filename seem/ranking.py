@@ -6,9 +6,9 @@ Axes: Q candidates, C answers, D channels, h w the mask map (stride 4), H W the 
 - A text: the probability of the text against "background".
 - A text and marks: that probability x how well the mask agrees with the marks; queries of the text
   and queries of the marks compete. So "the dog" and a click is the dog that was clicked.
-- A box with corners: overlap of the mask's bounding box with it (IoU) x agreement with other marks
-  (x the text's probability). The image's object queries compete too (not in "demo", which has no
-  queries beside those that were asked). The winner is clipped to the box and a margin around it.
+- A box with corners: how well the mask fits it (`box_overlap`) x agreement with other marks (x the
+  text's probability). The image's object queries compete too (not in "demo", which has no queries
+  beside those that were asked). The winner is clipped to the box and a margin around it.
 """
 
 from dataclasses import dataclass
@@ -115,27 +115,38 @@ def agreement(
 
 
 def box_overlap(inside: Bool[Tensor, "Q h w"], box: Box, size: ImageSize) -> Float[Tensor, " Q"]:
-    """IoU of the box with the boxes around masks; 0 for an empty mask."""
-    found = STRIDE * mask_boxes(inside[:, : -(-size.image[0] // 4), : -(-size.image[1] // 4)])
+    """IoU of the box with the boxes around masks, x the part of the mask that lies in the box.
+
+    What lies beyond the box and its margin is cut off first, as `clip_to_box` does, so that a stray
+    pixel costs what it weighs. 0 for an empty mask.
+    """
+    seen = inside[:, : -(-size.image[0] // STRIDE), : -(-size.image[1] // STRIDE)]
+    kept = seen & _near(box, size, seen)
+    part = kept.flatten(1).sum(1) / seen.flatten(1).sum(1).clamp(min=1)
+    found = STRIDE * mask_boxes(kept)
     asked = _model_box(box, size)
     target = found.new_tensor(asked)
     low, high = torch.maximum(found[:, :2], target[:2]), torch.minimum(found[:, 2:], target[2:])
     common = (high - low).clamp(min=0).prod(1)
     areas = (found[:, 2:] - found[:, :2]).prod(1) + (target[2:] - target[:2]).prod()
-    return common / (areas - common)
+    return common / (areas - common) * part
 
 
 def clip_to_box(masks: Float[Tensor, "C h w"], box: Box, size: ImageSize) -> Float[Tensor, "C h w"]:
     """Mask logits with all that is farther than a margin outside of the box pushed below zero."""
+    return torch.where(_near(box, size, masks), masks, masks.clamp(max=OUTSIDE))
+
+
+def _near(box: Box, size: ImageSize, maps: Tensor) -> Bool[Tensor, "h w"]:
+    """The cells of maps [..., h, w] that lie in a box or on its margin."""
     x0, y0, x1, y1 = _model_box(box, size)
     dx, dy = BOX_MARGIN * (x1 - x0), BOX_MARGIN * (y1 - y0)
-    height, width = masks.shape[-2:]
-    ys = STRIDE * (torch.arange(height, device=masks.device) + 0.5)
-    xs = STRIDE * (torch.arange(width, device=masks.device) + 0.5)
-    kept = ((ys >= y0 - dy - STRIDE / 2) & (ys < y1 + dy + STRIDE / 2))[:, None] & (
+    height, width = maps.shape[-2:]
+    ys = STRIDE * (torch.arange(height, device=maps.device) + 0.5)
+    xs = STRIDE * (torch.arange(width, device=maps.device) + 0.5)
+    return ((ys >= y0 - dy - STRIDE / 2) & (ys < y1 + dy + STRIDE / 2))[:, None] & (
         (xs >= x0 - dx - STRIDE / 2) & (xs < x1 + dx + STRIDE / 2)
     )
-    return torch.where(kept, masks, masks.clamp(max=OUTSIDE))
 
 
 def _model_box(box: Box, size: ImageSize) -> tuple[float, float, float, float]:

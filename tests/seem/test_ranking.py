@@ -42,11 +42,12 @@ def candidates(count: int) -> Predictions:
     )
 
 
-def test_overlap_is_the_iou_of_bounding_boxes() -> None:
+def test_overlap_is_the_iou_of_bounding_boxes_and_the_part_inside() -> None:
     masks = cells((2, 4, 8, 12), (2, 4, 8, 8), (2, 8, 8, 16), (0, 0, 1, 1), (0, 0, 0, 0))
     masks[0, 3:7, 5:11] = False  # a ring has the box of a disc
     masks[1, 12:] = True  # padding does not count
-    expected = torch.tensor([1, 0.5, 1 / 3, 0, 0])
+    # of the third, 5 columns of 8 lie in the box and its margin, and 4 of them in the box
+    expected = torch.tensor([1, 0.5, 4 / 9 * 5 / 8, 0, 0])
     torch.testing.assert_close(box_overlap(masks, BOX, SIZE), expected)
 
 
