@@ -15,7 +15,7 @@ from pipelines.evaluate.grounding import EMBEDDED_JUDGE, Tally, box_of_differenc
 from pipelines.generator import Generator
 
 EMBEDDED = EMBEDDED_JUDGE.parent
-LIMIT = 50 * 2**20  # bytes of all weights together
+LIMIT = 120 * 2**20  # bytes of all weights together
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def generator():
 
 def test_all_weights_together_are_small():
     weights = list(EMBEDDED.rglob("*.safetensors"))
-    assert len(weights) == 5
+    assert len(weights) == 6
     assert sum(path.stat().st_size for path in weights) < LIMIT
 
 

@@ -1,0 +1,63 @@
+"""The SEEM that ships: its size, and that it finds what is pointed at on scenes it never saw."""
+
+import numpy as np
+import pytest
+
+from grounding.stickers import PRESETS, render
+from pipelines.segmenter import open_predictor
+from seem.clicks import deepest_pixel
+from weights.registry import embedded
+
+FOLDER = embedded("seem")
+LIMIT = 35 * 2**20  # bytes
+SCENES = 8
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return open_predictor("embedded", device="cpu", offline=True)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    world = PRESETS["crowd"]
+    return [world.scene(seed, "held-out", count=2) for seed in range(SCENES)]
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_it_is_small():
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < LIMIT
+
+
+def test_its_card_says_what_was_measured_and_where_it_ends():
+    card = (FOLDER / "README.md").read_text("utf-8")
+    assert "lavallama evaluate segmentation" in card
+    assert "## Limits" in card
+
+
+def test_clicks_and_boxes_find_objects_on_new_scenes(predictor, scenes):
+    clicked, boxed = [], []
+    for scene in scenes:
+        drawn = render(scene)
+        predictor.set_image(drawn.image)
+        for mask in drawn.masks:
+            y, x = deepest_pixel(mask)
+            clicked.append(iou(predictor.predict(points=[[x, y]]).masks[0].numpy(), mask))
+            ys, xs = np.nonzero(mask)
+            box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+            boxed.append(iou(predictor.predict(box=box).masks[0].numpy(), mask))
+    assert np.mean(clicked) > 0.7
+    assert np.mean(boxed) > 0.6
+
+
+def test_it_knows_the_backgrounds_of_its_world(predictor, scenes):
+    names = predictor.vocabulary.names
+    right = 0
+    for scene in scenes:
+        predictor.set_image(render(scene).image)
+        label = predictor.semantic()[0, 0]
+        right += names[label] == scene.background
+    assert right >= SCENES - 2
