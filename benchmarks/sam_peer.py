@@ -43,8 +43,10 @@ class SamPeer:
         config = SamConfig(**(TINY if tiny else {}))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
-            self.model = SamModel(config).eval().requires_grad_(False).to(device)
-        self.side = config.vision_config.image_size
+            model: Any = SamModel(config).eval().requires_grad_(False)
+        self.model = model.to(device)
+        vision: Any = config.vision_config
+        self.side = vision.image_size
         self.pixels = torch.zeros(1, 3, self.side, self.side, device=device)
         self.memory = torch.empty(0)
 

@@ -51,8 +51,8 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             collages=16_000,
             words=400,
             loop=LoopConfig(
-                steps=5600,
-                learning_rate=7e-4,
+                steps=7000,
+                learning_rate=1e-3,
                 warmup=150,
                 weight_decay=0.02,
                 ema=0.998,
@@ -62,8 +62,8 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             batch=8,
             objects=3,
             points=512,
-            sizes=MappingProxyType({0: 128, 4800: 192}),
-            features_first=350,
+            sizes=MappingProxyType({0: 128, 6400: 192}),
+            features_first=2000,
         ),
         # SEEM's own numbers (arXiv 2304.06718, section 4.1), for a GPU and COCO.
         "coco": Recipe(
