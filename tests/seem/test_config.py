@@ -23,7 +23,7 @@ def test_configs_survive_json(name: str) -> None:
         assert SeemConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
 
 
-@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {"tiny"}))
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {"stickers", "tiny"}))
 def test_published_models_have_the_official_keys_and_shapes(name: str) -> None:
     official = json.loads(KEYS.read_text())[f"{name}_v1"]
     with torch.device("meta"):

@@ -263,7 +263,7 @@ def test_what_is_missing_is_said() -> None:
     predictor = tiny_predictor()
     with pytest.raises(PromptError, match="call set_image first"):
         predictor.predict(points=[[1, 1]])
-    with pytest.raises(PromptError, match="box_mode must be one of corners, centre"):
+    with pytest.raises(PromptError, match="box_mode must be one of corners, outline, centre"):
         tiny_predictor(box_mode="middle")
     wordless = Predictor(tiny_seem("v1"), resizing=predictor.resizing)
     wordless.set_image(picture())
