@@ -32,6 +32,8 @@ MINIATURE = dataclasses.replace(
 )
 KILLED = """
 import os, signal, sys
+import torch
+torch.set_num_threads(int(sys.argv[2]))  # sums depend on it
 from seem.train import recipes, task
 from tests.pipelines.test_train_seem import MINIATURE
 recipes.RECIPES = {"stickers": MINIATURE}
@@ -74,8 +76,9 @@ def test_a_run_leaves_a_checkpoint_a_log_and_samples(run):
 
 def test_killed_and_resumed_ends_with_the_same_bits(run):
     killed = run.parent / "killed"
+    threads = str(torch.get_num_threads())
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(killed)], check=False, env={**os.environ}
+        [sys.executable, "-c", KILLED, str(killed), threads], check=False, env={**os.environ}
     )
     assert done.returncode == -signal.SIGKILL
     assert state(killed)["step"] == 2
