@@ -167,7 +167,7 @@ class _Run:
             model=model,
             tokenizer=predictor.words.tokenizer,  # pyright: ignore[reportArgumentType]
             vocabulary=vocabulary,
-            maker=BatchMaker(scenes),
+            maker=BatchMaker(scenes, self.recipe.pasted),
             shown=shown,
             batch=self.recipe.batch,
             objects=self.recipe.objects,

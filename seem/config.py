@@ -47,6 +47,9 @@ class SeemConfig:
         queries_per_object: Queries that a "v1" decoder gives to each object.
         memories: Learned tokens that look at the previous mask.
         max_prompt_pixels: Most pixels read of an object's positive bitmap, and of its negative one.
+        mark_positions: Whether a token of a drawing knows where on the image it lies, as SAM's
+            clicks do (arXiv 2304.02643, section 3): it tells twins apart. The published models'
+            tokens do not.
         encoder_layers: Layers of the pixel decoder's transformer.
         encoder_feed_forward: Hidden channels of those layers.
         text_width: Channels inside the text encoder.
@@ -67,6 +70,7 @@ class SeemConfig:
     queries_per_object: int = 3
     memories: int = 32
     max_prompt_pixels: int = 512
+    mark_positions: bool = False
     encoder_layers: int = 6
     encoder_feed_forward: int = 2048
     text_width: int = 512
@@ -138,6 +142,7 @@ CONFIGS: Mapping[str, SeemConfig] = MappingProxyType(
             queries=20,
             memories=8,
             max_prompt_pixels=48,
+            mark_positions=True,
             encoder_layers=2,
             encoder_feed_forward=384,
             text_width=128,

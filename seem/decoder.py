@@ -13,7 +13,7 @@ SEEM, arXiv 2304.06718, section 3). Parameter names are the official ones, but f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +21,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from grounding.errors import PromptError
-from seem.attention_groups import Group, Grouping, self_attention_mask
+from seem.attention_groups import GROUPINGS, Group, self_attention_mask
+from seem.config import SeemConfig
 from seem.image_memory import ImageMemory
 from seem.multihead import MultiheadAttention
 from seem.pixel_decoder import PixelFeatures
-from seem.positions import sine_positions
+from seem.positions import sine_positions, sine_positions_at
 from seem.prompt import Prompt
 from seem.prompt_encoder import SpatialTokens, encode_marks, mark_pixels
 from seem.rows import Learned, Rows, lay_out
@@ -155,41 +156,33 @@ class Decoder(nn.Module):
     its width), so they have no parameters.
     """
 
-    def __init__(
-        self,
-        *,
-        grouping: Grouping,
-        dim: int = 512,
-        heads: int = 8,
-        layers: int = 9,
-        feed_forward: int = 2048,
-        queries: int = 101,
-        queries_per_object: int = 3,
-        memories: int = 32,
-    ) -> None:
-        """Build it; `seem.config.SeemConfig` explains the numbers, `grouping` is data."""
+    def __init__(self, config: SeemConfig) -> None:
+        """Build it; backbone, pixel decoder and texts are not its concern."""
         super().__init__()
-        self.grouping, self.dim, self.queries = grouping, dim, queries
-        self.queries_per_object = queries_per_object
-        depth = range(layers)
+        self.grouping = GROUPINGS[config.grouping]
+        self.dim, self.queries = config.dim, config.queries
+        self.queries_per_object = config.queries_per_object
+        self.mark_positions = config.mark_positions
+        dim, heads, hidden = config.dim, config.heads, config.feed_forward
+        depth = range(config.layers)
         self.transformer_self_attention_layers = nn.ModuleList(
             _SelfAttention(dim, heads) for _ in depth
         )
         self.transformer_cross_attention_layers = nn.ModuleList(
             _CrossAttention(dim, heads) for _ in depth
         )
-        self.transformer_ffn_layers = nn.ModuleList(_FeedForward(dim, feed_forward) for _ in depth)
+        self.transformer_ffn_layers = nn.ModuleList(_FeedForward(dim, hidden) for _ in depth)
         self.decoder_norm = nn.LayerNorm(dim)
         self.class_embed = nn.Parameter(torch.randn(dim, dim) * dim**-0.5)
         self.mask_embed = _Mlp(dim, MASK_LAYERS)
-        self.query_feat = nn.Embedding(queries, dim)
-        self.query_embed = nn.Embedding(queries, dim)
+        self.query_feat = nn.Embedding(config.queries, dim)
+        self.query_embed = nn.Embedding(config.queries, dim)
         self.level_embed = nn.Embedding(LEVELS, dim)
         self.spatial_projection = nn.ParameterList(
             torch.randn(dim, dim) * dim**-0.5 for _ in range(LEVELS)
         )
-        self.spatial_featured = nn.Embedding(memories, dim)
-        self.spatial_embed = nn.Embedding(memories, dim)
+        self.spatial_featured = nn.Embedding(config.memories, dim)
+        self.spatial_embed = nn.Embedding(config.memories, dim)
         self.pn_indicator = nn.Embedding(2, dim)
 
     @property
@@ -297,7 +290,7 @@ class Decoder(nn.Module):
         rows = lay_out(
             self.grouping,
             self._learned(),
-            prompts,
+            [self._placed(prompt) for prompt in prompts],
             objects=objects,
             default_picks=self.default_picks,
             levels=LEVELS,
@@ -326,6 +319,14 @@ class Decoder(nn.Module):
             owners=rows.owners[:, : rows.queries],
             earlier=tuple(history),
         )
+
+    def _placed(self, prompt: Prompt) -> Prompt:
+        """The prompt whose drawing knows where it lies; one on a reference image lies nowhere."""
+        drawn = prompt.spatial
+        if not self.mark_positions or drawn is None:
+            return prompt
+        tokens = drawn.tokens + sine_positions_at(drawn.places, self.dim).to(drawn.tokens)
+        return replace(prompt, spatial=replace(drawn, tokens=tokens))
 
     def _learned(self) -> Learned:
         return Learned(

@@ -21,7 +21,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from grounding.errors import PromptError
-from seem.attention_groups import GROUPINGS
 from seem.backbones import Backbone, build_backbone
 from seem.choice import Choice, caption_likeness, choose, mask_likeness
 from seem.config import SeemConfig
@@ -212,14 +211,5 @@ def build_seem(config: SeemConfig) -> Seem:
             context=config.text_context,
             vocabulary=config.vocabulary,
         ),
-        decoder=Decoder(
-            grouping=GROUPINGS[config.grouping],
-            dim=config.dim,
-            heads=config.heads,
-            layers=config.layers,
-            feed_forward=config.feed_forward,
-            queries=config.queries,
-            queries_per_object=config.queries_per_object,
-            memories=config.memories,
-        ),
+        decoder=Decoder(config),
     )

@@ -1,6 +1,6 @@
 """Sine position embeddings: what tells attention where on a map a token lies.
 
-Axes: H, W rows and columns of the map, C channels of the embedding.
+Axes: H, W rows and columns of the map, N places, C channels of the embedding.
 
     y_i = 2 pi (i + 1) / (H + 1e-6),  t_j = 10000^(2 floor(j / 2) / (C / 2))
     channel j < C / 2 is sin(y_i / t_j) for even j and cos(y_i / t_j) for odd j
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["sine_positions"]
+__all__ = ["sine_positions", "sine_positions_at"]
 
 TEMPERATURE = 10000.0  # arXiv 1706.03762, section 3.5
 SIZE_EPSILON = 1e-6  # DETR, PositionEmbeddingSine
@@ -43,8 +43,10 @@ def sine_positions(
     """
     if channels % 4:
         raise ValueError(f"sine positions need a multiple of 4 channels, got {channels}")
-    rows = _waves(height, channels // 2, device)
-    columns = _waves(width, channels // 2, device)
+    rows, columns = (
+        _waves(torch.arange(1, n + 1, device=device) / (n + SIZE_EPSILON), channels // 2)
+        for n in (height, width)
+    )
     both = torch.cat(
         [
             rows[:, :, None].expand(-1, -1, width),
@@ -54,12 +56,18 @@ def sine_positions(
     return both.to(dtype or torch.float32)
 
 
-def _waves(
-    size: int, channels: int, device: torch.device | str | None
-) -> Float[Tensor, "channels size"]:
-    """Sines (even channels) and cosines (odd) of one coordinate."""
-    places = torch.arange(1, size + 1, dtype=torch.float32, device=device)
-    places = places / (size + SIZE_EPSILON) * (2 * math.pi)
-    pairs = torch.arange(channels // 2, dtype=torch.float32, device=device)
-    angles = places[None] / (TEMPERATURE ** (2 * pairs / channels))[:, None]
+def sine_positions_at(places: Float[Tensor, "N 2"], channels: int) -> Float[Tensor, "N C"]:
+    """Position embeddings of some places of a picture.
+
+    Args:
+        places: (y, x) as fractions of its height and width.
+        channels: A multiple of 4.
+    """
+    return torch.cat([_waves(places[:, axis], channels // 2) for axis in (0, 1)]).T
+
+
+def _waves(places: Float[Tensor, " size"], channels: int) -> Float[Tensor, "channels size"]:
+    """Sines (even channels) and cosines (odd) of one coordinate, 0 to 1."""
+    pairs = torch.arange(channels // 2, dtype=torch.float32, device=places.device)
+    angles = (places * (2 * math.pi))[None] / (TEMPERATURE ** (2 * pairs / channels))[:, None]
     return torch.stack([angles.sin(), angles.cos()], dim=1).flatten(0, 1)

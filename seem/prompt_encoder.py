@@ -47,12 +47,14 @@ class SpatialTokens:
     Attributes:
         tokens: For each level, [L, N, C].
         owners: The object that each token is about, [N].
+        places: (y, x) of its pixel as fractions of the padded image that was drawn on, [N, 2].
         positive_mean: Mean mask feature of each object's positive pixels, [n, C]; zero without.
         negative_mean: The same of negative pixels; it chooses nothing.
     """
 
     tokens: Float[Tensor, "L N C"]
     owners: Int[Tensor, " N"]
+    places: Float[Tensor, "N 2"]
     positive_mean: Float[Tensor, "n C"]
     negative_mean: Float[Tensor, "n C"]
 
@@ -132,6 +134,7 @@ def encode_marks(
     return SpatialTokens(
         tokens=torch.stack(tokens),
         owners=marked.owners,
+        places=marked.places,
         positive_mean=_means(read, marked.owners, marked.positive, marked.objects),
         negative_mean=_means(read, marked.owners, ~marked.positive, marked.objects),
     )

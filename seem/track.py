@@ -112,6 +112,7 @@ def joined(seen: list[SpatialTokens]) -> SpatialTokens:
     return SpatialTokens(
         tokens=torch.cat([one.tokens for one in seen], dim=1),
         owners=torch.cat([one.owners for one in seen]),
+        places=torch.cat([one.places for one in seen]),
         positive_mean=torch.stack([one.positive_mean for one in seen]).mean(0),
         negative_mean=torch.stack([one.negative_mean for one in seen]).mean(0),
     )

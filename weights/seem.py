@@ -46,7 +46,15 @@ CONFIG_NAME = "config.json"
 COCO_CLASSES = 133  # panoptic, without "background"
 NO_OBJECT_WEIGHT = 0.1  # SEEM, NO_OBJECT_WEIGHT
 FRESH_SEED = 0  # parameters that a checkpoint lacks are the same at every load
-UNSAID = ("grouping", "heads", "queries_per_object", "max_prompt_pixels", "text_heads", "backbone")
+UNSAID = (
+    "grouping",
+    "heads",
+    "queries_per_object",
+    "max_prompt_pixels",
+    "mark_positions",
+    "text_heads",
+    "backbone",
+)
 """Fields of a config that shapes do not settle."""
 
 

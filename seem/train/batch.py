@@ -18,12 +18,14 @@ from torch import Tensor
 from grounding.geometry import Box
 from grounding.masks import bitmap_to_box
 from seem.preprocess import PIXEL_MEAN, PIXEL_STD
+from seem.train.paste import cut, paste
 from seem.train.phrases import Said, say
 from seem.train.scenes import Record, Scenes
 
 __all__ = ["Batch", "BatchMaker", "Picture"]
 
 SMALLEST = 24  # visible pixels of an object that is worth asking about
+MOST_PASTED, TWINS = 3, 0.4  # objects laid over a picture; share of them that it shows already
 BLURRED, JITTERED = 0.3, 0.5  # shares of the pictures
 
 
@@ -60,13 +62,19 @@ class Batch:
 class BatchMaker:
     """Draws batches of scenes."""
 
-    def __init__(self, scenes: Scenes) -> None:
-        """Index the scenes by what they show."""
-        self.scenes = scenes
+    def __init__(self, scenes: Scenes, pasted: float = 0.0) -> None:
+        """Index the scenes by what they show.
+
+        Args:
+            scenes: Pictures.
+            pasted: Share of the pictures over which objects of others are laid.
+        """
+        self.scenes, self.pasted = scenes, pasted
         self.showing: dict[str, list[int]] = defaultdict(list)
         for number, record in enumerate(scenes.records):
             for phrase in dict.fromkeys(filter(None, record.phrases)):
                 self.showing[phrase].append(number)
+        self.phrases = tuple(self.showing)
 
     def draw(self, count: int, size: int, generator: np.random.Generator) -> Batch:
         """Draw a batch.
@@ -99,11 +107,13 @@ class BatchMaker:
         self, number: int, generator: np.random.Generator
     ) -> tuple[Float[np.ndarray, "H W 3"], Picture]:
         image, ids = self.scenes.read(number, generator)
+        record = self.scenes.records[number]
+        if generator.random() < self.pasted:
+            image, ids, record = self._crowded(image, ids, record, generator)
         if generator.random() < 0.5:
             image, ids = image[:, ::-1], ids[:, ::-1]
         changed = _changed(np.ascontiguousarray(image, np.float32), generator)
         ids = np.ascontiguousarray(ids)
-        record = self.scenes.records[number]
         counts = np.bincount(ids.ravel(), minlength=len(record.concepts) + 1)
         boxes = {}
         for owner in np.flatnonzero(counts >= SMALLEST).tolist():
@@ -112,6 +122,30 @@ class BatchMaker:
             boxes[owner] = box
         said = say(record, boxes, self.scenes.lexicon, generator)
         return changed, Picture(record=record, ids=ids, boxes=boxes, said=said)
+
+    def _crowded(
+        self,
+        image: UInt8[np.ndarray, "H W 3"],
+        ids: UInt8[np.ndarray, "H W"],
+        record: Record,
+        generator: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray, Record]:
+        """The picture with one to three objects laid over it: twins of its own, or others."""
+        for _ in range(int(generator.integers(1, MOST_PASTED + 1))):
+            source = image, ids, record
+            visible = np.unique(ids)
+            numbers = visible[visible > 0]
+            if generator.random() > TWINS or not len(numbers):
+                phrase = self.phrases[int(generator.integers(len(self.phrases)))]
+                scenes = self.showing[phrase]
+                other = scenes[int(generator.integers(len(scenes)))]
+                there = self.scenes.records[other]
+                source = *self.scenes.read(other, generator), there
+                numbers = np.flatnonzero([p == phrase for p in there.phrases]) + 1
+            piece = cut(*source, int(generator.choice(numbers)))
+            if piece is not None:
+                image, ids, record = paste(image, ids, record, piece, generator)
+        return image, ids, record
 
 
 def _changed(

@@ -21,6 +21,7 @@ class Recipe:
         collages: Rendered collages beside them.
         words: Steps in which a text encoder that starts from nothing learns words alone.
         loop: The optimiser's steps.
+        pasted: Share of the pictures over which objects of others are laid (`seem.train.paste`).
         batch: Pictures in a step.
         objects: Drawn objects of a picture, at most.
         points: Points at which masks are compared.
@@ -34,6 +35,7 @@ class Recipe:
     collages: int
     words: int
     loop: LoopConfig
+    pasted: float = 0.0
     batch: int
     objects: int
     points: int
@@ -59,6 +61,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
                 save_every=200,
                 sample_every=400,
             ),
+            pasted=0.75,
             batch=8,
             objects=3,
             points=512,

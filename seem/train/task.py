@@ -35,7 +35,7 @@ from seem.vocabulary import Vocabulary
 
 __all__ = ["SeemTask"]
 
-ROUNDS = (0, 0, 0, 1, 2, 3)  # rounds before the one that is learned from, equally often
+ROUNDS = (0, 0, 1, 1, 2, 4)  # rounds before the one that is learned from, equally often
 
 
 @dataclass

@@ -10,6 +10,7 @@ from grounding.errors import PromptError
 from seem.attention_groups import Group
 from seem.config import GroupingName
 from seem.decoder import DecoderOutput, mask_logits
+from seem.model import build_seem
 from seem.prompt import Prompt
 from tests.seem.tiny import SIZE, bitmap, normal, tiny_memory, tiny_seem, tiny_text
 
@@ -127,6 +128,21 @@ def test_a_reference_image_answers_in_every_form(grouping: GroupingName) -> None
     as_stroke = model.decode(memory, [Prompt(spatial=tokens)], objects=False)
     same = torch.equal(output.predictions.captions, as_stroke.predictions.captions)
     assert same or grouping == "demo"
+
+
+def test_positioned_marks_tell_places_apart_and_references_lie_nowhere() -> None:
+    plain = tiny_seem("v1")
+    memory = tiny_memory("v1")
+    placed = build_seem(replace(plain.config, mark_positions=True)).requires_grad_(False)
+    placed.load_state_dict(plain.state_dict())
+    tokens = drawn("v1", LEFT)
+    for part, changes in (("spatial", True), ("visual", False)):
+        prompt = Prompt(**{part: tokens})
+        one, other = (
+            model.decode(memory, [prompt], objects=False).predictions.mask_embeddings
+            for model in (plain, placed)
+        )
+        assert torch.equal(one, other) is not changes
 
 
 def test_picks_are_the_same_in_every_run_unless_drawn() -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from seem.positions import sine_positions
+from seem.positions import sine_positions, sine_positions_at
 
 
 def test_channels_are_waves_of_y_then_of_x():
@@ -24,6 +24,13 @@ def test_channels_are_waves_of_y_then_of_x():
 def test_half_precision_is_rounded_once_from_float32():
     exact = sine_positions(4, 4, 32)
     assert torch.equal(sine_positions(4, 4, 32, dtype=torch.bfloat16), exact.bfloat16())
+
+
+def test_places_have_the_waves_of_the_pixels_that_end_there():
+    maps = sine_positions(4, 8, 32)
+    places = torch.tensor([[0.25, 0.125], [1.0, 1.0], [0.75, 0.5]])
+    wanted = torch.stack([maps[:, 0, 0], maps[:, 3, 7], maps[:, 2, 3]])
+    assert torch.allclose(sine_positions_at(places, 32), wanted, atol=1e-4)
 
 
 def test_channels_come_in_fours():
