@@ -6,16 +6,19 @@ one that never was. The loop runs on accelerate: `accelerate launch` gives it pr
 and precision. Each process draws a batch of its own; their gradients are averaged.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import torch
+import torch.utils.deterministic
 from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -93,7 +96,31 @@ def train(
     Returns:
         The trained tensors by name: the moving average if one is kept.
     """
-    accelerator = accelerator or Accelerator()
+    with _sums_in_one_order():
+        return _train(task, config, folder, accelerator or Accelerator())
+
+
+@contextlib.contextmanager
+def _sums_in_one_order() -> Iterator[None]:
+    """Threads that race for a sum would change last bits from run to run.
+
+    On a GPU a few backward passes know no order; there PyTorch says so once and goes on.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+def _train(
+    task: Task, config: LoopConfig, folder: Path, accelerator: Accelerator
+) -> dict[str, Tensor]:
     folder.mkdir(parents=True, exist_ok=True)
     module = task.trained()
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}

@@ -7,10 +7,9 @@ what is trained so far as a model that `lavallama segment --model` takes.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,19 +94,6 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def deterministic() -> Iterator[None]:
-    """Sums in one order: threads that race for it would change last bits from run to run."""
-    import torch
-
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
 def _asked(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
     """The recipe with what is asked for on the command line."""
     from grounding.errors import LavallamaError
@@ -175,8 +161,7 @@ class _Run:
             sizes=self.recipe.sizes,
             features_first=self.recipe.features_first,
         )
-        with deterministic():
-            train(task, self.recipe.loop, self.folder)
+        train(task, self.recipe.loop, self.folder)
 
     def export(self, out: Path) -> None:
         """Write the model as far as it is trained, in float16."""

@@ -1,27 +1,15 @@
-"""Scenes rendered once, read many times: images in a memory map, words and boxes beside it.
+"""Scenes rendered once, read many times: images in a memory map, words and boxes beside it."""
 
-Everything is a function of the world, the split and the count, so the folder can be deleted and
-made again at any time.
-"""
-
-import concurrent.futures
 import dataclasses
-import json
-import logging
-import multiprocessing
-import os
-from collections.abc import Iterator
+import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from grounding.stickers.scene import render
+from grounding.stickers.store import Drawn, open_store
 from grounding.stickers.world import PRESETS, Split
-
-CHUNK = 500  # scenes that a worker renders in one go
-
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,14 +58,13 @@ def rendered(folder: Path, preset: str, count: int, split: Split = "train") -> S
         split: See ``World.scene``.
     """
     place = folder / f"{preset}-{split.replace(' ', '-')}-{count}"
-    if not (place / "records.jsonl").exists():
-        _render_all(place, preset, count, split)
-    lines = (place / "records.jsonl").read_text("utf-8").splitlines()
-    return Scenes(np.load(place / "images.npy", mmap_mode="r"), [_record(line) for line in lines])
+    width, height = PRESETS[preset].size
+    draw = functools.partial(_draw, preset, split)
+    arrays, records = open_store(place, {"images": (height, width, 3)}, count, draw)
+    return Scenes(arrays["images"], [_record(fields) for fields in records])
 
 
-def _record(line: str) -> Record:
-    fields = json.loads(line)
+def _record(fields: dict[str, Any]) -> Record:
     return Record(
         caption=fields["caption"],
         background=fields["background"],
@@ -87,45 +74,14 @@ def _record(line: str) -> Record:
     )
 
 
-def _render_all(place: Path, preset: str, count: int, split: Split) -> None:
-    log.info("rendering %d scenes of preset %r into %s", count, preset, place)
-    place.mkdir(parents=True, exist_ok=True)
-    width, height = PRESETS[preset].size
-    open_memmap(place / "images.npy", "w+", np.uint8, (count, height, width, 3)).flush()
-    unfinished = place / "records.jsonl.part"
-    context = multiprocessing.get_context("spawn")
-    with (
-        concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as workers,
-        unfinished.open("w", encoding="utf-8") as out,
-    ):
-        for lines in workers.map(_render_chunk, _chunks(place, preset, count, split)):
-            out.writelines(line + "\n" for line in lines)
-    unfinished.replace(place / "records.jsonl")
-
-
-Chunk = tuple[Path, str, Split, range]
-
-
-def _chunks(place: Path, preset: str, count: int, split: Split) -> Iterator[Chunk]:
-    for start in range(0, count, CHUNK):
-        yield place, preset, split, range(start, min(start + CHUNK, count))
-
-
-def _render_chunk(chunk: Chunk) -> list[str]:
-    place, preset, split, seeds = chunk
-    images = np.load(place / "images.npy", mmap_mode="r+")
-    lines = []
-    for seed in seeds:
-        scene = PRESETS[preset].scene(seed, split)
-        result = render(scene)
-        images[seed] = result.image
-        fields = {
-            "caption": scene.caption,
-            "background": scene.background,
-            "concepts": [s.concept for s in scene.stickers],
-            "materials": [s.material for s in scene.stickers],
-            "boxes": [[round(float(v), 5) for v in box] for box in result.boxes],
-        }
-        lines.append(json.dumps(fields))
-    images.flush()
-    return lines
+def _draw(preset: str, split: Split, seed: int) -> Drawn:
+    scene = PRESETS[preset].scene(seed, split)
+    result = render(scene)
+    record = {
+        "caption": scene.caption,
+        "background": scene.background,
+        "concepts": [s.concept for s in scene.stickers],
+        "materials": [s.material for s in scene.stickers],
+        "boxes": [[round(float(v), 5) for v in box] for box in result.boxes],
+    }
+    return {"images": result.image}, record

@@ -13,7 +13,8 @@ import numpy as np
 from grounding.errors import LavallamaError, PromptError
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
 from seem.coco import read_panoptic_png
-from seem.evaluation.data_file import (
+from seem.data_file import (
+    coco_folders,
     find_image,
     index_by_id,
     read_image,
@@ -110,12 +111,7 @@ class _Reader:
             for name, entry in zip(names, self.categories.values(), strict=True)
             if entry.get("isthing", 1)
         )
-        split = path.stem.rpartition("_")[2]
-        around = (path.parent, path.parent.parent)
-        self.folders = [
-            *(folder / name for folder in around for name in ("images", split)),
-            path.parent,
-        ]
+        self.folders = coco_folders(path)
         self.left_out: dict[str, int] = {}
 
     def source(self, what: str, count: int, samples) -> Source:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from grounding.errors import PromptError
-from seem.evaluation.data_file import read_image
+from seem.data_file import read_image
 from seem.evaluation.sample import Clip, Source
 
 __all__ = ["LIST", "davis_source"]

@@ -22,7 +22,7 @@ from pathlib import Path
 from grounding.errors import LavallamaError, PromptError
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
 from grounding.jsonfile import parse_json, read_text
-from seem.evaluation.data_file import (
+from seem.data_file import (
     MAX_BYTES,
     find_image,
     index_by_id,

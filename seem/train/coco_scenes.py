@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from grounding.errors import PromptError
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
 from seem.coco import read_panoptic_png
-from seem.evaluation.data_file import find_image, index_by_id, read_image, read_json
+from seem.data_file import coco_folders, find_image, index_by_id, read_image, read_json
 from seem.train.scenes import Lexicon, Record
 from seem.vocabulary import Vocabulary, spoken_name
 
@@ -103,9 +103,7 @@ def open_coco(path: Path, size: int) -> CocoScenes:
             for number, entry in categories.items()
         }
         annotations = as_list(needed(data, "annotations", ""), "annotations")
-        split = path.stem.rpartition("_")[2]
-        around = (path.parent, path.parent.parent)
-        folders = [*(f / name for f in around for name in ("images", split)), path.parent]
+        folders = coco_folders(path)
         entries, records = [], []
         for place, value in enumerate(annotations):
             where = f"annotations[{place}]"

@@ -1,31 +1,23 @@
 """Scenes to learn from, rendered once and read many times: pictures, whose pixel is whose, names.
 
-Axes: N scenes, H W pixels. Everything is a function of the world and the counts, so the folder can
-be deleted and made again at any time.
+Axes: N scenes, H W pixels.
 """
 
-import concurrent.futures
 import dataclasses
-import json
-import logging
-import multiprocessing
-import os
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
-from numpy.lib.format import open_memmap
 
 from grounding.stickers.collage import make_collage
 from grounding.stickers.scene import Rendered, render
+from grounding.stickers.store import Drawn, open_store
 from grounding.stickers.world import PRESETS
 
 __all__ = ["Lexicon", "Record", "RenderedScenes", "Scenes", "owners", "rendered"]
-
-CHUNK = 250  # scenes that a worker renders in one go
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,19 +107,18 @@ def rendered(folder: Path, preset: str, scenes: int, collages: int) -> RenderedS
         collages: Collages (`grounding.stickers.collage`), of seeds 0 to collages - 1.
     """
     place = folder / f"{preset}-{scenes}-collages-{collages}"
-    if not (place / "records.jsonl").exists():
-        _render_all(place, preset, scenes, collages)
-    lines = (place / "records.jsonl").read_text("utf-8").splitlines()
-    images, ids = (np.load(place / f"{name}.npy", mmap_mode="r") for name in ("images", "ids"))
     world = PRESETS[preset]
+    width, height = world.size
+    shapes = {"images": (height, width, 3), "ids": (height, width)}
+    draw = functools.partial(_draw, preset, scenes)
+    arrays, records = open_store(place, shapes, scenes + collages, draw)
     lexicon = Lexicon(
         concepts=world.concepts, materials=world.materials, backgrounds=world.backgrounds
     )
-    return RenderedScenes(images, ids, [_record(line) for line in lines], lexicon)
+    return RenderedScenes(arrays["images"], arrays["ids"], [_record(r) for r in records], lexicon)
 
 
-def _record(line: str) -> Record:
-    fields = json.loads(line)
+def _record(fields: dict[str, Any]) -> Record:
     return Record(
         background=fields["background"],
         concepts=tuple(fields["concepts"]),
@@ -135,46 +126,12 @@ def _record(line: str) -> Record:
     )
 
 
-def _render_all(place: Path, preset: str, scenes: int, collages: int) -> None:
-    log.info("rendering %d scenes of preset %r, %d collages", scenes, preset, collages)
-    place.mkdir(parents=True, exist_ok=True)
-    width, height = PRESETS[preset].size
-    total = scenes + collages
-    open_memmap(place / "images.npy", "w+", np.uint8, (total, height, width, 3)).flush()
-    open_memmap(place / "ids.npy", "w+", np.uint8, (total, height, width)).flush()
-    unfinished = place / "records.jsonl.part"
-    context = multiprocessing.get_context("spawn")
-    with (
-        concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as workers,
-        unfinished.open("w", encoding="utf-8") as out,
-    ):
-        for lines in workers.map(_render_chunk, _chunks(place, preset, scenes, total)):
-            out.writelines(line + "\n" for line in lines)
-    unfinished.replace(place / "records.jsonl")
-
-
-_Chunk = tuple[Path, str, int, range]
-
-
-def _chunks(place: Path, preset: str, scenes: int, total: int) -> Iterator[_Chunk]:
-    for start in range(0, total, CHUNK):
-        yield place, preset, scenes, range(start, min(start + CHUNK, total))
-
-
-def _render_chunk(chunk: _Chunk) -> list[str]:
-    place, preset, scenes, numbers = chunk
-    images, ids = (np.load(place / f"{name}.npy", mmap_mode="r+") for name in ("images", "ids"))
-    lines = []
-    for number in numbers:
-        picture, record = (
-            _scene(preset, number) if number < scenes else _collage(preset, number - scenes)
-        )
-        images[number] = picture.image
-        ids[number] = owners(picture.masks)
-        lines.append(json.dumps(dataclasses.asdict(record)))
-    images.flush()
-    ids.flush()
-    return lines
+def _draw(preset: str, scenes: int, number: int) -> Drawn:
+    """Scenes of the preset come first, collages after them."""
+    picture, record = (
+        _scene(preset, number) if number < scenes else _collage(preset, number - scenes)
+    )
+    return {"images": picture.image, "ids": owners(picture.masks)}, dataclasses.asdict(record)
 
 
 def owners(masks: np.ndarray) -> np.ndarray:

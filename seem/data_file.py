@@ -18,7 +18,14 @@ from grounding.jsonfile import describe, parse_json, read_text
 from grounding.masks import rle_to_bitmap
 from grounding.region import MAX_SIDE, RleMask
 
-__all__ = ["find_image", "index_by_id", "read_image", "read_json", "read_segmentation"]
+__all__ = [
+    "coco_folders",
+    "find_image",
+    "index_by_id",
+    "read_image",
+    "read_json",
+    "read_segmentation",
+]
 
 MAX_BYTES = 2**30  # COCO's largest annotation file has 0.45 GB
 
@@ -49,6 +56,16 @@ def index_by_id(data: Mapping[str, object], key: str) -> dict[object, Mapping[st
             raise PromptError(f"{key}[{place}].id: {number} appears twice; ids must be unique")
         entries[number] = entry
     return entries
+
+
+def coco_folders(path: Path) -> list[Path]:
+    """Where the images of a COCO file may lie: in "images", or in "val2017" of its name's end.
+
+    Both are looked for beside the file and one folder up, then the images themselves beside it.
+    """
+    around = (path.parent, path.parent.parent)
+    split = path.stem.rpartition("_")[2]
+    return [*(folder / name for folder in around for name in ("images", split)), path.parent]
 
 
 def find_image(folders: Iterable[Path], name: str) -> Path:

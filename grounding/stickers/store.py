@@ -1,0 +1,81 @@
+"""Pictures made once by all processors, read many times: arrays in memory maps, words beside them.
+
+Everything is a function of what draws it, so a folder can be deleted and made again at any time.
+"""
+
+import concurrent.futures
+import functools
+import json
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+__all__ = ["Drawn", "Store", "open_store"]
+
+CHUNK = 250  # pictures that a worker makes in one go
+RECORDS = "records.jsonl"
+log = logging.getLogger(__name__)
+
+Drawn = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
+"""One picture: its part of each array, and what is known of it, as JSON has it."""
+Store = tuple[Mapping[str, np.ndarray], list[dict[str, Any]]]
+"""All pictures: arrays uint8 [N, ...] as read-only memory maps, and N records."""
+
+
+def open_store(
+    folder: Path, shapes: Mapping[str, tuple[int, ...]], total: int, draw: Callable[[int], Drawn]
+) -> Store:
+    """Open a folder of pictures, making them first if they are not there yet.
+
+    Args:
+        folder: Of these pictures alone.
+        shapes: Of one picture's part of each array.
+        total: The number of pictures.
+        draw: Makes picture number i; other processes must be able to import it.
+    """
+    if not (folder / RECORDS).exists():
+        log.info("rendering %d pictures into %s", total, folder)
+        _draw_all(folder, shapes, total, draw)
+    lines = (folder / RECORDS).read_text("utf-8").splitlines()
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
+    return arrays, [json.loads(line) for line in lines]
+
+
+def _draw_all(
+    folder: Path, shapes: Mapping[str, tuple[int, ...]], total: int, draw: Callable[[int], Drawn]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, shape in shapes.items():
+        open_memmap(folder / f"{name}.npy", "w+", np.uint8, (total, *shape)).flush()
+    chunks = [range(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
+    work = functools.partial(_draw_chunk, folder, tuple(shapes), draw)
+    unfinished = folder / f"{RECORDS}.part"
+    context = multiprocessing.get_context("spawn")
+    with (
+        concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as workers,
+        unfinished.open("w", encoding="utf-8") as out,
+    ):
+        for lines in workers.map(work, chunks):
+            out.writelines(line + "\n" for line in lines)
+    unfinished.replace(folder / RECORDS)
+
+
+def _draw_chunk(
+    folder: Path, names: tuple[str, ...], draw: Callable[[int], Drawn], numbers: range
+) -> list[str]:
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in names}
+    lines = []
+    for number in numbers:
+        parts, record = draw(number)
+        for name, array in arrays.items():
+            array[number] = parts[name]
+        lines.append(json.dumps(record))
+    for array in arrays.values():
+        array.flush()
+    return lines
