@@ -1,18 +1,18 @@
-"""A GLIGEN adapter: the tokenizer and the gates, apart from the frozen UNet that they ground.
+"""A GLIGEN adapter: tokenizer, gates and extra channels, apart from the frozen UNet they ground.
 
     adapter = GligenAdapter.for_unet(unet)
     with adapter.injected(unet), adapter.grounded(adapter.tokens(boxes, masks, phrases)):
         noise = unet(latents, t, encoder_hidden_states=prompt).sample
 
 Its state dict holds `position_net.*` and `<path of a transformer block>.fuser.*`, the names that a
-gated UNet of diffusers would give the same parameters; and `box_field.*` if it has one.
-Axes: B batch, N regions, P channels of a phrase embedding, D channels of a grounding token.
+gated UNet of diffusers would give the same parameters; `box_field.*` if it has one; and, if it
+reads maps or inpaints, `downsample_net.*` and the widened first convolution `conv_in.*`.
+Axes: B batch, N grounding tokens, D channels of a grounding token, h x w latent cells.
 """
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -21,9 +21,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gligen.box_field import BoxField
+from gligen.config import AdapterConfig
+from gligen.downsampler import MapDownsampler, shrink_map
+from gligen.first_conv import GroundedConv, widened
 from gligen.gate import GatedSelfAttention
 from gligen.inject import GroundedBlock, Run, transformer_blocks
-from gligen.tokenizers import TextBoxTokenizer
+from gligen.tokenizers import tokenizer_for
 from grounding.attention import Backend, choose_backend
 from grounding.errors import CheckpointError, LavallamaError
 
@@ -34,53 +37,31 @@ FUSER = "fuser"  # the name of a gate inside its block, in every published layou
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdapterConfig:
-    """What an adapter is, apart from the sizes that it takes from its UNet.
+class GligenAdapter(nn.Module):
+    """Grounding tokenizer and one gate for each transformer block of a UNet.
 
-    Attributes:
-        modality: what grounding tokens are made of; "text" (phrase and box).
-        max_boxes: tokens of one image, N.
-        phrase_dim: channels of a phrase embedding: 768 of CLIP-L, 2048 for SDXL.
-        context_dim: channels of a grounding token, by custom those of the UNet's text context.
-        hidden_dim: width of the tokenizer's MLP.
-        frequencies: steps of the boxes' Fourier ladder.
-        position_features: tell visual tokens their place inside the gate (extra parameters).
-        field_dim: width of the neural field in the boxes' own coordinates (`gligen.box_field`),
-            whose features every gate is told; 0: no field.
+    Args:
+        config: what the adapter is.
+        gates: by the path of their transformer block.
+        conv_in: the widened first convolution, if the UNet is to read more than latents.
     """
 
-    modality: Literal["text"] = "text"
-    max_boxes: int = 30
-    phrase_dim: int = 768
-    context_dim: int = 768
-    hidden_dim: int = 512
-    frequencies: int = 8
-    position_features: bool = False
-    field_dim: int = 0
-
-
-class GligenAdapter(nn.Module):
-    """Grounding tokenizer and one gate for each transformer block of a UNet."""
-
-    def __init__(self, config: AdapterConfig, gates: dict[str, GatedSelfAttention]) -> None:
+    def __init__(
+        self,
+        config: AdapterConfig,
+        gates: dict[str, GatedSelfAttention],
+        conv_in: nn.Conv2d | None = None,
+    ) -> None:
         super().__init__()
-        if config.modality != "text":
-            raise LavallamaError(
-                f"adapters exist for the modality 'text'; got {config.modality!r}: "
-                "take a text-box checkpoint"
-            )
         self.config = config
-        self.position_net = TextBoxTokenizer(
-            phrase_dim=config.phrase_dim,
-            out_dim=config.context_dim,
-            hidden_dim=config.hidden_dim,
-            frequencies=config.frequencies,
-        )
+        self.position_net: Any = tokenizer_for(config)
         self.box_field = _field_for(config)
         for path, gate in gates.items():
             _grow(self, path).add_module(FUSER, gate)
+        self.downsample_net = _downsampler_for(config)
+        self.conv_in = conv_in
         self._slots: list[GroundedBlock] = []
+        self._first: GroundedConv | None = None
         self._attention: Backend = "auto"
 
     @classmethod
@@ -110,7 +91,7 @@ class GligenAdapter(nn.Module):
         if init == "residual":
             for gate in gates.values():
                 gate.reset_as_residual()
-        return cls(config, gates)
+        return cls(config, gates, _conv_for(unet, config))
 
     @property
     def gates(self) -> dict[str, GatedSelfAttention]:
@@ -129,33 +110,48 @@ class GligenAdapter(nn.Module):
 
     def tokens(
         self,
-        boxes: Float[Tensor, "B N 4"],
-        masks: Float[Tensor, "B N"],
-        phrases: Float[Tensor, "B N P"],
+        *grounding: Tensor,
     ) -> Float[Tensor, "B N D"]:
-        """Grounding tokens of a batch of layouts; see `TextBoxTokenizer`.
+        """Grounding tokens of a batch.
 
         With a box field they carry the layout along, in D + P + 5 channels (`BoxField.attach`).
+
+        Args:
+            grounding: what the tokenizer of this modality takes (`gligen.tokenizers`): boxes, masks
+                and phrases for "text"; pictures and two more masks for "text_image"; points and
+                masks for "keypoint"; maps and masks for maps.
         """
-        tokens = self.position_net(boxes, masks, phrases)
+        tokens = self.position_net(*grounding)
         if self.box_field is None:
             return tokens
+        boxes, masks, phrases = grounding
         return self.box_field.attach(tokens, boxes, masks, phrases)
+
+    def extra_channels(
+        self, maps: Float[Tensor, "B M H W"], height: int, width: int
+    ) -> Float[Tensor, "B X h w"]:
+        """What the UNet reads of maps beside latents of `height` x `width` cells.
+
+        Raises:
+            LavallamaError: this adapter reads no maps.
+        """
+        if self.config.map is None:
+            raise LavallamaError(
+                f"an adapter of the modality {self.config.modality!r} reads no maps"
+            )
+        if self.downsample_net is None:
+            return shrink_map(maps, height, width)
+        return self.downsample_net(maps, height, width)
 
     def null_tokens(self, batch: int, count: int | None = None) -> Float[Tensor, "B N D"]:
         """Grounding tokens of images with no region: what the unconditional branch is given.
 
         Args:
             batch: images.
-            count: tokens of an image; `max_boxes` if None.
+            count: tokens of an image; all that the adapter has if None.
         """
-        like = self.position_net.null_positive_feature
-        count = self.config.max_boxes if count is None else count
-        return self.tokens(
-            like.new_zeros(batch, count, 4),
-            like.new_zeros(batch, count),
-            like.new_zeros(batch, count, self.config.phrase_dim),
-        )
+        count = self.config.token_count if count is None else count
+        return self.tokens(*self.position_net.nothing(batch, count))
 
     def inject(self, unet: nn.Module, *, attention: Backend = "auto") -> None:
         """Put the gates into a UNet, which computes what it did until `grounded` opens them.
@@ -173,6 +169,7 @@ class GligenAdapter(nn.Module):
         if self._slots or any(_is_grounded(block) for block in blocks.values()):
             raise LavallamaError("a UNet carries one adapter at a time; eject() the first one")
         _check_fit(blocks, gates)
+        first = None if self.conv_in is None else self._widen(unet, self.conv_in)
         parameter = next(unet.parameters())
         choose_backend(attention, parameter.device, parameter.dtype)
         self._attention = attention
@@ -180,12 +177,18 @@ class GligenAdapter(nn.Module):
             slot = GroundedBlock(block, gates[path], self.box_field)
             slot.attach(unet.get_submodule(path.rpartition(".transformer_blocks")[0]))
             self._slots.append(slot)
+        self._first = first
+        if first is not None:
+            first.attach()
 
     def eject(self) -> None:
         """Take the gates out: forwards and attention processors are the UNet's own again."""
         for slot in self._slots:
             slot.detach()
         self._slots.clear()
+        if self._first is not None:
+            self._first.detach()
+            self._first = None
 
     @contextmanager
     def injected(
@@ -199,7 +202,9 @@ class GligenAdapter(nn.Module):
             self.eject()
 
     @contextmanager
-    def grounded(self, tokens: Tensor | None, scale: float = 1.0) -> Iterator[Run]:
+    def grounded(
+        self, tokens: Tensor | None, scale: float = 1.0, *, extra: Tensor | None = None
+    ) -> Iterator[Run]:
         """Run the injected UNet with its gates on.
 
         Without autograd, keys and values of the grounding tokens and of the prompt are kept for as
@@ -209,22 +214,44 @@ class GligenAdapter(nn.Module):
         Args:
             tokens: [B, N, D] for the batch that the UNet will see, or None.
             scale: factor on every gate; `run.scale` may be set anew between calls of the UNet.
+            extra: [B, X, h, w] channels beside the latents (`extra_channels`, or the known latents
+                and the mask of inpainting), for adapters that widen the first convolution. At scale
+                0 the UNet's own first convolution runs, unless the adapter inpaints.
 
         Yields:
             The run.
         """
         if not self._slots:
             raise LavallamaError("the adapter is in no UNet; call inject(unet) first")
-        run = Run(tokens=tokens, scale=scale, backend=self._attention)
+        if extra is not None and self._first is None:
+            raise LavallamaError(
+                f"an adapter of the modality {self.config.modality!r} reads latents alone; "
+                "leave out extra"
+            )
+        run = Run(tokens=tokens, scale=scale, extra=extra, backend=self._attention)
         before = [(slot.run, slot.closed) for slot in self._slots]
+        first, run_before = self._first, None if self._first is None else self._first.run
         closed = [False] * len(before) if torch.is_grad_enabled() else self._closed()
         for slot, is_closed in zip(self._slots, closed, strict=True):
             slot.run, slot.closed = run, is_closed
+        if first is not None:
+            first.run = run
         try:
             yield run
         finally:
             for slot, (earlier, was_closed) in zip(self._slots, before, strict=True):
                 slot.run, slot.closed = earlier, was_closed
+            if first is not None:
+                first.run = run_before
+
+    def _widen(self, unet: nn.Module, wide: nn.Conv2d) -> GroundedConv:
+        conv = _first_conv(unet)
+        if conv.out_channels != wide.out_channels:
+            raise CheckpointError(
+                f"the adapter's first convolution has {wide.out_channels} channels, the UNet's "
+                f"{conv.out_channels}; take the adapter of this UNet"
+            )
+        return GroundedConv(conv, wide, swaps=not self.config.inpainting)
 
     def _closed(self) -> list[bool]:
         """Which gates are the identity, found with one look at the device."""
@@ -254,6 +281,33 @@ def _field_for(config: AdapterConfig) -> BoxField | None:
         hidden_dim=config.field_dim,
         frequencies=config.frequencies,
     )
+
+
+def _downsampler_for(config: AdapterConfig) -> MapDownsampler | None:
+    sizes = config.map
+    if sizes is None or not sizes.hidden_channels:
+        return None
+    return MapDownsampler(
+        in_channels=sizes.read_channels,
+        hidden_channels=sizes.hidden_channels,
+        out_channels=sizes.extra_channels,
+        smooth=config.modality != "sem",
+    )
+
+
+def _conv_for(unet: nn.Module, config: AdapterConfig) -> nn.Conv2d | None:
+    """The widened first convolution: known latents and a mask, or the channels of a map."""
+    if not config.inpainting and config.map is None:
+        return None
+    latents: int = unet.get_submodule("conv_out").out_channels  # pyright: ignore
+    extra = latents + 1 if config.map is None else config.map.extra_channels
+    return widened(_first_conv(unet), latents, extra)
+
+
+def _first_conv(unet: nn.Module) -> nn.Conv2d:
+    conv = unet.get_submodule("conv_in")
+    assert isinstance(conv, nn.Conv2d)
+    return conv
 
 
 def _grow(root: nn.Module, path: str) -> nn.Module:

@@ -39,6 +39,7 @@ class Run:
 
     tokens: Tensor | None = None
     scale: float = 1.0
+    extra: Tensor | None = None  # [B, X, h, w] channels beside the latents: `gligen.first_conv`
     backend: Backend = "auto"
     _memories: dict[Hashable, Any] = field(default_factory=dict)
 

@@ -1,74 +1,52 @@
-"""Is this a complete, consistent text-box adapter, and of what sizes?
+"""Is this a complete, consistent adapter, of which modality and of what sizes?
 
-Shapes are checked against the symbolic ones of `weights.keymap` (C channels, D token width ...):
-the first tensor binds a symbol, all others must agree.
+Shapes are checked against the symbolic ones of `weights.adapter_shapes` and `weights.keymap`: the
+first tensor binds a symbol, all others must agree.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from gligen.config import BOX_MODALITIES, MAPS, MapConfig, Modality
 from grounding.errors import CheckpointError
-from weights.keymap import (
+from weights.adapter_shapes import (
     BOX_FIELD_SHAPES,
     FIELD_FEATURE_SHAPES,
-    GATE_SHAPES,
+    FIRST_CONV_SHAPES,
     POSITION_FEATURE_SHAPES,
-    POSITION_NET_SHAPES,
-    gate_of,
-    name_some,
+    downsampler_shapes,
+    possible_modalities,
+    tokenizer_shapes,
 )
+from weights.keymap import CANONICAL_FIRST, GATE_SHAPES, gate_of, name_some
 
-__all__ = ["check_levels", "compare", "infer_config", "refuse_other_modalities"]
+__all__ = ["check_levels", "compare", "infer_config"]
 
-VALUES_PER_FREQUENCY = 8  # sine and cosine of the four coordinates of a box
-INPAINTING_CHANNELS = 9  # latents, known latents, mask
+PHRASE_SIZES = {"P": "phrase_dim", "V": "image_dim"}
 ATTENTION = re.compile(r"^(down|up)_blocks\.(\d+)\.attentions\.(\d+)\.|^mid_block\.attentions\.0\.")
 
 
-def refuse_other_modalities(shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    """Recognise GLIGEN's other modalities by their keys.
+def infer_config(
+    state: Mapping[str, Tensor],
+    source: str,
+    *,
+    modality: str | None = None,
+    depths: Sequence[int] = MapConfig().depths,
+) -> dict[str, Any]:
+    """Check a canonical state dict and read the adapter's sizes from it.
 
     Args:
-        shapes: Name inside the UNet -> shape.
-        path: What is being read, for the message.
-
-    Raises:
-        CheckpointError: It is one of them.
-    """
-    modality = _other_modality(shapes)
-    if modality is not None:
-        raise CheckpointError(
-            f"{path}: a GLIGEN checkpoint for {modality}: only text boxes are supported so far"
-        )
-
-
-def _other_modality(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    if "position_net.null_text_feature" in shapes:
-        return "text and image boxes (text_image)"
-    if "position_net.null_person_feature" in shapes:
-        return "keypoints (keypoint)"
-    if "position_net.in_conv.weight" in shapes:
-        return "semantic maps (sem)"
-    if "position_net.pos_embedding" in shapes:
-        first = shapes.get("downsample_net.layers.0.weight")
-        if first is None:
-            return "HED edge maps (hed)"
-        return "normal maps (normal)" if first[1] == 3 else "edge or depth maps (canny, depth)"
-    for name in ("input_blocks.0.0.weight", "conv_in.weight"):
-        if name in shapes and shapes[name][1] == INPAINTING_CHANNELS:
-            return "inpainting with text boxes (text_inpaint)"
-    return None
-
-
-def infer_config(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
-    """Check a canonical state dict and read the adapter's sizes from it.
+        state: Canonical names -> tensors.
+        source: What is being read, for messages.
+        modality: What the adapter is said to be; needed where keys do not tell (canny, depth).
+        depths: Blocks in the stages of what reads a map.
 
     Returns:
         Keyword arguments of `AdapterConfig`.
@@ -76,57 +54,128 @@ def infer_config(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     Raises:
         CheckpointError: Parameters are missing, unknown, or of inconsistent shapes.
     """
-    gates: dict[str, dict[str, str]] = defaultdict(dict)
-    tokenizer: dict[str, str] = {}
-    box_field: dict[str, str] = {}
-    unknown = []
-    for key in state:
-        gate = gate_of(key)
-        if gate is not None:
-            gates[gate[0]][gate[1]] = key
-        elif key.startswith("position_net."):
-            tokenizer[key.removeprefix("position_net.")] = key
-        elif key.startswith("box_field."):
-            box_field[key.removeprefix("box_field.")] = key
-        else:
-            unknown.append(key)
+    kind = _modality(state, source, modality)
+    parts = _parts(state)
+    gates, unknown = parts.gates, parts.unknown
+    has_field, inpainting = bool(parts.box_field), kind in BOX_MODALITIES and bool(parts.first)
     position_features = any("position.weight" in names for names in gates.values())
     expected = {
         **GATE_SHAPES,
         **(POSITION_FEATURE_SHAPES if position_features else {}),
-        **(FIELD_FEATURE_SHAPES if box_field else {}),
+        **(FIELD_FEATURE_SHAPES if has_field else {}),
     }
-    missing = [f"position_net.{name}" for name in POSITION_NET_SHAPES if name not in tokenizer]
-    unknown += [key for name, key in tokenizer.items() if name not in POSITION_NET_SHAPES]
-    if box_field:
-        missing += [f"box_field.{name}" for name in BOX_FIELD_SHAPES if name not in box_field]
-        unknown += [key for name, key in box_field.items() if name not in BOX_FIELD_SHAPES]
+    tokenizer, downsampler = tokenizer_shapes(kind, depths), downsampler_shapes(kind)
+    first = FIRST_CONV_SHAPES if inpainting or kind in MAPS else {}
+    wanted = (
+        ("position_net", tokenizer, parts.tokenizer),
+        ("box_field", BOX_FIELD_SHAPES if has_field and kind == "text" else {}, parts.box_field),
+        ("downsample_net", downsampler, parts.downsampler),
+        ("conv_in", first, parts.first),
+    )
+    missing = []
+    for head, shapes, names in wanted:
+        missing += [f"{head}.{name}" for name in shapes if name not in names]
+        unknown += [key for name, key in names.items() if name not in shapes]
     for block, names in gates.items():
         missing += [f"{block}.fuser.{name}" for name in expected if name not in names]
         unknown += [key for name, key in names.items() if name not in expected]
     if not gates:
         missing.append("every gate (*.fuser.*)")
     _complain(source, missing, unknown)
-    sizes = _bind(state, tokenizer, POSITION_NET_SHAPES, {}, source)
-    field = _bind(state, box_field, BOX_FIELD_SHAPES, sizes, source) if box_field else {"G": 0}
+    sizes: dict[str, int] = {}
+    for _, shapes, names in wanted:
+        sizes = _bind(state, names, shapes, sizes, source)
+    # Width of tokens and of positions are one for all gates, the others a gate's own.
+    shared = {symbol: sizes[symbol] for symbol in ("D", "E") if symbol in sizes}
     for names in gates.values():
-        # Width of tokens and of positions are one for all gates, the others a gate's own.
-        shared = {"D": sizes["D"], "E": sizes["E"]}
         _bind(state, names, expected, shared, source)
-    if sizes["E"] % VALUES_PER_FREQUENCY:
-        raise CheckpointError(
-            f"{source}: position_net.null_position_feature has {sizes['E']} values, expected a "
-            f"multiple of {VALUES_PER_FREQUENCY}"
-        )
     return {
-        "modality": "text",
-        "phrase_dim": sizes["P"],
+        "modality": kind,
+        "inpainting": inpainting,
         "context_dim": sizes["D"],
         "hidden_dim": sizes["H"],
-        "frequencies": sizes["E"] // VALUES_PER_FREQUENCY,
         "position_features": position_features,
-        "field_dim": field["G"],
+        "field_dim": sizes.get("G", 0),
+        "map": _map_config(kind, sizes, tuple(depths)) if kind in MAPS else None,
+        **_box_sizes(kind, sizes, source),
+        **({"max_persons": sizes["K"]} if kind == "keypoint" else {}),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """An adapter's keys by part: name inside the part -> key."""
+
+    gates: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    tokenizer: dict[str, str] = field(default_factory=dict)
+    box_field: dict[str, str] = field(default_factory=dict)
+    downsampler: dict[str, str] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+
+
+def _parts(state: Mapping[str, Tensor]) -> _Parts:
+    parts = _Parts()
+    heads = {
+        "position_net.": parts.tokenizer,
+        "box_field.": parts.box_field,
+        "downsample_net.": parts.downsampler,
+        CANONICAL_FIRST: parts.first,
+    }
+    for key in state:
+        gate = gate_of(key)
+        head = next((head for head in heads if key.startswith(head)), None)
+        if gate is not None:
+            parts.gates[gate[0]][gate[1]] = key
+        elif head is not None:
+            heads[head][key.removeprefix(head)] = key
+        else:
+            parts.unknown.append(key)
+    return parts
+
+
+def _modality(state: Mapping[str, Tensor], source: str, said: str | None) -> Modality:
+    """The modality that the keys tell, or, where they tell two, the one that is said."""
+    possible = possible_modalities({key: tuple(value.shape) for key, value in state.items()})
+    if said is None and len(possible) == 1:
+        return possible[0]
+    names = " or ".join(possible)
+    if said is None:
+        raise CheckpointError(
+            f"{source}: adapters for {names} have the same keys, and nothing in the file says "
+            "which this is: name the modality"
+        )
+    for one in possible:
+        if one == said:
+            return one
+    raise CheckpointError(f"{source}: expected an adapter for {said}, its keys are for {names}")
+
+
+def _box_sizes(kind: str, sizes: Mapping[str, int], source: str) -> dict[str, int]:
+    """Widths of phrases, pictures and coordinates, where there are any."""
+    found = {name: sizes[symbol] for symbol, name in PHRASE_SIZES.items() if symbol in sizes}
+    symbol, name, values = ("X", "xy", 4) if kind == "keypoint" else ("E", "position", 8)
+    if kind in MAPS:
+        return found
+    if sizes[symbol] % values:
+        raise CheckpointError(
+            f"{source}: position_net.null_{name}_feature has {sizes[symbol]} values, expected a "
+            f"multiple of {values}"
+        )
+    return {**found, "frequencies": sizes[symbol] // values}
+
+
+def _map_config(kind: str, sizes: Mapping[str, int], depths: tuple[int, ...]) -> MapConfig:
+    custom = MAPS[kind]
+    return MapConfig(
+        channels=sizes.get("M", custom.channels),
+        tokens=sizes["T"],
+        dims=tuple(sizes[f"B{stage}"] for stage in range(len(depths))),
+        depths=depths,
+        read_channels=sizes.get("M", custom.read_channels),
+        hidden_channels=sizes.get("U", 0),
+        extra_channels=sizes.get("X", custom.extra_channels),
+    )
 
 
 def _bind(
@@ -142,14 +191,20 @@ def _bind(
         key, shape = names[name], tuple(state[names[name]].shape)
         if len(shape) == len(symbols):
             for symbol, size in zip(symbols, shape, strict=True):
-                if "+" not in symbol:
+                if symbol.isalnum() and not symbol.isdigit():
                     sizes.setdefault(symbol, size)
-            wanted = tuple(sum(sizes[part] for part in symbol.split("+")) for symbol in symbols)
+            wanted = tuple(_value(symbol, sizes) for symbol in symbols)
         else:
             wanted = symbols
         if shape != wanted:
             raise CheckpointError(f"{source}: {key} has shape {shape}, expected {wanted}")
     return sizes
+
+
+def _value(symbols: str, sizes: Mapping[str, int]) -> int:
+    """The number that a sum of symbols and digits stands for."""
+    parts = symbols.split("+")
+    return sum(int(part) if part.isdigit() else sizes[part] for part in parts)
 
 
 def check_levels(names: Iterable[str], layers: int, source: str) -> None:

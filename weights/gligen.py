@@ -7,8 +7,9 @@
 | `comfyui`   | `.safetensors`                              | official, adapter only               |
 | `diffusers` | `.safetensors`; with a base, a UNet folder  | diffusers'                           |
 
-Layouts and modalities are recognised by keys, never by file names. Text boxes only, for now:
-other modalities are recognised and refused. Tensors keep their type and bits in both directions.
+Official files hold any modality, diffusers' those of boxes, ComfyUI's text boxes. Layouts and
+modalities are recognised by keys, never by file names; canny and depth have the same keys, there
+the configuration in the file tells. Tensors keep their type and bits in both directions.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
-from gligen.adapter import AdapterConfig, GligenAdapter
-from grounding.errors import CheckpointError, OutputError
+from gligen.adapter import GligenAdapter
+from gligen.config import AdapterConfig, MapConfig, Modality
+from grounding.errors import CheckpointError, LavallamaError, OutputError
 from grounding.files import write_files
 from weights import adapter_check, keymap
+from weights.adapter_names import CONFIG_DICT, canonical_names, said_modality
 from weights.hub import fetch_adapter
 from weights.keymap import name_some
 from weights.own_folder import read_document, state_digest
@@ -54,35 +57,25 @@ WEIGHTS_NAME = "adapter.safetensors"
 CONFIG_NAME = "config.json"
 DIFFUSERS_HIDDEN = 512  # diffusers, GLIGENTextBoundingboxProjection
 DIFFUSERS_FREQUENCIES = 8
-
-# What full checkpoints hold beside the UNet. None of it belongs to an adapter.
-IGNORED_WITH_ADAPTER = (
-    "autoencoder.",
-    "text_encoder.",
-    "diffusion.",
-    "opt.",
-    "scheduler.",
-    "ema.",
-    "first_stage_model.",
-    "cond_stage_model.",
-    "model_ema.",
-)
+ATTENTION_TYPES = {"text": "gated", "text_image": "gated-text-image"}  # of diffusers' UNet config
+GROUNDING_TARGET = "grounding_input.{}_grounding_tokinzer_input.GroundingNetInput"  # as spelt there
 
 
 def read_adapter(
-    source: str | Path, *, offline: bool = False
+    source: str | Path, *, offline: bool = False, modality: Modality | None = None
 ) -> tuple[dict[str, Tensor], AdapterConfig]:
-    """Read a text-box adapter from any layout.
+    """Read an adapter of any modality from any layout.
 
     Args:
         source: A file, a folder, a hub id, a name in `weights.registry`, or "embedded".
         offline: Never use the network; files that were downloaded before are found.
+        modality: "canny" or "depth" where a file does not say which; else what the adapter must be.
 
     Returns:
         The state dict in canonical names (on the CPU, types as stored) and its config.
 
     Raises:
-        CheckpointError: Not an adapter, not a text-box adapter, incomplete, or damaged.
+        CheckpointError: Not an adapter, not of that modality, incomplete, or damaged.
         OfflineError: It must be downloaded and cannot be.
     """
     if str(source) == EMBEDDED:
@@ -97,7 +90,8 @@ def read_adapter(
     file = TensorFile(path)
     names = canonical_names(file)
     state = {names[key]: tensor for key, tensor in file.read(names).items()}
-    return state, AdapterConfig(**adapter_check.infer_config(state, str(path)))
+    said = modality or said_modality(file)
+    return state, AdapterConfig(**adapter_check.infer_config(state, str(path), modality=said))
 
 
 def find_adapter_file(path: Path) -> Path:
@@ -130,83 +124,28 @@ def find_adapter_file(path: Path) -> Path:
     )
 
 
-def canonical_names(file: TensorFile) -> dict[str, str]:
-    """Map every adapter key of a file to its canonical name; account for every other key.
-
-    Returns:
-        Key in the file -> canonical name.
-
-    Raises:
-        CheckpointError: No text-box adapter is in there, or keys are unknown or missing.
-    """
-    prefix = _unet_prefix(file)
-    inner = {
-        key[len(prefix) :]: key
-        for key in file.shapes
-        if key.startswith(prefix) and not key.startswith(IGNORED_WITH_ADAPTER)
-    }
-    adapter_check.refuse_other_modalities({k: file.shapes[v] for k, v in inner.items()}, file.path)
-    layers = _layers(inner)
-    names, unknown = {}, []
-    for key, whole in inner.items():
-        if key.startswith("position_net.") or ".fuser." in key:
-            official = key.startswith(("input_blocks.", "middle_block.", "output_blocks."))
-            names[whole] = keymap.canonical_adapter_key(key, layers) if official else key
-        elif key not in keymap.SCHEDULE_BUFFERS and not keymap.is_base_key(key, layers):
-            unknown.append(whole)
-    unknown += [
-        key
-        for key in file.shapes
-        if not key.startswith((prefix, *IGNORED_WITH_ADAPTER))
-        and key not in keymap.SCHEDULE_BUFFERS
-    ]
-    if unknown:
-        raise CheckpointError(f"{file.path}: unknown parameters {name_some(unknown)}")
-    ungated = {key.split(".attn1.")[0] for key in inner if ".attn1." in key} - {
-        key.split(".fuser.")[0] for key in inner if ".fuser." in key
-    }
-    if ungated:
-        raise CheckpointError(f"{file.path}: no gates in {name_some(ungated)}")
-    if any(key.startswith(("input_blocks.", "output_blocks.")) for key in inner):
-        adapter_check.check_levels(names.values(), layers, str(file.path))
-    return names
-
-
-def _unet_prefix(file: TensorFile) -> str:
-    """Find what stands before the UNet's names: `model.`, `model.diffusion_model.` or nothing."""
-    for prefix in keymap.OFFICIAL_PREFIXES:
-        if any(key.startswith(f"{prefix}position_net.") for key in file.shapes):
-            return prefix
-    fusers = any(".fuser." in key for key in file.shapes)
-    missing = "position_net.*" if fusers else "GLIGEN's gates (*.fuser.*) and position_net.*"
-    raise CheckpointError(f"{file.path}: not a GLIGEN adapter: {missing} missing")
-
-
-def _layers(keys: Mapping[str, str]) -> int:
-    """Layers per level, from where the first downsampler of an official UNet stands."""
-    downs = [int(key.split(".")[1]) for key in keys if key.endswith(".0.op.weight")]
-    return min(downs) - 1 if downs else keymap.SD1.layers
-
-
 def _read_own(path: Path) -> tuple[dict[str, Tensor], AdapterConfig]:
     """Read our own folder and check it against its config."""
     where = path.parent / CONFIG_NAME
     document = read_document(where, FORMAT, FORMAT_VERSION)
-    values = document.get("config")
-    known = {field.name for field in fields(AdapterConfig)}
-    if not isinstance(values, dict) or set(values) - known:
-        raise CheckpointError(f"{where}: expected a config of {', '.join(sorted(known))}")
+    try:
+        values = document.get("config")
+        said = AdapterConfig.from_dict(values if isinstance(values, dict) else {"config": values})
+    except (LavallamaError, TypeError) as error:
+        raise CheckpointError(f"{where}: {error}") from None
     state = TensorFile(path).read()
-    inferred = adapter_check.infer_config(state, str(path))
+    depths = MapConfig().depths if said.map is None else said.map.depths
+    inferred = adapter_check.infer_config(state, str(path), modality=said.modality, depths=depths)
+    assert isinstance(values, dict)
     for name, value in inferred.items():
-        if values.get(name, value) != value:
+        if name in values and getattr(said, name) != value:
             raise CheckpointError(
-                f"{where}: {name} is {values[name]!r}, the weights have {value!r}: "
+                f"{where}: {name} is {getattr(said, name)!r}, the weights have {value!r}: "
                 "the two files do not belong together"
             )
     if document.get("sha256") != state_digest(state):
         raise CheckpointError(f"{path}: its sha256 is not the one in {CONFIG_NAME}: copy it again")
-    return state, AdapterConfig(**{**inferred, **values})
+    return state, AdapterConfig.from_dict({**inferred, **values})
 
 
 def write_adapter(
@@ -241,7 +180,10 @@ def write_adapter(
     path = Path(path)
     if layout not in get_args(Layout):
         raise CheckpointError(f"expected a layout of {', '.join(get_args(Layout))}, got {layout!r}")
-    inferred = adapter_check.infer_config(state, "the adapter")
+    depths = MapConfig().depths if config.map is None else config.map.depths
+    inferred = adapter_check.infer_config(
+        state, "the adapter", modality=config.modality, depths=depths
+    )
     if layout == "lavallama":
         return _write_own(state, config, path)
     if inferred["position_features"] or inferred["field_dim"]:
@@ -251,6 +193,16 @@ def write_adapter(
         )
     if layout == "diffusers":
         return _write_diffusers(state, config, path, base)
+    if layout == "comfyui" and (config.modality != "text" or config.inpainting):
+        raise CheckpointError(
+            f"ComfyUI reads adapters for text boxes; this one is for {_kind(config)}: use layout "
+            "'official' or 'lavallama'"
+        )
+    if depths != MapConfig().depths:
+        raise CheckpointError(
+            f"layout {layout!r} reads maps with a ConvNeXt of {MapConfig().depths} blocks, the "
+            f"adapter's has {depths}: use 'lavallama'"
+        )
     unet = keymap.UNetLayout.of(base.config) if base is not None else keymap.SD1
     official = {keymap.official_adapter_key(k, unet.layers): v for k, v in state.items()}
     if layout == "comfyui":
@@ -258,10 +210,20 @@ def write_adapter(
     if base is not None:
         back = {ours: theirs for theirs, ours in keymap.unet_table(unet).items()}
         renamed = {keymap.rename(k, back, "the base UNet"): v for k, v in base.state_dict().items()}
-        official.update({key: value for key, value in renamed.items() if key is not None})
-    ready = {key: value.detach().to("cpu").clone() for key, value in official.items()}
-    write_files({path: lambda partial: torch.save({"model": ready}, partial)})
+        plain = {key: value for key, value in renamed.items() if key is not None}
+        official = {**plain, **official}  # a widened first convolution replaces the plain one
+    content: dict[str, Any] = {
+        "model": {key: value.detach().to("cpu").clone() for key, value in official.items()}
+    }
+    if config.map is not None:
+        target = GROUNDING_TARGET.format(config.modality)
+        content[CONFIG_DICT] = {"grounding_tokenizer_input": {"target": target}}
+    write_files({path: lambda partial: torch.save(content, partial)})
     return path
+
+
+def _kind(config: AdapterConfig) -> str:
+    return f"inpainting with {config.modality}" if config.inpainting else config.modality
 
 
 def _write_own(state: Mapping[str, Tensor], config: AdapterConfig, folder: Path) -> Path:
@@ -284,12 +246,17 @@ def _write_diffusers(
     path: Path,
     base: UNet2DConditionModel | None,
 ) -> Path:
+    if config.modality not in ATTENTION_TYPES:
+        raise CheckpointError(
+            f"diffusers has gates for text and text+image boxes; this adapter is for "
+            f"{config.modality}: use layout 'official' or 'lavallama'"
+        )
     if base is None:
         return write_safetensors(state, path)
     width = base.config.get("cross_attention_dim")
     fixed = (DIFFUSERS_HIDDEN, DIFFUSERS_FREQUENCIES, width, width)
     got = (config.hidden_dim, config.frequencies, config.phrase_dim, config.context_dim)
-    if got != fixed:
+    if got != fixed or (config.modality == "text_image" and config.image_dim != width):
         raise CheckpointError(
             "diffusers' gated UNet has hidden, frequencies, phrase and token widths "
             f"{fixed}, the adapter {got}: use layout 'lavallama'"
@@ -297,8 +264,10 @@ def _write_diffusers(
     document = {
         **base.config,
         "_class_name": "UNet2DConditionModel",
-        "attention_type": "gated",
+        "attention_type": ATTENTION_TYPES[config.modality],
     }
+    if "conv_in.weight" in state:
+        document["in_channels"] = state["conv_in.weight"].shape[1]
     document = {key: value for key, value in document.items() if key != "_name_or_path"}
     write_safetensors({**base.state_dict(), **state}, path / "diffusion_pytorch_model.safetensors")
     _write_json(document, path / CONFIG_NAME)

@@ -12,7 +12,8 @@ its running number, a block of diffusers' UNet by its level and its place in the
 
 Inside a transformer block the names are the same on both sides, so gates (`...fuser.*`) and the
 tokenizer (`position_net.*`) need no table of their own. **Canonical** names, used everywhere in
-lavallama, are diffusers' names of gates and tokenizer and nothing else.
+lavallama, are diffusers' names of gates and tokenizer, `downsample_net.*` and, if it is widened,
+`conv_in.*`, and nothing else.
 
 In every table `None` means: known, and deliberately ignored.
 """  # noqa: E501
@@ -27,13 +28,11 @@ from functools import cache
 from grounding.errors import CheckpointError
 
 __all__ = [
-    "BOX_FIELD_SHAPES",
-    "FIELD_FEATURE_SHAPES",
+    "CANONICAL_FIRST",
     "GATE_SHAPES",
     "GATE_SUFFIXES",
+    "OFFICIAL_FIRST",
     "OFFICIAL_PREFIXES",
-    "POSITION_FEATURE_SHAPES",
-    "POSITION_NET_SHAPES",
     "SCHEDULE_BUFFERS",
     "SD1",
     "UNetLayout",
@@ -68,44 +67,6 @@ GATE_SHAPES: dict[str, tuple[str, ...]] = {
 }
 """The 17 parameters of a gate: C channels, D token width, I attention width, F hidden width."""
 
-POSITION_FEATURE_SHAPES: dict[str, tuple[str, ...]] = {
-    "position.weight": ("C", "E"),
-    "position.bias": ("C",),
-}
-"""lavallama's extension of a gate: features of the visual tokens' own position (E values)."""
-
-FIELD_FEATURE_SHAPES: dict[str, tuple[str, ...]] = {
-    "field.weight": ("C", "D"),
-    "field.bias": ("C",),
-}
-"""lavallama's extension of a gate: features of the box field."""
-
-BOX_FIELD_SHAPES: dict[str, tuple[str, ...]] = {
-    "layers.0.weight": ("G", "E"),
-    "layers.0.bias": ("G",),
-    "layers.1.weight": ("G", "G"),
-    "layers.1.bias": ("G",),
-    "layers.2.weight": ("G", "G"),
-    "layers.2.bias": ("G",),
-    "phrase.weight": ("G+G+G+G+G+G", "P"),
-    "phrase.bias": ("G+G+G+G+G+G",),
-    "out.weight": ("D", "G"),
-    "out.bias": ("D",),
-}
-"""lavallama's extension of an adapter: the box field, G its hidden width."""
-
-POSITION_NET_SHAPES: dict[str, tuple[str, ...]] = {
-    "null_positive_feature": ("P",),
-    "null_position_feature": ("E",),
-    "linears.0.weight": ("H", "P+E"),
-    "linears.0.bias": ("H",),
-    "linears.2.weight": ("H", "H"),
-    "linears.2.bias": ("H",),
-    "linears.4.weight": ("D", "H"),
-    "linears.4.bias": ("D",),
-}
-"""The text-box tokenizer: P phrase width, E position width, H hidden width, D token width."""
-
 GATE_SUFFIXES = frozenset(GATE_SHAPES)
 OFFICIAL_PREFIXES = ("model.diffusion_model.", "model.", "")
 """What may stand before the official names, longest first."""
@@ -128,6 +89,10 @@ SCHEDULE_BUFFERS = frozenset(
     }
 )
 """Diffusion schedules that LDM keeps among its parameters: always ignored."""
+
+SAME_NAMES = ("position_net.", "downsample_net.")
+OFFICIAL_FIRST, CANONICAL_FIRST = "input_blocks.0.0.", "conv_in."
+"""The first convolution: an adapter's if it is widened, else the base's."""
 
 RESNET_NAMES = {
     "in_layers.0": "norm1",
@@ -194,7 +159,7 @@ SD1 = UNetLayout()
 
 def is_adapter_key(key: str) -> bool:
     """Say whether a key (in any naming) belongs to a gate or to the grounding tokenizer."""
-    return ".fuser." in key or key.startswith(("position_net.", "downsample_net."))
+    return ".fuser." in key or key.startswith(SAME_NAMES)
 
 
 def gate_of(key: str) -> tuple[str, str] | None:
@@ -215,10 +180,12 @@ def canonical_adapter_key(key: str, layers: int = SD1.layers) -> str:
         layers: Residual layers in a down level of the UNet.
 
     Raises:
-        CheckpointError: The key is neither a gate's nor the tokenizer's.
+        CheckpointError: The key is of no part of an adapter.
     """
-    if key.startswith("position_net."):
+    if key.startswith(SAME_NAMES):
         return key
+    if key.startswith(OFFICIAL_FIRST):
+        return CANONICAL_FIRST + key.removeprefix(OFFICIAL_FIRST)
     match = OFFICIAL_ATTENTION.match(key)
     if match is None or gate_of(key) is None:
         raise CheckpointError(f"expected the official name of a gate or of position_net, got {key}")
@@ -242,8 +209,10 @@ def official_adapter_key(key: str, layers: int = SD1.layers) -> str:
     Raises:
         CheckpointError: The official naming has no place for this key.
     """
-    if key.startswith("position_net."):
+    if key.startswith(SAME_NAMES):
         return key
+    if key.startswith(CANONICAL_FIRST):
+        return OFFICIAL_FIRST + key.removeprefix(CANONICAL_FIRST)
     match = CANONICAL_ATTENTION.match(key)
     gate = gate_of(key)
     if match is None or gate is None or gate[1] not in GATE_SUFFIXES:

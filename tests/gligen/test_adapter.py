@@ -354,8 +354,12 @@ def test_misuse_is_named():
         pass
     with pytest.raises(LavallamaError, match="BasicTransformerBlock; Linear has none"):
         GligenAdapter.for_unet(torch.nn.Linear(2, 2))
-    with pytest.raises(LavallamaError, match="modality 'text'; got 'hed'"):
-        GligenAdapter.for_unet(unet, AdapterConfig(modality="hed"))
+    with (
+        adapter.injected(unet),
+        pytest.raises(LavallamaError, match="'text' reads latents alone"),
+        adapter.grounded(tokens, extra=torch.zeros(2, 5, 8, 12)),
+    ):
+        pass
     with pytest.raises(LavallamaError, match="'zero' or 'residual'; got 'one'"):
         GligenAdapter.for_unet(unet, init="one")
     with pytest.raises(AttentionError, match="needs a CUDA device"):

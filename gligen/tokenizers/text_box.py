@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gligen.fourier import fourier_embed, fourier_width
+from gligen.tokenizers.mlp import token_mlp
 
 __all__ = ["TextBoxTokenizer"]
 
@@ -33,13 +34,7 @@ class TextBoxTokenizer(nn.Module):
         super().__init__()
         self.phrase_dim, self.out_dim, self.frequencies = phrase_dim, out_dim, frequencies
         box_dim = fourier_width(BOX_COORDINATES, frequencies)
-        self.linears = nn.Sequential(
-            nn.Linear(phrase_dim + box_dim, hidden_dim),
-            nn.SiLU(),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.SiLU(),
-            nn.Linear(hidden_dim, out_dim),
-        )
+        self.linears = token_mlp(phrase_dim + box_dim, hidden_dim, out_dim)
         self.null_positive_feature = nn.Parameter(torch.zeros(phrase_dim))
         self.null_position_feature = nn.Parameter(torch.zeros(box_dim))
 
@@ -65,3 +60,12 @@ class TextBoxTokenizer(nn.Module):
         where = fourier_embed(boxes, self.frequencies).to(dtype)
         where = torch.where(present, where, self.null_position_feature)
         return self.linears(torch.cat((what, where), dim=-1))
+
+    def nothing(self, batch: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What to call this with for images without a region: (boxes, masks, phrases)."""
+        like = self.null_positive_feature
+        return (
+            like.new_zeros(batch, count, BOX_COORDINATES),
+            like.new_zeros(batch, count),
+            like.new_zeros(batch, count, self.phrase_dim),
+        )
