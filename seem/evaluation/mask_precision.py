@@ -3,17 +3,13 @@
 Axes: N objects, H W the image.
 """
 
-import contextlib
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from grounding.average_precision import average_precision
 from grounding.masks import bitmap_to_rle
 from seem.coco import instance_results
 from seem.postprocess import Instances
@@ -76,29 +72,7 @@ class MaskPrecision:
         Means over the classes that occur in the truth.
         """
         objects = sum(not entry["iscrowd"] for entry in self._truth)
-        values = [0.0] * 3
-        if objects and self._found:
-            with contextlib.redirect_stdout(io.StringIO()):
-                found = [
-                    entry
-                    | {"id": number, "iscrowd": 0}
-                    | {"area": float(coco_mask.area(entry["segmentation"]))}
-                    for number, entry in enumerate(self._found, 1)
-                ]
-                evaluation = COCOeval(self._indexed(self._truth), self._indexed(found), "segm")
-                evaluation.evaluate()
-                evaluation.accumulate()
-                evaluation.summarize()
-            values = [max(0.0, float(value)) for value in evaluation.stats[:3]]
+        values = average_precision(
+            self._images, self._truth, self._found, self.category_ids, kind="segm"
+        )
         return dict(zip(("map", "ap50", "ap75"), values, strict=True)) | {"objects": objects}
-
-    def _indexed(self, entries: list[dict[str, Any]]) -> COCO:
-        dataset: Any = {
-            "images": self._images,
-            "annotations": entries,
-            "categories": [{"id": number} for number in self.category_ids],
-        }
-        coco = COCO()
-        coco.dataset = dataset
-        coco.createIndex()
-        return coco
