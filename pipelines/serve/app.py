@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from pipelines.serve import documents, health, images, prompts, sessions
 from pipelines.serve.desk import Desk
-from pipelines.serve.guard import OPEN_PATHS, Guard
+from pipelines.serve.guard import DOCS_FILES, OPEN_PATHS, Guard
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.questions import AnyRequest
 from pipelines.serve.refusal import answer_errors
@@ -51,12 +52,13 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
             tidying.cancel()
             await asyncio.to_thread(desk.worker.close)
 
-    app = FastAPI(
+    app = FastAPIOffline(  # its page needs no network
         title="lavallama segment",
         version="1",
         description=ABOUT,
         lifespan=lifespan,
         redoc_url=None,
+        static_url=DOCS_FILES,
         separate_input_output_schemas=False,
     )
     app.state.desk = desk

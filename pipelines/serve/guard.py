@@ -20,11 +20,12 @@ from pipelines.serve.metrics import Metrics
 from pipelines.serve.refusal import Refusal, problem
 from pipelines.serve.settings import MIB, Settings
 
-__all__ = ["UPLOAD_PATH", "Guard"]
+__all__ = ["DOCS_FILES", "OPEN_PATHS", "UPLOAD_PATH", "Guard"]
 
 UPLOAD_PATH = "/v1/images"
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 OPEN_PATHS = HEALTH_PATHS | {"/docs", "/openapi.json"}  # no secrets there, so no token
+DOCS_FILES = "/docs-files"  # what the page of /docs is made of
 CLIENT_LEFT = 499  # nginx's number; nobody sees it but the metrics
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Guard:
             if name not in self.settings.hosts:
                 raise Refusal(400, f"this server is not called {name!r:.60}; use its address")
         token = self.settings.token
-        if token is None or visit.path in OPEN_PATHS:
+        if token is None or visit.path in OPEN_PATHS or visit.path.startswith(f"{DOCS_FILES}/"):
             return
         scheme, _, sent = visit.headers.get("authorization", "").partition(" ")
         known = hmac.compare_digest(sent.strip().encode(), token.encode())

@@ -53,7 +53,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             collages=16_000,
             words=400,
             loop=LoopConfig(
-                steps=7000,
+                steps=8500,
                 learning_rate=1e-3,
                 warmup=150,
                 weight_decay=0.02,
@@ -65,8 +65,8 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             batch=8,
             objects=3,
             points=512,
-            sizes=MappingProxyType({0: 128, 6400: 192}),
-            features_first=2000,
+            sizes=MappingProxyType({0: 128, 7500: 192}),
+            features_first=4500,
         ),
         # SEEM's own numbers (arXiv 2304.06718, section 4.1), for a GPU and COCO.
         "coco": Recipe(

@@ -1,6 +1,7 @@
 """The door: tokens, host names, sizes, crowds, time, clients that leave."""
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -41,6 +42,16 @@ def test_token(make_api) -> None:
     headers = {"Authorization": "Bearer open-sesame"}
     assert api.get("/metrics", headers=headers).status_code == 200
     refusal(api.send(file_of(picture())), 401)
+
+
+def test_the_page_of_the_api_needs_neither_a_network_nor_a_token(make_api) -> None:
+    api = make_api(token="open-sesame")
+    page = api.get("/docs").text
+    assert "https://" not in page
+    files = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(files) >= 3
+    for file in files:
+        assert api.get(file).status_code == 200
 
 
 def test_a_token_that_is_no_ascii_is_only_wrong(make_api) -> None:
