@@ -3,7 +3,8 @@
 A step's data and noise come from a generator seeded by (seed, step, process) alone, and everything
 that changes is in the checkpoint; so a run that is killed and resumed ends with the same bits as
 one that never was. The loop runs on accelerate: `accelerate launch` gives it processes, devices
-and precision. Each process draws a batch of its own; their gradients are averaged.
+and precision (processes on CPUs alone: ``ACCELERATE_USE_CPU=1 torchrun --nproc-per-node 2``). Each
+process draws a batch of its own; their gradients are averaged.
 """
 
 import contextlib

@@ -1,6 +1,7 @@
 """Pictures made once by all processors, read many times: arrays in memory maps, words beside them.
 
-Everything is a function of what draws it, so a folder can be deleted and made again at any time.
+Everything is a function of what draws it, so a folder can be deleted and made again at any time. Of
+processes that train together the first one makes it.
 """
 
 import concurrent.futures
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 from numpy.lib.format import open_memmap
 
 __all__ = ["Drawn", "Store", "open_store"]
@@ -39,9 +41,10 @@ def open_store(
         total: The number of pictures.
         draw: Makes picture number i; other processes must be able to import it.
     """
-    if not (folder / RECORDS).exists():
-        log.info("rendering %d pictures into %s", total, folder)
-        _draw_all(folder, shapes, total, draw)
+    with PartialState().main_process_first():
+        if not (folder / RECORDS).exists():
+            log.info("rendering %d pictures into %s", total, folder)
+            _draw_all(folder, shapes, total, draw)
     lines = (folder / RECORDS).read_text("utf-8").splitlines()
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
     return arrays, [json.loads(line) for line in lines]

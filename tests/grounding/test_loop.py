@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from grounding.loop import LoopConfig, learning_rate, train
+from grounding.loop import PROCESS_STRIDE, LoopConfig, learning_rate, train
 
 CONFIG = LoopConfig(steps=12, learning_rate=1e-2, warmup=3, save_every=4, sample_every=6)
 
@@ -53,6 +53,36 @@ def test_killed_and_resumed_equals_never_killed(tmp_path):
     assert killed.returncode == -signal.SIGKILL
     resumed = train(Line(), CONFIG, tmp_path / "killed")
     assert same(whole, resumed)
+
+
+class BothHalves(Line):
+    """Learns in one process what two learn together."""
+
+    def loss(self, generator, step):
+        other = torch.Generator().manual_seed(generator.initial_seed() + PROCESS_STRIDE)
+        losses = [super(BothHalves, self).loss(half, step)[0] for half in (generator, other)]
+        return torch.stack(losses).mean(), {}
+
+
+def test_two_processes_learn_what_one_learns_of_both_batches(tmp_path):
+    script = tmp_path / "halves.py"
+    script.write_text(
+        "import sys; from pathlib import Path; from grounding.loop import train; "
+        "from tests.grounding.test_loop import CONFIG, Line; "
+        "train(Line(), CONFIG, Path(sys.argv[1]))"
+    )
+    launch = "torch.distributed.run --standalone --nproc-per-node 2".split()
+    folder = tmp_path / "two"
+    subprocess.run(
+        [sys.executable, "-m", *launch, str(script), str(folder)],
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "ACCELERATE_USE_CPU": "1"},
+        timeout=240,
+    )
+    two = torch.load(folder / "checkpoint.pt", weights_only=True)["average"]
+    one = train(BothHalves(), CONFIG, tmp_path / "one")
+    assert two.keys() == one.keys()
+    assert all(torch.allclose(two[name], one[name], atol=1e-6) for name in one)
 
 
 def test_training_learns_logs_and_samples(tmp_path):
