@@ -80,7 +80,8 @@ class GroundedConv:
                 f"the extra channels of this run must be {list(wanted)} for its latents; got "
                 f"{list(extra.shape)}; with guidance, give them for both halves"
             )
-        own = F.conv2d(latents, wide.weight[:, :known], wide.bias, wide.stride, wide.padding)
+        plain = wide.weight[:, :known].contiguous()  # as the UNet's own: the same bits come out
+        own = F.conv2d(latents, plain, wide.bias, wide.stride, wide.padding)
         return own + run.recall(self, extra, lambda: self._of_extra(extra, known))
 
     def _of_extra(self, extra: Tensor, known: int) -> Tensor:

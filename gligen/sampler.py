@@ -10,7 +10,7 @@ Axes: B images, C latent channels, H x W latent cells, T prompt tokens, N ground
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gligen.adapter import GligenAdapter
+from gligen.inpainting import KnownLatents
 from gligen.schedule import evaluation_scales
 from grounding.errors import LavallamaError
 
@@ -54,11 +55,16 @@ class Condition:
         context: [B, T, channels], the encoded prompts; any T, the same on both halves.
         tokens: [B, N, channels] grounding tokens, or None for images without regions.
         added: further inputs of the UNet (`added_cond_kwargs`: SDXL's text_embeds and time_ids).
+        extra: [B, X, H, W] channels beside the latents, for an adapter that reads maps. Those of
+            the positive condition go to both halves, as in the official code.
+        known: latents to keep (inpainting); of the positive condition.
     """
 
     context: Tensor
     tokens: Tensor | None = None
     added: Mapping[str, Tensor] = field(default_factory=dict)
+    extra: Tensor | None = None
+    known: KnownLatents | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +142,13 @@ def sample(
     timesteps = scheduler.timesteps
     scales = evaluation_scales(len(timesteps), settings.steps, settings.schedule)
     dtype = condition.context.dtype
-    latents = noise * scheduler.init_noise_sigma
-    with nullcontext() if adapter is None else adapter.grounded(condition.tokens) as run:
+    latents, known = noise * scheduler.init_noise_sigma, positive.known
+    with _grounded(adapter, condition) as run:
         for index, (timestep, scale) in enumerate(zip(timesteps, scales, strict=True)):
             if run is not None:
                 run.scale = scale
+            if known is not None:
+                latents = known.pasted(latents, float(scheduler.alphas_cumprod[int(timestep)]))
             inputs = scheduler.scale_model_input(latents, timestep).to(dtype)
             predicted = unet(
                 torch.cat((inputs, inputs)) if guided else inputs,
@@ -155,7 +163,14 @@ def sample(
             latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
             if on_step is not None:
                 on_step(index + 1, len(timesteps), latents)
-    return latents
+    return latents if known is None else known.pasted(latents)
+
+
+def _grounded(adapter: GligenAdapter | None, condition: Condition) -> Any:
+    """The adapter at work, or, without one, nothing; a context that yields the run or None."""
+    if adapter is None:
+        return nullcontext()
+    return adapter.grounded(condition.tokens, extra=condition.extra)
 
 
 def _fresh(scheduler: Any, steps: int, device: torch.device) -> Any:
@@ -189,9 +204,9 @@ def _condition(
         )
     if positive.tokens is not None and adapter is None:
         raise LavallamaError("grounding tokens need the adapter that made them; pass adapter=")
-    tokens = positive.tokens
+    tokens, extra = positive.tokens, _extra(positive, adapter)
     if negative is None:
-        return positive
+        return replace(positive, extra=extra)
     if tokens is not None and adapter is not None:
         nothing = negative.tokens
         if nothing is None:
@@ -204,7 +219,22 @@ def _condition(
             name: _joined(name, negative.added[name], positive.added[name])
             for name in positive.added
         },
+        extra=None if extra is None else torch.cat((extra, extra)),
     )
+
+
+def _extra(positive: Condition, adapter: GligenAdapter | None) -> Tensor | None:
+    """Channels beside the latents: given, or, for an adapter that inpaints, of what is known."""
+    extra = positive.extra
+    if extra is not None and adapter is None:
+        raise LavallamaError("extra channels need the adapter that reads them; pass adapter=")
+    if adapter is None or not adapter.config.inpainting:
+        return extra
+    if positive.known is None:
+        raise LavallamaError(
+            "an adapter that inpaints needs the latents to keep; give the condition known="
+        )
+    return positive.known.channels().to(positive.context)
 
 
 def _joined(name: str, negative: Tensor, positive: Tensor) -> Tensor:
@@ -217,7 +247,13 @@ def _joined(name: str, negative: Tensor, positive: Tensor) -> Tensor:
 
 
 def _check_batch(batch: int, condition: Condition) -> None:
-    for name, tensor in (("prompts", condition.context), ("grounding tokens", condition.tokens)):
+    known = None if condition.known is None else condition.known.latents
+    for name, tensor in (
+        ("prompts", condition.context),
+        ("grounding tokens", condition.tokens),
+        ("extra channels", condition.extra),
+        ("known latents", known),
+    ):
         if tensor is not None and tensor.shape[0] != batch:
             raise LavallamaError(
                 f"the noise and the {name} must be of one batch; got {batch} and {tensor.shape[0]}"

@@ -17,8 +17,8 @@ PROG = "lavallama convert"
 LAYOUTS = {
     "lavallama": "a folder: adapter.safetensors and config.json",
     "official": "one .bin, as the authors publish it; with --base, the whole UNet",
-    "comfyui": "one .safetensors with the official names",
-    "diffusers": "one .safetensors; with --base, a folder with the gated UNet",
+    "comfyui": "one .safetensors with the official names; text boxes only",
+    "diffusers": "one .safetensors; with --base, a folder with the gated UNet; boxes only",
 }
 
 
@@ -41,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, required=True, help="the file or folder to write")
     parser.add_argument("--base", help="a base model, to write its whole UNet with the gates")
+    parser.add_argument(
+        "--modality",
+        choices=("canny", "depth"),
+        metavar="NAME",
+        help="canny or depth, where the file does not say which; their parameters have the same "
+        "names",
+    )
     parser.add_argument("--offline", action="store_true", help="never use the network")
     return parser
 
@@ -56,7 +63,9 @@ def _convert(arguments: argparse.Namespace) -> int:
             f"--base is for the layouts official and diffusers; {arguments.layout} never holds a "
             "whole UNet: leave it out"
         )
-    state, config = read_adapter(arguments.adapter, offline=arguments.offline)
+    state, config = read_adapter(
+        arguments.adapter, offline=arguments.offline, modality=arguments.modality
+    )
     unet = None
     if arguments.base is not None:
         precision = next(iter(state.values())).dtype  # a file of one type, the adapter's

@@ -66,12 +66,18 @@ def _run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     generator = _load_generator(options, document)
+    if options.image is not None and not generator.starts_from_picture:
+        raise PromptError(
+            "--image: this model starts from no picture; name an adapter that inpaints or follows "
+            "edges (canny)"
+        )
     pictures = generator.stream(
         document,
         options.images,
         size=_size(options, document, generator),
         batch=options.batch,
         strict=options.strict,
+        blend=options.blend,
         seed=options.seed,
         steps=options.steps,
         guidance=options.guidance,
@@ -98,6 +104,7 @@ def _read_document(options: argparse.Namespace) -> "GroundedPrompt":
             document = document.replace(regions=boxes.regions, relations=(), messages=())
         else:
             document = boxes
+    document = _with_pictures(options, document)
     for name, text in (("prompt", options.prompt), ("negative_prompt", options.negative)):
         if text is not None:
             document = document.replace(**{name: _utf8(text, name)})
@@ -108,10 +115,39 @@ def _read_document(options: argparse.Namespace) -> "GroundedPrompt":
 
 def _read_boxes(options: argparse.Namespace) -> "GroundedPrompt":
     from grounding.formats import load
+    from pipelines.source_picture import place_beside
 
     size = (options.width, options.height)
     canvas = None if None in size else size
-    return load(options.boxes, canvas=canvas, units=options.units, image=options.boxes_image)
+    document = load(options.boxes, canvas=canvas, units=options.units, image=options.boxes_image)
+    if options.boxes.lstrip()[:1] in ("[", "{"):  # inline
+        return document
+    return place_beside(document, Path(options.boxes).parent)
+
+
+def _with_pictures(options: argparse.Namespace, document: "GroundedPrompt") -> "GroundedPrompt":
+    """The document with the pictures that the options name."""
+    from grounding.prompt import Reference
+
+    references = dict(options.reference or ())
+    regions = [
+        region.replace(reference=Reference(image=references.pop(region.id)))
+        if region.id in references
+        else region
+        for region in document.regions
+    ]
+    if references:
+        known = ", ".join(region.id for region in document.regions[:8]) or "none"
+        raise PromptError(
+            f"--reference: no region has the id {next(iter(references))!r}; the ids are: {known}"
+        )
+    if options.reference:
+        document = document.replace(regions=regions)
+    if options.map:
+        document = document.replace(maps=document.maps.replace(**dict(options.map)))
+    if options.image is not None:
+        document = document.replace(image=options.image, files={}, provenance=None)
+    return document
 
 
 def _utf8(text: str, name: str) -> str:
@@ -223,6 +259,7 @@ def _load_generator(options: argparse.Namespace, document: "GroundedPrompt") -> 
         dtype=dtype or "auto",
         attention=cast("Backend", attention or "auto"),
         offline=options.offline,
+        image_encoder=options.image_encoder,
     )
 
 

@@ -4,7 +4,7 @@
     [picture] = generator(GroundedPrompt(prompt="lava llama", regions=regions), seed=7)
     picture.save("llama.png")
 
-Axes: B pictures drawn together, N boxes that the adapter takes, T prompt tokens, D channels.
+Axes: B pictures drawn together, C latent channels, h x w latent cells.
 Every picture has its own random generator, on the CPU: a seed means the same noise on every device
 and beside whatever other pictures.
 """
@@ -26,17 +26,28 @@ from gligen.adapter import GligenAdapter
 from gligen.inject import route_attention
 from gligen.sampler import Condition, initial_noise, make_scheduler, sample
 from grounding.attention import Backend, choose_backend
-from grounding.errors import LavallamaError
-from grounding.prompt import Canvas, GroundedPrompt, Provenance, Sampling
+from grounding.errors import LavallamaError, PromptError
+from grounding.prompt import Canvas, GroundedPrompt, Maps, Provenance, Sampling
 from pipelines.defaults import GENERATION_KEY, model_defaults
 from pipelines.device import choose_device, choose_dtype
 from pipelines.frame import Frame
-from pipelines.layout import Notice, notice, plan_layout
+from pipelines.grounder import Grounder
+from pipelines.layout import Notice, notice
+from pipelines.original import Original, known_latents
 from pipelines.picture import Generation
 from pipelines.request import Grounding, Job, Request, Solver, batches
+from pipelines.source_picture import (
+    BLEND_KEY,
+    FOLLOWS_EDGES,
+    SOURCE_KEY,
+    blend_of,
+    read_picture,
+    starting_picture,
+)
 from pipelines.text import TextReader
 from weights.base import BaseModel, load_base
 from weights.gligen import load_adapter
+from weights.image_encoder import ImageEncoder, find_image_encoder
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
@@ -66,6 +77,7 @@ class Generator:
         attention: the backend of all attention; see `grounding.attention`.
         names: what the model and the adapter are called in the documents of pictures.
         ignore_boxes: without an adapter, draw documents with boxes all the same, with a warning.
+        image_encoder: reads reference pictures, for an adapter that takes them.
     """
 
     base: BaseModel
@@ -73,6 +85,7 @@ class Generator:
     attention: Backend = "auto"
     names: tuple[str, str | None] = ("", None)
     ignore_boxes: bool = False
+    image_encoder: ImageEncoder | None = None
     defaults: Sampling = field(init=False)
     frame: Frame = field(init=False)
 
@@ -87,6 +100,9 @@ class Generator:
             self.adapter.inject(self.base.unet, attention=self.attention)
         if self.adapter is None and self.attention != "auto":
             route_attention(self.base.unet, self.attention)
+        self._grounder = None
+        if self.adapter is not None:
+            self._grounder = Grounder(self.adapter, self._reader, self.image_encoder)
 
     @classmethod
     def from_pretrained(
@@ -98,6 +114,7 @@ class Generator:
         dtype: str = "auto",
         attention: Backend = "auto",
         offline: bool = False,
+        image_encoder: str | Path | None = None,
     ) -> Generator:
         """Load a model by name.
 
@@ -109,6 +126,8 @@ class Generator:
             dtype: "auto" (float16 on CUDA, else float32), "float32", "float16", "bfloat16".
             attention: "auto" (xformers on CUDA where installed, else sdpa), or one by name.
             offline: never use the network.
+            image_encoder: of reference pictures: a folder or hub id; None takes the adapter's or
+                the model's own if there is one.
 
         Raises:
             LavallamaError: anything of this that cannot be had, in one line.
@@ -121,12 +140,18 @@ class Generator:
         gates = None
         if source is not None and str(source) != NO_ADAPTER:
             gates = load_adapter(source, base.unet, offline=offline)
+        images = None
+        if gates is not None and gates.config.modality == "text_image":
+            images = find_image_encoder(
+                image_encoder, (source, model), device=where, dtype=precision, offline=offline
+            )
         return cls(
             base=base,
             adapter=gates,
             attention=attention,
             names=(str(model), None if gates is None else str(adapter or model)),
             ignore_boxes=adapter is not None and str(adapter) == NO_ADAPTER,
+            image_encoder=images,
         )
 
     @property
@@ -148,6 +173,7 @@ class Generator:
         batch: int = 1,
         strict: bool = False,
         progress: bool = True,
+        blend: int | None = None,
         **sampling: Unpack[SamplingOverrides],
     ) -> list[Generation]:
         """Draw pictures; `stream` gives them one after the other.
@@ -161,6 +187,8 @@ class Generator:
                 drawn beside it; more is faster on a GPU and changes the last bits.
             strict: raise instead of warning about what cannot be used as it stands.
             progress: show a bar on a terminal.
+            blend: pixels inside the boxes over which an inpainted picture fades from old to new;
+                default the document's, else 0, a hard edge. Outside of them nothing changes.
             sampling: seed, steps, guidance, schedule, scheduler: these win over the documents'.
 
         Returns:
@@ -177,6 +205,7 @@ class Generator:
                 batch=batch,
                 strict=strict,
                 progress=progress,
+                blend=blend,
                 **sampling,
             )
         )
@@ -190,22 +219,46 @@ class Generator:
         batch: int = 1,
         strict: bool = False,
         progress: bool = True,
+        blend: int | None = None,
         **sampling: Unpack[SamplingOverrides],
     ) -> Iterator[Generation]:
         """Draw pictures and yield each as soon as it is done; arguments as in a call."""
         documents = [prompts] if isinstance(prompts, GroundedPrompt) else list(prompts)
         if images < 1 or batch < 1:
             raise LavallamaError(f"images and batch must be at least 1; got {images} and {batch}")
+        if blend is not None and blend < 0:
+            raise LavallamaError(f"blend is a number of pixels, 0 or more; got {blend}")
         say, wanted = notice(strict), Sampling.model_validate(sampling)
-        requests = [self._understand(document, size, wanted, say) for document in documents]
+        requests = [self._understand(one, size, wanted, blend, say) for one in documents]
         jobs = [job for request in requests for job in request.jobs(images)]
         return self._draw_all(jobs, batch, progress)
 
     def _understand(
-        self, document: GroundedPrompt, size: tuple[int, int] | None, wanted: Sampling, say: Notice
+        self,
+        document: GroundedPrompt,
+        size: tuple[int, int] | None,
+        wanted: Sampling,
+        blend: int | None,
+        say: Notice,
     ) -> Request:
         sampling = wanted.filled(document.sampling).filled(self.defaults)
-        width, height = self.frame.size(size, document.canvas, say)
+        source = None if self.adapter is None else starting_picture(self.adapter.config, document)
+        picture = read_picture(source) if source is not None and self._inpaints else None
+        canvas = document.canvas
+        if picture is not None:
+            canvas = Canvas(width=picture.width, height=picture.height)
+        width, height = self.frame.size(size, canvas, say)
+        grounding = None
+        if self._grounder is None:
+            self._refuse_boxes(document, say)
+        else:
+            grounding = self._grounder(document, (width, height), say)
+        notes: dict[str, str | int] = {} if source is None else {SOURCE_KEY: source}
+        original = None
+        if picture is not None:
+            blend = blend_of(document) if blend is None else blend
+            original = self._original(picture, document, (width, height), blend)
+            notes |= {BLEND_KEY: blend} if blend else {}
         return Request(
             document=document.replace(
                 canvas=Canvas(width=width, height=height), sampling=sampling, image=None, files={}
@@ -214,29 +267,32 @@ class Generator:
             solver=Solver.of(sampling),
             context=self._reader.prompt(document.prompt, say),
             negative=self._reader.prompt(document.negative_prompt, say),
-            grounding=self._grounding(document, say),
+            grounding=grounding,
+            original=original,
+            notes=notes,
         )
 
-    def _grounding(self, document: GroundedPrompt, say: Notice) -> Grounding | None:
-        if self.adapter is None:
-            self._refuse_boxes(document, say)
-            return None
-        config = self.adapter.config
-        layout = plan_layout(document, config.max_boxes, say)
-        if not layout.boxes:
-            return None
-        embedded = {text: self._reader.phrase(text, say) for text in dict.fromkeys(layout.phrases)}
-        found, count = len(layout.boxes), config.max_boxes
-        boxes = torch.zeros(1, count, 4)
-        boxes[0, :found] = torch.tensor(layout.boxes)
-        phrases = torch.zeros(1, count, config.phrase_dim, dtype=self.dtype, device=self.device)
-        phrases[0, :found] = torch.cat([embedded[text] for text in layout.phrases])
-        masks = torch.zeros(1, count)
-        masks[0, :found] = 1
-        return Grounding(boxes=boxes.to(self.device), masks=masks.to(self.device), phrases=phrases)
+    @property
+    def starts_from_picture(self) -> bool:
+        """Whether a document's own image matters: it is inpainted, or its edges are followed."""
+        return self._inpaints or (
+            self.adapter is not None and self.adapter.config.modality == FOLLOWS_EDGES
+        )
+
+    @property
+    def _inpaints(self) -> bool:
+        return self.adapter is not None and self.adapter.config.inpainting
+
+    def _original(
+        self, picture: Image.Image, document: GroundedPrompt, size: tuple[int, int], blend: int
+    ) -> Original:
+        boxes = [box for region in document.regions if (box := region.bounds()) is not None]
+        if not boxes:
+            raise PromptError("inpainting redraws boxes, and the document has none; give some")
+        return Original.of(picture, boxes, self.base.vae, size, blend)
 
     def _refuse_boxes(self, document: GroundedPrompt, say: Notice) -> None:
-        if not document.regions:
+        if not document.regions and document.maps == Maps():
             return
         problem = f"{self.names[0] or 'this model'} has no GLIGEN gates, so boxes have no effect"
         if not self.ignore_boxes:
@@ -262,31 +318,41 @@ class Generator:
 
         generators = [torch.Generator("cpu").manual_seed(job.seed) for job in jobs]
         noise = initial_noise(generators, self.frame.latent_shape(requests[0].size))
+        layouts = [request.grounding for request in requests if request.grounding is not None]
+        originals = [request.original for request in requests if request.original is not None]
         latents = sample(
             self.base.unet,
             make_scheduler(solver.scheduler, self._process),
             noise.to(self.device),
             Condition(
                 context=torch.cat([request.context for request in requests]),
-                tokens=self._tokens([request.grounding for request in requests]),
+                tokens=self._tokens(layouts),
+                extra=self._extra(layouts, noise),
+                known=known_latents(originals, generators),
             ),
             Condition(context=torch.cat([request.negative for request in requests])),
             settings=solver.settings,
             adapter=self.adapter,
             on_step=on_step,
         )
-        return [self._decode(one) for one in latents.split(1)]
+        drawn = [self._decode(one) for one in latents.split(1)]
+        if not originals:
+            return drawn
+        return [old.composed(new) for old, new in zip(originals, drawn, strict=True)]
 
     @torch.no_grad()
-    def _tokens(self, layouts: list[Grounding | None]) -> Tensor | None:
-        known = [layout for layout in layouts if layout is not None]
-        if self.adapter is None or not known:
+    def _tokens(self, layouts: list[Grounding]) -> Tensor | None:
+        if self.adapter is None or not layouts:
             return None
-        return self.adapter.tokens(
-            torch.cat([layout.boxes for layout in known]),
-            torch.cat([layout.masks for layout in known]),
-            torch.cat([layout.phrases for layout in known]),
-        )
+        columns = zip(*(layout.inputs for layout in layouts), strict=True)
+        return self.adapter.tokens(*(torch.cat(column) for column in columns))
+
+    @torch.no_grad()
+    def _extra(self, layouts: list[Grounding], noise: Tensor) -> Tensor | None:
+        maps = [layout.maps for layout in layouts if layout.maps is not None]
+        if self.adapter is None or not maps:
+            return None
+        return self.adapter.extra_channels(torch.cat(maps), *noise.shape[-2:])
 
     @torch.no_grad()
     def _decode(self, latents: Tensor) -> Image.Image:
@@ -312,7 +378,7 @@ class Generator:
                 dtype=str(self.dtype).removeprefix("torch."),
                 attention=choose_backend(self.attention, self.device, self.dtype),
                 index=job.index,
-                settings={"torch": torch.__version__},
+                settings={"torch": torch.__version__, **job.request.notes},
             ),
         )
 

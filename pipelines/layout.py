@@ -1,4 +1,4 @@
-"""Layout: what a text-box adapter can use of a prompt document, and what it has to leave."""
+"""Layout: what an adapter can use of a prompt document, and what it has to leave."""
 
 import logging
 from collections.abc import Callable
@@ -6,26 +6,38 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from gligen.config import BOX_MODALITIES, AdapterConfig
 from grounding.errors import PromptError
-from grounding.prompt import GroundedPrompt
-from grounding.region import Region
+from grounding.prompt import GroundedPrompt, Maps
+from grounding.region import Reference, Region
 
-__all__ = ["Box", "Layout", "Notice", "notice", "plan_layout"]
+__all__ = ["DRAWS_FROM", "Box", "Layout", "Notice", "notice", "plan_layout"]
 
 log = logging.getLogger(__name__)
 
 Box = tuple[float, float, float, float]
 Notice = Callable[[str], None]
 
-# Read by a text-box adapter, or a result that stands beside what was asked.
+DRAWS_FROM = {
+    "text": "phrases and boxes",
+    "text_image": "phrases, reference pictures and boxes",
+    "keypoint": "keypoints of people",
+    "hed": "a map of soft edges (maps.hed)",
+    "canny": "a map of edges (maps.canny), or a picture's edges",
+    "depth": "a depth map (maps.depth)",
+    "normal": "a map of normals (maps.normal)",
+    "sem": "a map of classes (maps.semantic)",
+}
+_MODALITY_OF_MAP = {"semantic": "sem"}  # the other maps are called like their modality
+# Read by an adapter, shown on the overlay, or a result that stands beside what was asked.
 _REGION_FIELDS = {"id", "phrase", "box", "z", "score"}
+_READ_FIELDS = {"text_image": {"reference"}, "keypoint": {"keypoints"}}
 _DOCUMENT_FIELDS = {
     "schema_",
     "canvas",
     "prompt",
     "negative_prompt",
     "image",
-    "regions",
     "sampling",
     "files",
     "provenance",
@@ -34,15 +46,19 @@ _DOCUMENT_FIELDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Phrases and their boxes, in the order of the document.
+    """What goes where, in the order of the document.
 
     Attributes:
-        phrases: what goes where.
+        phrases: in words; "" where there are none.
         boxes: normalised xyxy, origin top left, one for each phrase.
+        references: in pictures, one for each phrase; None where there is none.
+        people: regions with keypoints, for an adapter that reads those.
     """
 
     phrases: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
+    references: tuple[Reference | None, ...] = ()
+    people: tuple[Region, ...] = ()
 
 
 def notice(strict: bool) -> Notice:
@@ -56,43 +72,103 @@ def notice(strict: bool) -> Notice:
     return say
 
 
-def plan_layout(document: GroundedPrompt, max_boxes: int, say: Notice) -> Layout:
+def plan_layout(document: GroundedPrompt, config: AdapterConfig, say: Notice) -> Layout:
     """Choose the regions to draw.
 
     Args:
         document: any prompt document.
-        max_boxes: what the adapter takes; of more, the largest are kept.
+        config: of the adapter; of more regions than it takes, the largest are kept.
         say: told of everything that has no effect on the picture.
+
+    Raises:
+        PromptError: the document asks for what this adapter cannot do.
     """
-    usable = [region for region in document.regions if _is_usable(region, say)]
-    unused = _unused(document, _DOCUMENT_FIELDS)
+    kind = config.modality
+    _refuse_other_wishes(document, config)
+    used, most = {*_DOCUMENT_FIELDS, "maps"}, 0
+    if kind in BOX_MODALITIES:
+        usable = [region for region in document.regions if _is_usable(region, kind, say)]
+        most, what = config.max_boxes, "boxes"
+        used.add("regions")
+    elif kind == "keypoint":
+        usable = [region for region in document.regions if _is_person(region, say)]
+        most, what = config.max_persons, "people"
+        used.add("regions")
+    else:
+        usable, what = [], ""
+    unused = _unused(document, used)
     if usable:
-        of_regions = (_unused(region, _REGION_FIELDS) for region in usable)
+        read = _REGION_FIELDS | _READ_FIELDS.get(kind, set())
+        of_regions = (_unused(region, read) for region in usable)
         unused += [f"{name} of regions" for name in dict.fromkeys(chain(*of_regions))]
     if unused:
-        say(f"no effect on the picture, which follows phrases and boxes: {', '.join(unused)}")
-    if len(usable) > max_boxes:
-        say(f"{len(usable)} boxes, and the adapter takes {max_boxes}: only the largest are kept")
-        largest = sorted(usable, key=_area, reverse=True)[:max_boxes]
+        say(f"no effect on the picture, which follows {DRAWS_FROM[kind]}: {', '.join(unused)}")
+    if len(usable) > most:
+        say(f"{len(usable)} {what}, and the adapter takes {most}: only the largest are kept")
+        largest = sorted(usable, key=_area, reverse=True)[:most]
         kept = {region.id for region in largest}
         usable = [region for region in usable if region.id in kept]
+    if kind == "keypoint":
+        return Layout(people=tuple(usable))
     return Layout(
-        phrases=tuple(region.phrase for region in usable),
+        phrases=tuple(region.phrase if region.phrase.strip() else "" for region in usable),
         boxes=tuple(box for region in usable if (box := region.bounds()) is not None),
+        references=tuple(region.reference for region in usable),
     )
 
 
-def _is_usable(region: Region, say: Notice) -> bool:
+def _refuse_other_wishes(document: GroundedPrompt, config: AdapterConfig) -> None:
+    """Refuse what only an adapter of another modality can do."""
+    kind, wishes = config.modality, []
+    for name in Maps.model_fields:
+        modality = _MODALITY_OF_MAP.get(name, name)
+        if getattr(document.maps, name) is not None and modality != kind:
+            wishes.append((f"a map (maps.{name})", modality))
+    if kind != "text_image" and any(region.reference for region in document.regions):
+        wishes.append(("reference pictures", "text_image"))
+    if kind != "keypoint" and any(_is_only_pose(region) for region in document.regions):
+        wishes.append(("keypoints", "keypoint"))
+    if wishes:
+        asked, modality = wishes[0]
+        raise PromptError(
+            f"the document asks for {asked}; this adapter draws from {DRAWS_FROM[kind]}: take an "
+            f"adapter for {modality}, or leave it out"
+        )
+
+
+def _is_only_pose(region: Region) -> bool:
+    """Whether a region says nothing but where joints are."""
+    return bool(region.keypoints) and not (region.phrase.strip() and region.bounds())
+
+
+def _is_usable(region: Region, kind: str, say: Notice) -> bool:
     missing = [] if region.bounds() else ["box"]
-    missing += [] if region.phrase.strip() else ["phrase"]
+    if not region.phrase.strip() and not (kind == "text_image" and region.reference):
+        missing.append("phrase" if kind == "text" else "phrase and no reference")
     if missing:
         say(f"region {region.id!r} is left out: it has no {' and no '.join(missing)}")
     return not missing
 
 
+def _is_person(region: Region, say: Notice) -> bool:
+    if not region.keypoints:
+        say(f"region {region.id!r} is left out: it has no keypoints")
+    return bool(region.keypoints)
+
+
 def _area(region: Region) -> float:
-    x0, y0, x1, y1 = region.bounds() or (0.0, 0.0, 0.0, 0.0)
+    x0, y0, x1, y1 = _extent(region)
     return (x1 - x0) * (y1 - y0)
+
+
+def _extent(region: Region) -> Box:
+    """Around a region's box, or, without one, its visible joints."""
+    box = region.bounds()
+    places = [point.xy for point in region.keypoints if point.visibility]
+    if box is not None or not places:
+        return box or (0.0, 0.0, 0.0, 0.0)
+    xs, ys = zip(*places, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _unused(part: Any, used: set[str]) -> list[str]:

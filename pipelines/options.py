@@ -14,6 +14,7 @@ SCHEDULERS = ("plms", "ddim", "dpm++", "unipc")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ATTENTION = ("auto", "sdpa", "xformers", "math")
 UNITS = ("auto", "normalized", "pixel")
+MAP_KINDS = ("canny", "depth", "hed", "normal", "semantic")
 
 MAX_STEPS = 1000  # the training timesteps of every Stable Diffusion
 MAX_SIDE = 4096
@@ -77,6 +78,28 @@ def _what(group) -> None:
     )
     group.add_argument("--negative", metavar="TEXT", help="what to keep out of the picture")
     group.add_argument(
+        "--reference",
+        metavar="ID=FILE",
+        action="append",
+        type=named_file,
+        help="a picture that the region ID (r1, r2, ... by place) should look like; for text+image "
+        "adapters; may be repeated",
+    )
+    group.add_argument(
+        "--map",
+        metavar="KIND=FILE",
+        action="append",
+        type=map_file,
+        help=f"a picture that guides the whole canvas, for an adapter of that kind: "
+        f"{', '.join(MAP_KINDS)}; may be repeated",
+    )
+    group.add_argument(
+        "--image",
+        metavar="FILE",
+        help="a picture to start from: inpainting adapters redraw it inside the boxes, canny "
+        "adapters follow its edges",
+    )
+    group.add_argument(
         "--from-image",
         metavar="PNG",
         help="draw a picture of ours again from its metadata; other options override it",
@@ -137,6 +160,14 @@ def _how(group) -> None:
         "is drawn beside them (default: 1)",
     )
 
+    group.add_argument(
+        "--blend",
+        metavar="PX",
+        type=whole(0, MAX_SIDE),
+        help="inpainting: pixels inside the boxes over which old fades into new; outside nothing "
+        "changes (default: 0)",
+    )
+
 
 def _model(group) -> None:
     group.add_argument(
@@ -149,6 +180,12 @@ def _model(group) -> None:
         metavar="PATH|ID",
         help="GLIGEN gates: ours, official, diffusers or ComfyUI; 'none' for none "
         "(default: the embedded model's own)",
+    )
+    group.add_argument(
+        "--image-encoder",
+        metavar="PATH|ID",
+        help="reads reference pictures: a folder with image_encoder/ and image_project/ "
+        "(default: the adapter's or the model's own)",
     )
     group.add_argument(
         "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"
@@ -190,6 +227,24 @@ def _output(group) -> None:
         action="store_true",
         help="errors instead of warnings where the input cannot be used as it stands",
     )
+
+
+def named_file(text: str) -> tuple[str, str]:
+    """Read NAME=FILE."""
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"must be NAME=FILE, got {text!r}")
+    return name, file
+
+
+def map_file(text: str) -> tuple[str, str]:
+    """Read KIND=FILE, KIND one of those that there are."""
+    kind, file = named_file(text)
+    if kind not in MAP_KINDS:
+        raise argparse.ArgumentTypeError(
+            f"must be KIND=FILE with a kind of {', '.join(MAP_KINDS)}, got {text!r}"
+        )
+    return kind, file
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

@@ -1,18 +1,19 @@
 """Request: one document, understood by a model; and the jobs, one for each picture, it stands for.
 
-Axes: N boxes that the adapter takes, T prompt tokens, D channels of the text encoder.
+Axes: T prompt tokens, D channels of the text encoder, M channels of a map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from gligen.sampler import SamplerSettings
 from grounding.errors import LavallamaError
 from grounding.prompt import GroundedPrompt, Sampling
+from pipelines.original import Original
 
 __all__ = ["Grounding", "Job", "Request", "Solver", "batches"]
 
@@ -21,17 +22,15 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class Grounding:
-    """Boxes as an adapter reads them, absent ones masked out.
+    """What is where, as an adapter reads it, absent things masked out.
 
     Attributes:
-        boxes: [1, N, 4] normalised xyxy, float32.
-        masks: [1, N], 1 where there is a box.
-        phrases: [1, N, D].
+        inputs: what the adapter's tokenizer is called with (`gligen.tokenizers`), of one image.
+        maps: [1, M, H, W], if the adapter reads maps.
     """
 
-    boxes: Tensor
-    masks: Tensor
-    phrases: Tensor
+    inputs: tuple[Tensor, ...]
+    maps: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +64,8 @@ class Request:
         context: [1, T, D], the prompt.
         negative: [1, T, D], the negative prompt.
         grounding: None for a plain picture.
+        original: what is inpainted; None: nothing.
+        notes: for the provenance: what else the picture was made from.
     """
 
     document: GroundedPrompt
@@ -73,6 +74,8 @@ class Request:
     context: Tensor
     negative: Tensor
     grounding: Grounding | None
+    original: Original | None = None
+    notes: Mapping[str, str | int] = field(default_factory=dict)
 
     def is_like(self, other: Request) -> bool:
         """Whether pictures of both can be drawn in one batch."""

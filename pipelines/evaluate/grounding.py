@@ -1,248 +1,333 @@
 """Measure how well pictures follow their boxes: ``python -m pipelines.evaluate grounding``.
 
-Held-out scenes of the sticker world are requested, drawn, and cut up along the requested boxes; the
-judge, a classifier that has only ever seen rendered crops, names what is in each. The same base
-without gates is the floor. Half of the scenes have layouts that training never had, the other half
-(material, object) pairs that it never had.
+Layouts are requested, drawn, and looked at: by the sticker judge, a classifier that has only ever
+seen rendered crops, inside each box; by a detector, anywhere. The true pictures, where there are
+any, are the ceiling, and the same base without gates is the floor.
 """
 
 import argparse
-import dataclasses
 import json
-from collections.abc import Sequence
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
-from grounding.files import write_files
-from grounding.geometry import box_iou
-from grounding.prompt import Canvas, GroundedPrompt, Region
-from grounding.stickers.scene import Box, Scene, render
-from grounding.stickers.vocabulary import PLAIN_BACKGROUNDS
-from grounding.stickers.world import PRESETS, Split, World
-from pipelines.console import Parser, guarded, quiet_libraries
+from grounding.errors import PromptError
+from grounding.files import check_writable, write_files
+from grounding.stickers.world import PRESETS, World
+from pipelines.console import guarded, quiet_libraries
+from pipelines.evaluate.grounding_options import PICTURES, PROG, TASKS, grounding_options
 
 if TYPE_CHECKING:
+    from gligen.evaluation.detection import Detector
+    from gligen.evaluation.frechet import FrechetDistance
+    from gligen.evaluation.layout import Layout, LayoutSet
     from grounding.stickers.judge import StickerJudge
+    from pipelines.evaluate.grounding_measures import Task
+    from pipelines.evaluate.grounding_pictures import Tile
     from pipelines.generator import Generator
 
-__all__ = ["Tally", "box_of_difference", "main", "measure", "to_prompt"]
+__all__ = ["Bench", "main"]
 
-DIFFERENCE = 40  # of 255, the largest channel: what differs more from a plain background is object
-PROG = "lavallama evaluate grounding"
-EMBEDDED_JUDGE = Path(__file__).parents[2] / "weights" / "embedded" / "judge"
+STICKER_TASKS = ("judge", "counting", "attribute", "spatial", "negation")
+PROMPT_TASKS = STICKER_TASKS[1:]
+WITHOUT_DETECTOR = ("judge", "extent", "fid")
+PROMPTS = 3  # scenes for each prompt of a task
+PLAIN = 6  # scenes for each object on a plain background
+CHUNK = 8  # batches requested at a time, so that pictures of large sets do not pile up
+DIGITS = 4  # of the numbers in report.json
+
+Draw = Callable[["LayoutSet"], Iterator[tuple["Layout", np.ndarray]]]
+
+log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass
-class Tally:
-    """Counts of what the judge recognised.
+@dataclass(kw_only=True)
+class Bench:
+    """Everything that pictures are measured with.
 
     Attributes:
-        objects: Requested objects.
-        concepts: Objects whose concept was named rightly.
-        with_material: Requested objects that are made of a material.
-        materials: Of those, how many had their material named rightly.
+        parts: Tasks by the set of layouts they are measured on; the name of each set.
+        detector: None: no task needs one.
+        judge: None: no task needs it.
+        distance: None: FID is not measured.
+        pictures: Layouts on each contact sheet.
     """
 
-    objects: int = 0
-    concepts: int = 0
-    with_material: int = 0
-    materials: int = 0
+    parts: dict[str, tuple["LayoutSet", tuple[str, ...]]]
+    detector: "Detector | None" = None
+    judge: "StickerJudge | None" = None
+    distance: "FrechetDistance | None" = None
+    pictures: int = 0
+    _sheets: dict[str, dict[str, tuple["Layout", dict[str, "Tile"]]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
 
-    def add(self, scene: Scene, image: np.ndarray, judge: "StickerJudge") -> None:
-        """Judge one picture, uint8 [H, W, 3], against the scene that was requested."""
-        from grounding.stickers.judge import crop
+    def measure(self, row: str, draw: Draw) -> dict[str, Any]:
+        """Measure the pictures of one generator.
 
-        names = judge.names([crop(image, sticker.box) for sticker in scene.stickers])
-        for sticker, (concept, material) in zip(scene.stickers, names, strict=True):
-            self.objects += 1
-            self.concepts += concept == sticker.concept
-            if sticker.material:
-                self.with_material += 1
-                self.materials += material == sticker.material
+        Args:
+            row: Their key in the results: "true", "gated" or "floor".
+            draw: Yields each layout of a set with its picture, uint8 [H, W, 3].
 
-    def rates(self) -> dict[str, float | int]:
-        """Shares recognised."""
+        Returns:
+            What each task measured, by its name.
+        """
+        from tqdm import tqdm
+
+        from pipelines.evaluate.grounding_measures import Seen
+
+        results: dict[str, Any] = {}
+        total = sum(layouts.count for layouts, _ in self.parts.values())
+        with tqdm(total=total, desc=row, disable=None) as bar:
+            for name, (layouts, names) in self.parts.items():
+                tasks = {task: self._task(task, layouts, row) for task in names}
+                tasks = {task: one for task, one in tasks.items() if one is not None}
+                for layout, image in draw(layouts):
+                    seen = Seen(layout, image, self.detector)
+                    for task in tasks.values():
+                        task.add(seen)
+                    self._keep(name, row, seen)
+                    bar.update()
+                results |= {task: one.result() for task, one in tasks.items()}
+        return _rounded(results)
+
+    def sheets(self) -> dict[str, bytes]:
+        """The contact sheets of all that was measured, as PNGs by the names of the sets."""
+        from pipelines.evaluate.grounding_pictures import contact_sheet
+        from pipelines.evaluate.grounding_report import LABELS
+
         return {
-            "objects": self.objects,
-            "concept_top1": round(self.concepts / max(1, self.objects), 4),
-            "material_top1": round(self.materials / max(1, self.with_material), 4),
+            name: contact_sheet(
+                [(layout.document, tiles) for layout, tiles in lines.values()], LABELS
+            )
+            for name, lines in self._sheets.items()
         }
 
+    def _task(self, task: str, layouts: "LayoutSet", row: str) -> "Task | None":
+        """A task that has seen nothing yet; None for FID of the true pictures."""
+        from pipelines.evaluate import grounding_measures as measures
 
-def to_prompt(scene: Scene) -> GroundedPrompt:
-    """Ask for a scene: its caption, and each sticker's phrase and box."""
-    width, height = scene.size
-    return GroundedPrompt(
-        canvas=Canvas(width=width, height=height),
-        prompt=scene.caption,
-        regions=tuple(Region(phrase=s.phrase, box=s.box) for s in scene.stickers),
-    )
+        if task == "fid":
+            if row == "true" or self.distance is None:
+                return None
+            return measures.FrechetTask(self.distance, true=not self.distance.true)
+        if task == "judge":
+            assert self.judge is not None, "who plans this task opens the judge"
+            return measures.JudgeTask(self.judge)
+        if task == "extent":
+            return measures.ExtentTask()
+        if task == "ap":
+            assert self.detector is not None, "who plans this task opens the detector"
+            return measures.PrecisionTask(layouts, self.detector)
+        if task == "instances":
+            return measures.InstanceTask(layouts.attributes)
+        return measures.ClaimTask()
 
-
-def held_out_scenes(world: World, count: int) -> dict[Split, list[Scene]]:
-    """Half with held-out layouts, half with held-out pairs."""
-    half = count // 2
-    return {
-        "held-out": [world.scene(seed, "held-out") for seed in range(count - half)],
-        "held-out pairs": [world.scene(seed, "held-out pairs") for seed in range(half)],
-    }
-
-
-def box_of_difference(image: np.ndarray) -> Box | None:
-    """Where a picture differs from its plain background.
-
-    Args:
-        image: uint8 [H, W, 3]; its background is the median colour of its rim.
-
-    Returns:
-        Normalised xyxy around everything that differs, specks aside; None if nothing does.
-    """
-    rim = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    difference = np.abs(image.astype(np.int16) - np.median(rim, 0)).max(-1)
-    mask = (difference > DIFFERENCE).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return None
-    height, width = mask.shape
-    return (
-        float(columns[0] / width),
-        float(rows[0] / height),
-        float((columns[-1] + 1) / width),
-        float((rows[-1] + 1) / height),
-    )
-
-
-def measure(
-    generator: "Generator", judge: "StickerJudge", world: World, count: int, batch: int = 10
-) -> dict[str, Any]:
-    """Draw held-out scenes with a generator and judge the pictures.
-
-    Returns:
-        Rates by split, over all, and ``box_iou`` on plain backgrounds.
-    """
-    result: dict[str, Any] = {}
-    tallies = []
-    for split, scenes in held_out_scenes(world, count).items():
-        tally = Tally()
-        for scene, image in _drawn(generator, scenes, batch):
-            tally.add(scene, image, judge)
-        tallies.append(dataclasses.astuple(tally))
-        result[split.replace(" ", "_").replace("-", "_")] = tally.rates()
-    result["all"] = Tally(*map(sum, zip(*tallies, strict=True))).rates()
-    plain = dataclasses.replace(
-        world,
-        backgrounds=tuple(b for b in world.backgrounds if b in PLAIN_BACKGROUNDS),
-        counts=(1.0,),
-    )
-    scenes = [plain.scene(seed, "held-out") for seed in range(max(1, count // 6))]
-    overlaps = []
-    for scene, image in _drawn(generator, scenes, batch):
-        box = box_of_difference(image)
-        overlaps.append(0.0 if box is None else box_iou(box, scene.stickers[0].box))
-    result["box_iou"] = round(float(np.mean(overlaps)), 4)
-    return result
-
-
-def _drawn(
-    generator: "Generator", scenes: Sequence[Scene], batch: int
-) -> list[tuple[Scene, np.ndarray]]:
-    drawn = generator([to_prompt(scene) for scene in scenes], batch=batch)
-    return [(s, np.asarray(d.image.convert("RGB"))) for s, d in zip(scenes, drawn, strict=True)]
-
-
-def judged_renderings(judge: "StickerJudge", world: World, count: int) -> dict[str, Any]:
-    """What the judge makes of the true pictures: the ceiling of every other number."""
-    tally = Tally()
-    for scenes in held_out_scenes(world, count).values():
-        for scene in scenes:
-            tally.add(scene, render(scene).image, judge)
-    return tally.rates()
-
-
-def report(results: dict[str, Any]) -> str:
-    """The measurement as a Markdown table."""
-    lines = [
-        f"# Grounding of `{results['model']}`",
-        "",
-        f"{results['scenes']} held-out scenes of preset `{results['preset']}`; object and material "
-        "named by the judge inside the requested box.",
-        "",
-        "| pictures | object | object, new pairs | material | box IoU, plain background |",
-        "|---|---|---|---|---|",
-    ]
-    for name, label in (("gated", "with gates"), ("floor", "same base without gates")):
-        if name in results:
-            r = results[name]
-            lines.append(
-                f"| {label} | {r['all']['concept_top1']:.3f} "
-                f"| {r['held_out_pairs']['concept_top1']:.3f} "
-                f"| {r['all']['material_top1']:.3f} | {r['box_iou']:.3f} |"
-            )
-    ceiling = results["rendered"]
-    lines.append(
-        f"| the true renderings | {ceiling['concept_top1']:.3f} | | "
-        f"{ceiling['material_top1']:.3f} | |"
-    )
-    return "\n".join(lines) + "\n"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog=PROG,
-        description="Measure how well pictures follow their boxes, on held-out sticker scenes.",
-    )
-    parser.add_argument("--model", default="embedded", help="embedded, a folder or a hub id")
-    parser.add_argument("--adapter", default=None, help="a GLIGEN adapter for the model")
-    parser.add_argument("--judge", type=Path, default=EMBEDDED_JUDGE, help="the judge's folder")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="the world")
-    parser.add_argument("--scenes", type=int, default=300, help="how many, at least 2")
-    parser.add_argument("--steps", type=int, help="of the sampler; default: the model's own")
-    parser.add_argument("--no-floor", action="store_true", help="leave out the base without gates")
-    parser.add_argument("--out", type=Path, help="a folder for report.md and report.json")
-    return parser
+    def _keep(self, name: str, row: str, seen: Any) -> None:
+        """Put a picture on its contact sheet, while there is room."""
+        sheet = self._sheets[name] if self.pictures else {}
+        if seen.layout.name not in sheet and len(sheet) >= self.pictures:
+            return
+        found = seen.found if self.detector is not None and name != "plain" else []
+        sheet.setdefault(seen.layout.name, (seen.layout, {}))[1][row] = (seen.image, found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = grounding_options().parse_args(argv)
     return guarded(PROG, lambda: _evaluate(arguments))
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    out: Path | None = arguments.out
+    if arguments.pictures and out is None:
+        raise PromptError("--pictures needs a place: say --out DIR too")
+    if out is not None:
+        check_writable([out / "report.md", out / "report.json"])
     quiet_libraries()
-    from grounding.errors import PromptError
-    from grounding.stickers.judge import StickerJudge
-    from pipelines.generator import Generator
+    from pipelines.evaluate.grounding_data import open_layouts
+    from pipelines.evaluate.grounding_report import report
 
-    if arguments.scenes < 2:
-        raise PromptError(f"--scenes must be at least 2; got {arguments.scenes}")
     world = PRESETS[arguments.preset]
-    judge = StickerJudge.from_pretrained(arguments.judge)
+    layouts = open_layouts(
+        arguments.data, world=world, scenes=arguments.scenes, limit=arguments.limit
+    )
+    bench, left_out = _bench(arguments, layouts, world)
     results: dict[str, Any] = {
-        "model": arguments.model,
-        "preset": arguments.preset,
-        "scenes": arguments.scenes,
-        "rendered": judged_renderings(judge, world, arguments.scenes),
+        "model": str(arguments.model),
+        "adapter": arguments.adapter,
+        "data": layouts.what,
+        "detector": bench.detector
+        and {"name": bench.detector.name, "threshold": bench.detector.threshold},
+        **_rows(arguments, bench),
+        "left_out": dict(layouts.left_out) | left_out,
     }
-    adapters = {"gated": arguments.adapter} | ({} if arguments.no_floor else {"floor": "none"})
-    for name, adapter in adapters.items():
-        generator = Generator.from_pretrained(arguments.model, adapter)
-        if arguments.steps:
-            own = generator.defaults.model_copy(update={"steps": arguments.steps})
-            generator.defaults = own
-        results[name] = measure(generator, judge, world, arguments.scenes)
-    if arguments.out:
-        text = json.dumps(results, indent=1) + "\n"
-        write_files(
-            {
-                arguments.out / "report.md": report(results).encode(),
-                arguments.out / "report.json": text.encode(),
-            }
-        )
+    sheets = {f"pictures/{name}.png": png for name, png in bench.sheets().items()}
+    text = report(results, list(sheets))
+    if out is not None:
+        files = {out / "report.md": text.encode()}
+        files[out / "report.json"] = (json.dumps(results, indent=1) + "\n").encode()
+        write_files(files | {out / name: png for name, png in sheets.items()})
     print(report(results))
     print(json.dumps(results))
     return 0
+
+
+def _bench(
+    arguments: argparse.Namespace, layouts: "LayoutSet", world: World
+) -> tuple[Bench, dict[str, int]]:
+    """Open all that the tasks need; what they leave out, and how much of it."""
+    from gligen.evaluation.frechet import open_frechet
+    from gligen.evaluation.prompt_tasks import prompt_task
+    from gligen.evaluation.sticker_layouts import plain_layouts
+    from grounding.stickers.judge import StickerJudge
+    from pipelines.device import choose_device
+    from pipelines.evaluate.grounding_data import STICKERS
+    from pipelines.evaluate.grounding_detectors import open_detector
+
+    stickers = arguments.data == STICKERS
+    tasks = _chosen(arguments, stickers=stickers)
+    bench, left_out = Bench(parts={}), {}
+    if "fid" in tasks:
+        if not layouts.has_truth:
+            raise PromptError("FID needs the true pictures; put them beside the boxes, or leave it")
+        weights = Path(arguments.fid) if arguments.fid else None
+        device = choose_device(arguments.device)
+        bench.distance = open_frechet(weights, device=device, offline=arguments.offline)
+    if "judge" in tasks:
+        bench.judge = StickerJudge.from_pretrained(arguments.judge)
+    if set(tasks) - set(WITHOUT_DETECTOR):
+        bench.detector = open_detector(
+            arguments.detector or ("judge" if stickers else "seem"),
+            judge=arguments.judge,
+            threshold=arguments.threshold,
+            device=arguments.device,
+            offline=arguments.offline,
+        )
+        tasks, left_out = _possible(arguments, tasks, layouts, bench.detector)
+    on_layouts = tuple(task for task in tasks if task not in PROMPT_TASKS)
+    if on_layouts:
+        bench.parts["layouts"] = layouts, on_layouts
+    if "judge" in tasks:
+        plain = plain_layouts(world, max(1, arguments.scenes // PLAIN))
+        bench.parts["plain"] = plain, ("extent",)
+    for task in PROMPT_TASKS:
+        if task in tasks:
+            prompts = max(1, arguments.scenes // PROMPTS)
+            bench.parts[task] = prompt_task(task, world, prompts), (task,)
+    if arguments.out is not None:
+        bench.pictures = PICTURES if arguments.pictures is None else arguments.pictures
+    return bench, left_out
+
+
+def _chosen(arguments: argparse.Namespace, *, stickers: bool) -> tuple[str, ...]:
+    """The tasks, in the order of the report."""
+    possible = [task for task in TASKS if stickers or task not in STICKER_TASKS]
+    if arguments.tasks is None:
+        chosen = {task for task in possible if task != "fid"}
+    else:
+        chosen = set(arguments.tasks)
+        for name in arguments.tasks:
+            if name not in TASKS:
+                known = ", ".join(TASKS)
+                raise PromptError(f"--tasks: there is no {name!r:.40}; choose from {known}")
+            if name not in possible:
+                raise PromptError(
+                    f"--tasks: {name} is for the sticker world; of {arguments.data} can be "
+                    f"measured: {', '.join(possible)}"
+                )
+    if arguments.fid is not None:
+        chosen.add("fid")
+    return tuple(task for task in TASKS if task in chosen)
+
+
+def _possible(
+    arguments: argparse.Namespace,
+    tasks: tuple[str, ...],
+    layouts: "LayoutSet",
+    detector: "Detector",
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The tasks that the detector can do, and what it cannot.
+
+    Raises:
+        PromptError: it knows nothing that is asked for, or not what `--tasks` names.
+    """
+    left_out: dict[str, int] = {}
+    unknown = [name for name in layouts.classes if not detector.knows(name)]
+    if len(unknown) == len(layouts.classes):
+        raise PromptError(
+            f"the detector {detector.name} knows nothing of the data, such as {unknown[0]!r:.60}; "
+            "choose another with --detector"
+        )
+    if unknown:
+        named = ", ".join(unknown[:3]) + ", ..." * (len(unknown) > 3)
+        left_out[f"classes that the detector does not know ({named})"] = len(unknown)
+    if not detector.tells_attributes:
+        if arguments.tasks and "attribute" in tasks:
+            raise PromptError(
+                f"--tasks: the detector {detector.name} tells no attributes; leave out attribute, "
+                "or choose another with --detector"
+            )
+        tasks = tuple(task for task in tasks if task != "attribute")
+        if layouts.attributes:
+            log.warning("the detector %s tells no attributes: places alone count", detector.name)
+            left_out["attributes, which the detector does not tell"] = len(layouts.attributes)
+    return tasks, left_out
+
+
+def _rows(arguments: argparse.Namespace, bench: Bench) -> dict[str, Any]:
+    """Measure the true pictures, those with gates, those without."""
+    from pipelines.generator import NO_ADAPTER, Generator
+
+    adapters = {"gated": arguments.adapter}
+    if arguments.adapter == NO_ADAPTER:
+        adapters = {}
+    if not arguments.no_floor or not adapters:
+        adapters["floor"] = NO_ADAPTER
+    def opened(adapter: str | None) -> Generator:
+        return Generator.from_pretrained(
+            arguments.model,
+            adapter,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            offline=arguments.offline,
+        )
+
+    results: dict[str, Any] = {}
+    generator = opened(next(iter(adapters.values())))  # what cannot be had is said at once
+    if all(layouts.has_truth for layouts, _ in bench.parts.values()):
+        results["true"] = bench.measure("true", _true_pictures)
+    for number, (row, adapter) in enumerate(adapters.items()):
+        generator = opened(adapter) if number else generator
+        results[row] = bench.measure(row, _drawn_by(generator, arguments.batch, arguments.steps))
+    return results
+
+
+def _true_pictures(layouts: "LayoutSet") -> Iterator[tuple["Layout", np.ndarray]]:
+    for layout in layouts.layouts():
+        assert layout.truth is not None, "asked only of sets that have them"
+        yield layout, layout.truth()
+
+
+def _drawn_by(generator: "Generator", batch: int, steps: int | None) -> Draw:
+    def draw(layouts: "LayoutSet") -> Iterator[tuple["Layout", np.ndarray]]:
+        rest = layouts.layouts()
+        while some := list(islice(rest, batch * CHUNK)):
+            documents = [layout.document for layout in some]
+            drawn = generator.stream(documents, batch=batch, progress=False, steps=steps)
+            for layout, picture in zip(some, drawn, strict=True):
+                yield layout, np.asarray(picture.image.convert("RGB"))
+
+    return draw
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, DIGITS) if isinstance(value, float) else value

@@ -71,7 +71,7 @@ def test_two_processes_learn_what_one_learns_of_both_batches(tmp_path):
         "from tests.grounding.test_loop import CONFIG, Line; "
         "train(Line(), CONFIG, Path(sys.argv[1]))"
     )
-    launch = "torch.distributed.run --standalone --nproc-per-node 2".split()
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     folder = tmp_path / "two"
     subprocess.run(
         [sys.executable, "-m", *launch, str(script), str(folder)],

@@ -45,6 +45,11 @@ def test_schedules(text, value):
         ["--bogus"],
         ["--step", "3"],
         ["stray"],
+        ["--reference", "r1"],
+        ["--reference", "=a.png"],
+        ["--map", "shadow=a.png"],
+        ["--map", "canny"],
+        ["--blend", "-1"],
     ],
 )
 def test_wrong_options_are_one_line(arguments, capsys):
@@ -64,7 +69,8 @@ def test_help_shows_every_option_with_an_example(capsys):
     assert left.value.code == 0
     assert "example:" in said
     options = "prompt boxes negative seed steps guidance schedule scheduler model adapter width "
-    options += "height images out device dtype attention overlay strict offline units from-image"
+    options += "height images out device dtype attention overlay strict offline units from-image "
+    options += "reference map image blend image-encoder"
     for option in options.split():
         assert f"--{option} " in said
     assert max(map(len, said.splitlines())) <= 100
