@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--learning-rate", type=float, help="at its peak; default: the recipe's")
     add("--scenes", type=int, help="sticker scenes to render; default: the recipe's")
     add("--collages", type=int, help="collages to render; default: the recipe's")
-    add("--device", default="cpu", help="cpu or cuda; default cpu")
+    add("--device", default="auto", help="auto, cpu or cuda; default auto")
     add("--export", type=Path, metavar="DIR", help="write the model so far to DIR; train nothing")
     return parser
 
@@ -75,6 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     for name in ("grounding", "seem"):
         logging.getLogger(name).setLevel(logging.INFO)
     from grounding.errors import LavallamaError
+    from pipelines.device import choose_device
     from seem.train.recipes import RECIPES
 
     if options.recipe not in RECIPES:
@@ -86,11 +87,11 @@ def _run(options: argparse.Namespace) -> int:
     if len(frozen) == len(PARTS):
         raise LavallamaError("--freeze names every part: nothing is left to train")
     folder = options.runs or Path("runs") / "seem" / options.recipe
-    run = _Run(recipe, folder, options.data, options.init, frozen, options.device)
+    run = _Run(recipe, folder, options.data, options.init, frozen)
     if options.export:
         run.export(options.export)
     else:
-        run.train()
+        run.train(choose_device(options.device).type == "cpu")
     return 0
 
 
@@ -123,7 +124,6 @@ class _Run:
         data: "stickers" or a file.
         init: What it starts from; None: nothing.
         frozen: Parts that stay as they are.
-        device: Where it computes.
     """
 
     recipe: "Recipe"
@@ -131,22 +131,24 @@ class _Run:
     data: str
     init: str | None
     frozen: tuple[str, ...]
-    device: str
 
     @property
     def size(self) -> int:
         """Pixels of a picture's side in the end."""
         return list(self.recipe.sizes.values())[-1]
 
-    def train(self) -> None:
-        """Train to the last step."""
+    def train(self, on_cpu: bool) -> None:
+        """Train to the last step, on the CPU or where accelerate puts this process."""
+        from accelerate import Accelerator
+
         from grounding.loop import train
         from seem.train.batch import BatchMaker
         from seem.train.task import SeemTask
 
+        accelerator = Accelerator(cpu=on_cpu)
         scenes, vocabulary, shown = self._data()
         predictor = self._start(scenes, vocabulary)
-        model = predictor.model.train().requires_grad_(True).to(self.device)
+        model = predictor.model.train().requires_grad_(True).to(accelerator.device)
         for part in {*self.frozen, *(() if self.init else ("text_encoder",))}:
             model.get_submodule(part).requires_grad_(False)
         task = SeemTask(
@@ -161,7 +163,7 @@ class _Run:
             sizes=self.recipe.sizes,
             features_first=self.recipe.features_first,
         )
-        train(task, self.recipe.loop, self.folder)
+        train(task, self.recipe.loop, self.folder, accelerator)
 
     def export(self, out: Path) -> None:
         """Write the model as far as it is trained, in float16."""

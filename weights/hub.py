@@ -27,6 +27,7 @@ HUB_ID = re.compile(
 )
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 FOLDERS = ("unet", "vae", "text_encoder")
+PICTURE_FOLDERS = ("image_encoder", "image_project")  # of GLIGEN's text+image pipelines
 OWN_SEGMENTER = ("config.json", "model.safetensors", "predictor.json")
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -97,8 +98,11 @@ def choose_adapter(files: Iterable[str]) -> list[str]:
     if {"adapter.safetensors", "config.json"} <= set(files):
         return ["adapter.safetensors", "config.json"]
     if "unet/config.json" in files:
-        unet = [f for f in files if f.startswith("unet/")]
-        return ["unet/config.json", *_one_set(unet, half=False)]
+        chosen = ["unet/config.json", *_one_set(_under("unet", files), half=False)]
+        for folder in PICTURE_FOLDERS:
+            chosen += [f for f in files if f == f"{folder}/config.json"]
+            chosen += _one_set(_under(folder, files), half=False)
+        return chosen
     weights = [f for f in files if f.endswith(WEIGHT_SUFFIXES) and "/" not in f]
     return _one_set(weights, half=False) if len(weights) <= 2 else []
 
@@ -110,6 +114,10 @@ def choose_segmenter(files: Iterable[str]) -> list[str]:
         return [f for f in files if f.endswith((".json", ".txt")) or f == "model.safetensors"]
     weights = [f for f in files if f.endswith((".pt", ".pth")) and "/" not in f]
     return weights if len(weights) == 1 else []
+
+
+def _under(folder: str, files: Iterable[str]) -> list[str]:
+    return [file for file in files if file.startswith(f"{folder}/")]
 
 
 def _one_set(files: list[str], *, half: bool) -> list[str]:

@@ -7,11 +7,13 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from gligen.evaluation.recognition import Tally, box_of_difference
+from gligen.evaluation.sticker_layouts import sticker_layout
 from grounding.geometry import box_iou
 from grounding.prompt import GroundedPrompt, Region
 from grounding.stickers import PRESETS
 from grounding.stickers.judge import StickerJudge
-from pipelines.evaluate.grounding import EMBEDDED_JUDGE, Tally, box_of_difference, to_prompt
+from pipelines.evaluate.grounding_options import EMBEDDED_JUDGE
 from pipelines.generator import Generator
 
 EMBEDDED = EMBEDDED_JUDGE.parent
@@ -58,16 +60,17 @@ def test_a_lava_llama_lies_in_its_box(generator):
 def test_held_out_requests_are_followed(generator, split, least):
     judge = StickerJudge.from_pretrained(EMBEDDED_JUDGE)
     scenes = [PRESETS["small"].scene(seed, split, count=2) for seed in range(8)]
+    layouts = [sticker_layout(scene) for scene in scenes]
     tally = Tally()
-    drawn = generator([to_prompt(scene) for scene in scenes], batch=4, progress=False)
-    for scene, picture in zip(scenes, drawn, strict=True):
-        tally.add(scene, np.asarray(picture.image), judge)
+    drawn = generator([layout.document for layout in layouts], batch=4, progress=False)
+    for layout, picture in zip(layouts, drawn, strict=True):
+        tally.add(layout.instances, np.asarray(picture.image), judge)
     assert tally.rates()["concept_top1"] > least
     assert tally.rates()["material_top1"] > 0.75
 
 
 def test_the_same_seed_gives_the_same_bits_beside_whatever_else(generator):
-    documents = [to_prompt(PRESETS["small"].scene(seed)) for seed in range(3)]
+    documents = [sticker_layout(PRESETS["small"].scene(seed)).document for seed in range(3)]
     alone = [np.asarray(generator(d, seed=5, progress=False)[0].image) for d in documents]
     together = generator(documents[::-1], seed=5, progress=False)[::-1]
     for one, other in zip(alone, together, strict=True):

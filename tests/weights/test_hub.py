@@ -116,6 +116,10 @@ def test_only_what_is_needed_is_downloaded(play, half, unet):
             ["adapter.safetensors", "config.json"],
         ),
         (SD, ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"]),
+        (
+            ["unet/config.json", "unet/a.bin", "image_encoder/config.json", "image_project/b.bin"],
+            ["unet/config.json", "unet/a.bin", "image_encoder/config.json", "image_project/b.bin"],
+        ),
         (["diffusion_pytorch_model.bin", "README.md"], ["diffusion_pytorch_model.bin"]),
         (["a.safetensors", "a.bin"], ["a.safetensors"]),
         (["a.safetensors", "b.safetensors", "c.safetensors"], []),
