@@ -1,0 +1,122 @@
+"""Which layouts `lavallama evaluate grounding` draws: the sticker world, COCO's, or documents.
+
+A path is recognised by its files:
+
+    instances*.json           COCO's boxes, itself, or in a folder or in its folder "annotations";
+                              captions*.json beside it gives the prompts, if it is there
+    anything else             prompt documents, in any format of `grounding.formats`, one a file
+"""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+
+from gligen.evaluation.coco_layouts import coco_captions, coco_layouts
+from gligen.evaluation.document_layouts import document_layouts
+from gligen.evaluation.layout import LayoutSet
+from gligen.evaluation.sticker_layouts import held_out_layouts
+from grounding.errors import PromptError
+from grounding.formats import load
+from grounding.stickers.world import World
+from seem.data_file import coco_folders, find_image, read_image, read_json
+
+__all__ = ["STICKERS", "open_layouts"]
+
+STICKERS = "stickers"
+INSTANCES = "instances*.json"
+DOCUMENTS = (".json", ".txt")
+
+
+def open_layouts(data: str, *, world: World, scenes: int, limit: int | None = None) -> LayoutSet:
+    """Open the data.
+
+    Args:
+        data: "stickers", a file or a folder.
+        world: Of the stickers.
+        scenes: How many of them.
+        limit: Images or documents of a path at most.
+
+    Raises:
+        PromptError: the path holds none of the above.
+    """
+    if data == STICKERS:
+        if limit is not None:
+            raise PromptError("--limit is for files; say --scenes for the sticker world")
+        return held_out_layouts(world, scenes)
+    path = Path(data)
+    if not path.exists():
+        raise PromptError(f"{path}: no such file or folder; expected {STICKERS!r} or a data set")
+    instances = _instances(path)
+    if instances is not None:
+        return _coco(instances, limit)
+    files = [path] if path.is_file() else _documents(path)
+    documents = [(file.stem, load(file)) for file in files[:limit]]
+    try:
+        return document_layouts(documents)
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from None
+
+
+def _instances(path: Path) -> Path | None:
+    """The file of COCO's boxes that a path is or holds."""
+    if path.is_file():
+        return path if fnmatch(path.name, INSTANCES) else None
+    found = [
+        file for place in (path, path / "annotations") for file in sorted(place.glob(INSTANCES))
+    ]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise PromptError(f"{path}: holds {names}; name one of these files")
+    return found[0] if found else None
+
+
+def _documents(folder: Path) -> Sequence[Path]:
+    files = sorted(file for file in folder.iterdir() if file.suffix in DOCUMENTS)
+    if not files:
+        raise PromptError(
+            f"{folder}: expected {INSTANCES} of COCO, or prompt documents "
+            f"({', '.join(DOCUMENTS)}); found neither"
+        )
+    stems = [file.stem for file in files]
+    for file in files:
+        if stems.count(file.stem) > 1:
+            raise PromptError(f"{folder}: several files are named {file.stem!r:.60}; rename them")
+    return files
+
+
+def _coco(path: Path, limit: int | None) -> LayoutSet:
+    """COCO's boxes; its images are the true pictures if the first of them is there."""
+    folders = coco_folders(path)
+
+    def image(name: str) -> np.ndarray:
+        return read_image(find_image(folders, name))
+
+    beside = path.with_name(path.name.replace("instances", "captions", 1))
+    captions = None
+    if beside.is_file():
+        said = read_json(beside)
+        try:
+            captions = coco_captions(said)
+        except PromptError as error:
+            raise PromptError(f"{beside}: {error}") from None
+    data = read_json(path)
+    here = _first_is_here(data, folders)
+    try:
+        layouts = coco_layouts(
+            data, captions=captions, read_image=image if here else None, limit=limit
+        )
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from None
+    if not here:
+        layouts.left_out["true pictures: the images do not lie beside the boxes"] = layouts.count
+    return layouts
+
+
+def _first_is_here(data: Mapping[str, object], folders: Sequence[Path]) -> bool:
+    """Whether the first image that a file of COCO's names is in one of the folders."""
+    images = data.get("images")
+    first = images[0] if isinstance(images, list) and images else None
+    name = str(first.get("file_name")) if isinstance(first, Mapping) else ""
+    return any((folder / name).is_file() for folder in folders)

@@ -1,0 +1,170 @@
+"""The options of `lavallama evaluate grounding`."""
+
+import argparse
+from pathlib import Path
+
+from grounding.stickers.world import PRESETS
+from pipelines.console import Parser
+from pipelines.options import DTYPES, MAX_BATCH, MAX_STEPS, real, whole
+
+__all__ = ["EMBEDDED_JUDGE", "PROG", "TASKS", "grounding_options"]
+
+PROG = "lavallama evaluate grounding"
+TASKS = (
+    "judge",
+    "ap",
+    "instances",
+    "counting",
+    "attribute",
+    "spatial",
+    "negation",
+    "fid",
+)
+EMBEDDED_JUDGE = Path(__file__).parents[2] / "weights" / "embedded" / "judge"
+PICTURES = 12  # layouts on each contact sheet, unless told otherwise
+
+_DESCRIPTION = """\
+Draw held-out layouts, look at the pictures with a detector, and print a report in Markdown and one
+line of JSON. The true pictures, where there are any, are the ceiling; the same base without gates
+is the floor.
+
+  judge      what the sticker judge names in each box; box IoU on plain backgrounds (stickers)
+  ap         the detector's AP, AP50 and AP75 against the boxes asked for, by COCO's code
+  instances  mIoU and success rate by the number of instances, as COCO-MIG has them
+  counting   so many of one object              these four in the manner of
+  attribute  two objects of two materials       LLM-grounded Diffusion,
+  spatial    one left of, above ... the other   on a third as many prompts
+  negation   something that must not be there   as there are scenes (stickers)
+  fid        Frechet Inception distance to the true pictures; only if --tasks or --fid names it
+"""
+
+_EXAMPLE = """\
+examples:
+  lavallama evaluate grounding --scenes 24 --out runs/grounding
+  lavallama evaluate grounding --model sd14 --adapter gligen-comfyui --data coco \\
+      --detector facebook/detr-resnet-50 --limit 500 --out runs/coco
+  lavallama evaluate grounding --data my-prompts --detector google/owlv2-base-patch16-ensemble
+"""
+
+
+def grounding_options() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = Parser(prog=PROG, usage=f"{PROG} [options]", description=_DESCRIPTION, epilog=_EXAMPLE)
+    _model(parser.add_argument_group("with which model"))
+    _data(parser.add_argument_group("on what"))
+    _measures(parser.add_argument_group("what to measure"))
+    group = parser.add_argument_group("where to")
+    group.add_argument("--out", metavar="DIR", type=Path, help="for report.md and report.json")
+    group.add_argument(
+        "--pictures",
+        metavar="N",
+        type=whole(0, 1000),
+        help="layouts on each contact sheet, DIR/pictures/*.png, with the boxes asked for and "
+        f"found (default: {PICTURES} with --out)",
+    )
+    return parser
+
+
+def _model(group) -> None:
+    group.add_argument(
+        "--model",
+        metavar="PATH|ID",
+        default="embedded",
+        help="embedded, a diffusers folder, a single-file checkpoint, a short name or a hub id "
+        "(default: embedded)",
+    )
+    group.add_argument(
+        "--adapter",
+        metavar="PATH|ID",
+        help="its GLIGEN gates; 'none' for the floor alone (default: the model's own)",
+    )
+    group.add_argument(
+        "--steps",
+        metavar="N",
+        type=whole(1, MAX_STEPS),
+        help="of the sampler (default: the model's own)",
+    )
+    group.add_argument(
+        "--batch",
+        metavar="N",
+        type=whole(1, MAX_BATCH),
+        default=10,
+        help="pictures drawn at once (default: 10)",
+    )
+    group.add_argument("--no-floor", action="store_true", help="leave out the base without gates")
+    group.add_argument(
+        "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"
+    )
+    group.add_argument(
+        "--dtype", metavar="NAME", choices=DTYPES, default="auto", help=", ".join(DTYPES)
+    )
+    group.add_argument("--offline", action="store_true", help="never use the network")
+
+
+def _data(group) -> None:
+    group.add_argument(
+        "--data",
+        metavar="PATH",
+        default="stickers",
+        help="stickers; COCO's instances*.json, or a folder that holds one; a prompt document in "
+        "any format, or a folder of those (default: stickers)",
+    )
+    group.add_argument(
+        "--preset", choices=sorted(PRESETS), default="small", help="the sticker world"
+    )
+    group.add_argument(
+        "--scenes",
+        metavar="N",
+        type=whole(2, 100_000),
+        default=300,
+        help="of the sticker world (default: 300)",
+    )
+    group.add_argument(
+        "--limit",
+        metavar="N",
+        type=whole(1, 10_000_000),
+        help="images or documents of a path at most (default: all)",
+    )
+
+
+def _measures(group) -> None:
+    group.add_argument(
+        "--tasks",
+        metavar="NAMES",
+        type=_names,
+        help="those above, with commas (default: all that the data has, without fid)",
+    )
+    group.add_argument(
+        "--detector",
+        metavar="NAME",
+        help="judge: the sticker judge, shown where the embedded SEEM sees objects; seem, or "
+        "seem:MODEL: a SEEM; anything else: an object detector of transformers, a folder or a hub "
+        "id (default: judge for stickers, else seem)",
+    )
+    group.add_argument(
+        "--threshold",
+        metavar="X",
+        type=real(0.0, 1.0),
+        help="the score from which a detection counts, except for ap (default: the detector's)",
+    )
+    group.add_argument(
+        "--judge",
+        metavar="DIR",
+        type=Path,
+        default=EMBEDDED_JUDGE,
+        help="the sticker judge (default: the embedded one)",
+    )
+    group.add_argument(
+        "--fid",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help='measure FID too; needs pip install "lavallama[eval]"; FILE: its Inception\'s weights',
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"must be different names with commas, got {text!r}")
+    return names
