@@ -1,0 +1,198 @@
+"""CLIP's image tower as GLIGEN reads it: what a region's reference picture shows, as one vector.
+
+GLIGEN learnt to read *texts* of CLIP before their projection. A picture's embedding comes after
+one, so it is sent back through CLIP's text projection and given the length that texts have
+(official code, gligen_inference.py; arXiv 2301.07093, section 3.2):
+
+    feature = 28.7 * e / |e|,  e = projection(image embedding)
+
+Where it can come from: a folder with `image_encoder/` (a CLIPVisionModelWithProjection of
+transformers) and `image_project/` (diffusers) or `projection_matrix` (the official file).
+Axes: n pictures, V channels of a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import init_empty_weights
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from grounding.errors import CheckpointError, OfflineError
+from weights.components import fill, read_config, read_folder
+from weights.hub import fetch_adapter
+from weights.pickles import read_pickle
+from weights.registry import EMBEDDED, embedded
+
+__all__ = ["TEXT_NORM", "ImageEncoder", "find_image_encoder", "load_image_encoder"]
+
+TEXT_NORM = 28.7  # length of CLIP-L's pooled texts; GLIGEN, gligen_inference.py
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/CLIP, clip.py
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+ENCODER, PROJECT, MATRIX = "image_encoder", "image_project", "projection_matrix"
+NOT_PICTURES = ("text_model.", "text_projection.", "logit_scale")  # the rest of a whole CLIP
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageEncoder:
+    """Reads reference pictures.
+
+    Attributes:
+        model: CLIP's image tower.
+        projection: [V, V]; a feature is `projection @ image embedding`, as a linear layer does.
+    """
+
+    model: Any  # CLIPVisionModelWithProjection
+    projection: Tensor
+
+    @torch.inference_mode()
+    def __call__(self, picture: Image.Image) -> Float[Tensor, "1 V"]:
+        """What one picture shows, in the dtype and on the device of the encoder.
+
+        Pictures are encoded one by one, so a feature never depends on its neighbours.
+        """
+        pixels = clip_pixels(picture, self.model.config.image_size)
+        seen = self.model(pixels.to(self.projection)).image_embeds
+        feature = torch.nn.functional.linear(seen, self.projection)
+        return TEXT_NORM * feature / feature.norm(dim=-1, keepdim=True)
+
+
+def clip_pixels(picture: Image.Image, side: int) -> Float[Tensor, "1 3 side side"]:
+    """A picture as CLIP reads it: the short side scaled to `side`, the middle cut out."""
+    scale = side / min(picture.size)
+    width, height = (max(side, round(length * scale)) for length in picture.size)
+    picture = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - side) // 2, (height - side) // 2
+    picture = picture.crop((left, top, left + side, top + side))
+    values = np.asarray(picture, dtype=np.float32) / 255
+    values = (values - np.float32(CLIP_MEAN)) / np.float32(CLIP_STD)
+    return torch.from_numpy(values).permute(2, 0, 1)[None]
+
+
+def load_image_encoder(
+    source: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    offline: bool = False,
+) -> ImageEncoder:
+    """Load an image encoder, strictly.
+
+    Args:
+        source: A folder that holds one, a file beside one, or a hub id.
+        device: Where it is to be.
+        dtype: Of its parameters.
+        offline: Never use the network.
+
+    Raises:
+        CheckpointError: There is none, or it is incomplete or damaged.
+        OfflineError: It must be downloaded and cannot be.
+    """
+    folder = _folder_of(_local(source, offline))
+    if folder is None:
+        raise CheckpointError(
+            f"{source}: has no image encoder: expected {ENCODER}/ and {PROJECT}/ or "
+            f"{MATRIX}, as in the folder of a diffusers pipeline for GLIGEN text+image"
+        )
+    here = folder / ENCODER
+    config = read_config(here / "config.json")
+    vision = config.get("vision_config", config)
+    with init_empty_weights(include_buffers=False):
+        model = CLIPVisionModelWithProjection(
+            CLIPVisionConfig.from_dict({**_plain(config), **_plain(vision)})
+        )
+    state = {
+        key: value
+        for key, value in read_folder(here).items()
+        if not key.startswith(NOT_PICTURES) and not key.endswith("embeddings.position_ids")
+    }
+    model = fill(model, state, str(here), device=device, dtype=dtype)
+    projection = _projection(folder, int(model.config.projection_dim))
+    return ImageEncoder(model=model, projection=projection.to(device=device, dtype=dtype))
+
+
+def find_image_encoder(
+    source: str | Path | None,
+    others: Iterable[str | Path | None],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    offline: bool = False,
+) -> ImageEncoder | None:
+    """Load the image encoder that is asked for, or else the first that others came with.
+
+    Args:
+        source: Where it must be; None: anywhere.
+        others: An adapter and a model that are loaded already, by path, name or hub id.
+        device: As for `load_image_encoder`.
+        dtype: The same.
+        offline: The same.
+
+    Returns:
+        None if nothing is asked for and nothing found.
+
+    Raises:
+        CheckpointError: What is asked for or found is incomplete or damaged.
+        OfflineError: It must be downloaded and cannot be.
+    """
+    place = {"device": device, "dtype": dtype, "offline": offline}
+    if source is not None:
+        return load_image_encoder(source, **place)
+    for other in others:
+        if other is None:
+            continue
+        try:
+            folder = _folder_of(_local(other, offline))
+        except (CheckpointError, OfflineError):
+            continue  # a base on the hub holds no adapter
+        if folder is not None:
+            return load_image_encoder(folder, **place)
+    return None
+
+
+def _local(source: str | Path, offline: bool) -> Path:
+    """Where a source is on this machine."""
+    if str(source) == EMBEDDED:
+        return embedded("gligen")
+    return Path(source) if Path(source).exists() else fetch_adapter(str(source), offline=offline)
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what names types and other towers."""
+    skipped = ("dtype", "torch_dtype", "vision_config", "text_config", "model_type")
+    return {key: value for key, value in config.items() if key not in skipped}
+
+
+def _folder_of(path: Path) -> Path | None:
+    """The folder that holds the encoder: the path, or, for a part of a pipeline, its parent."""
+    for folder in (path, path.parent):
+        if (folder / ENCODER / "config.json").is_file():
+            return folder
+    return None
+
+
+def _projection(folder: Path, width: int) -> Tensor:
+    """The matrix of `image_project/`, or the official file's, which is its transpose."""
+    if (folder / PROJECT).is_dir():
+        state = read_folder(folder / PROJECT)
+        names, matrix, where = list(state), state.get("project.weight"), folder / PROJECT
+        if names != ["project.weight"]:
+            raise CheckpointError(f"{where}: expected project.weight alone, got {names[:3]}")
+    elif (folder / MATRIX).is_file():
+        where = folder / MATRIX
+        read = read_pickle(where)
+        matrix = read.T if isinstance(read, Tensor) and read.dim() == 2 else None
+    else:
+        raise CheckpointError(f"{folder}: has {ENCODER}/, but neither {PROJECT}/ nor {MATRIX}")
+    if matrix is None or tuple(matrix.shape) != (width, width):
+        got = "no matrix" if matrix is None else tuple(matrix.shape)
+        raise CheckpointError(f"{where}: expected a matrix of {(width, width)}, got {got}")
+    return matrix.detach()
