@@ -88,6 +88,18 @@ KNOWN: dict[str, KnownModel] = {
         layout="official",
         use="both",
     ),
+    "gligen-inpainting": KnownModel(
+        repo="masterful/gligen-1-4-inpainting-text-box",
+        layout="diffusers",
+        use="adapter",
+        base="sd14",
+    ),
+    "gligen-text-image": KnownModel(
+        repo="anhnct/Gligen_Text_Image", layout="diffusers", use="adapter", base="sd14"
+    ),
+    "gligen-inpainting-text-image": KnownModel(
+        repo="anhnct/Gligen_Inpainting_Text_Image", layout="diffusers", use="adapter", base="sd14"
+    ),
     "gligen-comfyui": KnownModel(
         repo=COMFYUI,
         file="gligen_sd14_textbox_pruned.safetensors",
