@@ -15,7 +15,6 @@ from grounding.prompt import Canvas, GroundedPrompt, Segment
 from grounding.region import Region
 from pipelines.inquiry import Inquiry
 from pipelines.segmentation import Segmentation
-from seem.postprocess import OBJECT_THRESHOLD
 from seem.predictor import Predictor
 from seem.question import Question
 from seem.results import instances_document, panoptic_document, semantic_document
@@ -100,8 +99,7 @@ def answer_everything(
     )
     panoptic = None
     if mode == "panoptic":
-        least = OBJECT_THRESHOLD if threshold is None else threshold
-        found = predictor.panoptic(classes, things=things, object_threshold=least)
+        found = predictor.panoptic(classes, things=things, object_threshold=threshold)
         document = panoptic_document(found, classes, request=request)
         panoptic = (found, classes)
     elif mode == "instances":

@@ -85,6 +85,7 @@ class Predictor:
         vocabulary: Vocabulary | None = None,
         resizing: Resizing | None = None,
         box_mode: BoxMode = "corners",
+        object_threshold: float = OBJECT_THRESHOLD,
     ) -> None:
         """Prepare a model for questions.
 
@@ -94,6 +95,7 @@ class Predictor:
             vocabulary: What is looked for where no classes are named; None: they must be named.
             resizing: The size at which the model sees images; None: the official one.
             box_mode: What a box means.
+            object_threshold: The least probability of a panoptic segment where none is named.
 
         Raises:
             PromptError: there is no such box mode.
@@ -105,6 +107,7 @@ class Predictor:
         self.vocabulary = vocabulary
         self.resizing = default_resizing(model) if resizing is None else resizing
         self.box_mode: BoxMode = box_mode
+        self.object_threshold = object_threshold
         self._image: EncodedImage | None = None
 
     @property
@@ -289,26 +292,23 @@ class Predictor:
         classes: Sequence[str] | None = None,
         *,
         things: Collection[str] | None = None,
-        object_threshold: float = OBJECT_THRESHOLD,
+        object_threshold: float | None = None,
     ) -> Panoptic:
         """Share the image out among classes (`seem.postprocess.panoptic`).
 
         Args:
             classes: Their names; None: the vocabulary.
             things: Those that can be counted; None: all, or as the vocabulary says.
-            object_threshold: The least probability of a segment.
+            object_threshold: The least probability of a segment; None: the predictor's.
 
         Raises:
             PromptError: there are no classes, or things that are none of them.
         """
         names, countable = self._classes(classes, things)
         logits, masks = self._objects(names)
+        least = self.object_threshold if object_threshold is None else object_threshold
         return panoptic(
-            logits,
-            masks,
-            things=countable,
-            size=self.image.size,
-            object_threshold=object_threshold,
+            logits, masks, things=countable, size=self.image.size, object_threshold=least
         )
 
     @torch.no_grad()

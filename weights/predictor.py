@@ -4,7 +4,7 @@
 |----------------------|--------------------------------------------------------|
 | `model.safetensors`  | the parameters (`weights.seem`)                        |
 | `config.json`        | what the model is made of (`weights.seem`)             |
-| `predictor.json`     | classes, their sentences, sizes of images, box mode    |
+| `predictor.json`     | classes, sentences, sizes, box mode, least probability |
 | `tokenizer/`         | of its words, in transformers' format                  |
 
 Official files hold the model alone: their predictor has the official sizes, and no words yet.
@@ -24,6 +24,7 @@ from grounding.files import write_files
 from seem.config import GroupingName
 from seem.encoded_image import Resizing
 from seem.marks import BoxMode
+from seem.postprocess import OBJECT_THRESHOLD
 from seem.predictor import Predictor
 from seem.vocabulary import Vocabulary
 from weights.base import load_tokenizer
@@ -51,6 +52,7 @@ class _Settings(BaseModel):
     short_side: int
     long_side: int
     box_mode: BoxMode
+    object_threshold: float = Field(default=OBJECT_THRESHOLD, ge=0, le=1)
 
 
 def load_predictor(
@@ -93,6 +95,7 @@ def load_predictor(
         vocabulary=vocabulary if vocabulary.names else None,
         resizing=resizing,
         box_mode=settings.box_mode,
+        object_threshold=settings.object_threshold,
     )
 
 
@@ -114,6 +117,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         short_side=predictor.resizing.short_side,
         long_side=predictor.resizing.long_side,
         box_mode=predictor.box_mode,
+        object_threshold=predictor.object_threshold,
     )
     write_seem(predictor.model.state_dict(), predictor.model.config, folder)
     tokenizer.save_pretrained(folder / TOKENIZER_NAME)
