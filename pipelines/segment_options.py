@@ -191,7 +191,7 @@ def _everything(group) -> None:
         metavar="X",
         type=real(0.0, 1.0),
         help="the least score of what --text, --instances and --panoptic find (default: 0.5; "
-        "--panoptic 0.4)",
+        "--panoptic: the model's own, 0.4 of the embedded one)",
     )
 
 
