@@ -82,7 +82,7 @@ def answer_everything(
         mode: What everything is.
         classes: Names of classes; None: the model's own vocabulary. Those that the vocabulary
             counts as stuff are stuff, all others are things.
-        threshold: The least score of a segment or an object; None: 0.4 and 0.5.
+        threshold: The least score of a segment or an object; None: the predictor's and 0.5.
 
     Raises:
         PromptError: No classes, and the model has no vocabulary.
