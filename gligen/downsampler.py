@@ -34,10 +34,11 @@ class MapDownsampler(nn.Module):
         self, maps: Float[Tensor, "B M H W"], height: int, width: int
     ) -> Float[Tensor, "B X h w"]:
         """Extra channels for latents of `height` x `width` cells, in the parameters' dtype."""
-        maps = maps[:, : self.in_channels].to(self.layers[0].weight.dtype)
+        maps = maps[:, : self.in_channels].float()  # resized in full precision
         size = SHRINK * height, SHRINK * width
         mode = "bicubic" if self.smooth else "nearest"
-        return self.layers(F.interpolate(maps, size, mode=mode))
+        resized = F.interpolate(maps, size, mode=mode)
+        return self.layers(resized.to(next(self.parameters()).dtype))
 
 
 def shrink_map(maps: Float[Tensor, "B M H W"], height: int, width: int) -> Float[Tensor, "B 1 h w"]:

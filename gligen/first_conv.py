@@ -52,7 +52,9 @@ class GroundedConv:
     """
 
     def __init__(self, conv: nn.Conv2d, wide: nn.Conv2d, *, swaps: bool) -> None:
-        self.conv, self.wide, self.swaps = conv, wide, swaps
+        self.conv: Any = conv  # torch's stubs know no forward that is set, no padding in numbers
+        self.wide: Any = wide
+        self.swaps = swaps
         self.run: Run | None = None
         self._own_forward = conv.forward
         self._replaced: dict[str, Any] = {}

@@ -146,7 +146,7 @@ def _with_pictures(options: argparse.Namespace, document: "GroundedPrompt") -> "
     if options.map:
         document = document.replace(maps=document.maps.replace(**dict(options.map)))
     if options.image is not None:
-        document = document.replace(image=options.image, files={}, provenance=None)
+        document = document.replace(image=options.image, files={})
     return document
 
 

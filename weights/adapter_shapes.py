@@ -71,7 +71,7 @@ def possible_modalities(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Modality
     first = shapes.get("downsample_net.layers.0.weight", ())
     if len(first) == 4:
         return ("normal",) if first[1] == 3 else ("canny", "depth")
-    read = shapes.get("conv_in.weight", (0, 0))[1]
+    read = (*shapes.get("conv_in.weight", ()), 0, 0)[1]
     return ("canny", "depth") if read - DOWNSAMPLED in LATENT_CHANNELS else ("hed",)
 
 

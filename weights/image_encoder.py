@@ -143,7 +143,7 @@ def find_image_encoder(
         CheckpointError: What is asked for or found is incomplete or damaged.
         OfflineError: It must be downloaded and cannot be.
     """
-    place = {"device": device, "dtype": dtype, "offline": offline}
+    place: dict[str, Any] = {"device": device, "dtype": dtype, "offline": offline}
     if source is not None:
         return load_image_encoder(source, **place)
     for other in others:
