@@ -24,6 +24,16 @@ OPEN_THRESHOLD = 0.25  # COCO-MIG's, for Grounding DINO
 OWL_THRESHOLD = 0.1  # OWL-ViT's own
 OWLS = ("owlvit", "owlv2")  # these look for many texts at once, each for itself
 
+# Classes of COCO as darknet and PaddleDetection spell them, as RT-DETR does too.
+DARKNET = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+
 
 class TransformersDetector:
     """A model and its processor.
@@ -49,8 +59,8 @@ class TransformersDetector:
         self.tells_attributes = self.open
         self.classes: dict[str, int] = {}
         if not self.open:
-            labels = model.config.id2label.items()
-            self.classes = {_plain(label): int(index) for index, label in labels}
+            names = {_plain(label): int(i) for i, label in model.config.id2label.items()}
+            self.classes = {DARKNET[n]: i for n, i in names.items() if n in DARKNET} | names
         if threshold is None and self.open:
             threshold = OWL_THRESHOLD if model.config.model_type in OWLS else OPEN_THRESHOLD
         self.threshold = CLOSED_THRESHOLD if threshold is None else threshold

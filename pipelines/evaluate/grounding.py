@@ -65,7 +65,7 @@ class Bench:
     distance: "FrechetDistance | None" = None
     pictures: int = 0
     _sheets: dict[str, dict[str, tuple["Layout", dict[str, "Tile"]]]] = field(
-        default_factory=lambda: defaultdict(dict)
+        init=False, default_factory=lambda: defaultdict(dict)
     )
 
     def measure(self, row: str, draw: Draw) -> dict[str, Any]:
@@ -290,6 +290,7 @@ def _rows(arguments: argparse.Namespace, bench: Bench) -> dict[str, Any]:
         adapters = {}
     if not arguments.no_floor or not adapters:
         adapters["floor"] = NO_ADAPTER
+
     def opened(adapter: str | None) -> Generator:
         return Generator.from_pretrained(
             arguments.model,

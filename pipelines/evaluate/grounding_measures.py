@@ -14,10 +14,11 @@ from jaxtyping import UInt8
 
 from gligen.evaluation.box_precision import BoxPrecision
 from gligen.evaluation.detection import Detection, Detector, View, certain
+from gligen.evaluation.extent import box_of_difference
 from gligen.evaluation.frechet import FrechetDistance
 from gligen.evaluation.instance_success import InstanceSuccess
 from gligen.evaluation.layout import Instance, Layout, LayoutSet
-from gligen.evaluation.recognition import Tally, box_of_difference
+from gligen.evaluation.recognition import Tally
 from grounding.geometry import box_iou
 from grounding.stickers.judge import StickerJudge
 

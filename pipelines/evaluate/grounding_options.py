@@ -42,7 +42,7 @@ _EXAMPLE = """\
 examples:
   lavallama evaluate grounding --scenes 24 --out runs/grounding
   lavallama evaluate grounding --model sd14 --adapter gligen-comfyui --data coco \\
-      --detector facebook/detr-resnet-50 --limit 500 --out runs/coco
+      --detector hustvl/yolos-base --limit 500 --out runs/coco
   lavallama evaluate grounding --data my-prompts --detector google/owlv2-base-patch16-ensemble
 """
 

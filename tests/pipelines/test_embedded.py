@@ -7,7 +7,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from gligen.evaluation.recognition import Tally, box_of_difference
+from gligen.evaluation.extent import box_of_difference
+from gligen.evaluation.recognition import Tally
 from gligen.evaluation.sticker_layouts import sticker_layout
 from grounding.geometry import box_iou
 from grounding.prompt import GroundedPrompt, Region

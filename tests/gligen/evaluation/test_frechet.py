@@ -30,7 +30,6 @@ SPREAD = [flat(3, 5, 0), flat(11, 5, 0)]  # mean 7 5 0; variance 32 0 0
 
 @pytest.fixture
 def distance():
-    pytest.importorskip("torchmetrics", reason='needs pip install "lavallama[test]"')
     return open_frechet(features=MeanColour())
 
 
@@ -62,7 +61,6 @@ def test_without_the_libraries_it_says_what_to_install(monkeypatch):
 
 
 def test_no_other_weights_are_taken(monkeypatch, tmp_path):
-    pytest.importorskip("torchmetrics", reason='needs pip install "lavallama[test]"')
     monkeypatch.setitem(sys.modules, "torch_fidelity", types.ModuleType("torch_fidelity"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(OfflineError, match=WEIGHTS):

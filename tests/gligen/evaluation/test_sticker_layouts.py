@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from gligen.evaluation.extent import box_of_difference
 from gligen.evaluation.prompt_tasks import PROMPT_TASKS, prompt_task
-from gligen.evaluation.recognition import box_of_difference
 from gligen.evaluation.sticker_layouts import held_out_layouts, plain_layouts, sticker_layout
 from grounding.geometry import box_iou
 from grounding.stickers import PRESETS, render

@@ -34,8 +34,8 @@ def closed(tmp_path_factory):
         intermediate_size=16,
         image_size=[32, 32],
         num_detection_tokens=6,
-        id2label={0: "Dog", 1: "cat"},
-        label2id={"Dog": 0, "cat": 1},
+        id2label={0: "Dog", 1: "sofa"},
+        label2id={"Dog": 0, "sofa": 1},
     )
     YolosForObjectDetection(config).save_pretrained(folder)
     size = {"shortest_edge": 32, "longest_edge": 64}
@@ -73,13 +73,14 @@ def test_a_detector_with_classes_finds_those_alone(closed):
     detector = load_detector(str(closed), device=CPU)
     assert (detector.threshold, detector.tells_attributes) == (0.5, False)
     assert detector.knows("dog")
+    assert detector.knows("couch"), "COCO's name"
     assert not detector.knows("llama")
     view = detector.view(PICTURE)
-    both = view.find(["dog", "cat", "llama"])
-    assert {d.text for d in both} <= {"dog", "cat"}
+    both = view.find(["dog", "couch", "llama"])
+    assert {d.text for d in both} <= {"dog", "couch"}
     assert both
     assert inside(both)
-    assert [d for d in both if d.text == "cat"] == view.find(["cat"])
+    assert [d for d in both if d.text == "couch"] == view.find(["couch"])
     assert view.find(["llama"]) == []
     assert view.attribute((0, 0, 1, 1), "dog", ("ice",)) is None
 
