@@ -14,6 +14,8 @@ from grounding.geometry import Size, normalized_to_pixels, xyxy_to_xywh
 
 __all__ = ["BoxPrecision"]
 
+MOST_FOUND = 100  # on a picture: more are not looked at in COCO's challenge either
+
 
 class BoxPrecision:
     """Pictures, given one after another."""
@@ -41,7 +43,7 @@ class BoxPrecision:
 
         Args:
             asked: What should be there.
-            found: What is.
+            found: What is; the 100 most certain count.
             size: (width, height) in pixels.
             ignored: Objects, finding which does not count.
         """
@@ -51,7 +53,8 @@ class BoxPrecision:
             for instance in instances:
                 entry = self._entry(number, instance.noun, instance.box, size)
                 self._truth.append(entry | {"id": len(self._truth) + 1, "iscrowd": crowd})
-        for detection in found:
+        surest = sorted(found, key=lambda detection: -detection.score)[:MOST_FOUND]
+        for detection in surest:
             entry = self._entry(number, detection.text, detection.box, size)
             self._found.append(entry | {"score": detection.score})
 

@@ -149,7 +149,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.pictures and out is None:
         raise PromptError("--pictures needs a place: say --out DIR too")
     if out is not None:
-        check_writable([out / "report.md", out / "report.json"])
+        check_writable([out / "report.md", out / "report.json", out / "pictures" / "layouts.png"])
     quiet_libraries()
     from pipelines.evaluate.grounding_data import open_layouts
     from pipelines.evaluate.grounding_report import report

@@ -57,3 +57,10 @@ def test_an_ignored_twin_of_what_is_asked_for_changes_nothing():
     precision = BoxPrecision(["cat"])
     precision.add([asked("cat")], [found("cat")], (64, 64), ignored=[asked("cat")])
     assert values(precision)[3] == 1
+
+
+def test_the_hundred_most_certain_of_a_picture_count():
+    precision = BoxPrecision(["cat", "dog"])
+    many = [found("dog", score=0.5 + i / 1000) for i in range(100)]
+    precision.add([asked("cat")], [found("cat", score=0.4), *many], (64, 64))
+    assert values(precision) == (0, 0, 0, 1)

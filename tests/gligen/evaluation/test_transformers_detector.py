@@ -7,12 +7,12 @@ from transformers import (
     CLIPTextConfig,
     OwlViTConfig,
     OwlViTForObjectDetection,
+    OwlViTImageProcessor,
     OwlViTProcessor,
     YolosConfig,
     YolosForObjectDetection,
+    YolosImageProcessor,
 )
-from transformers.models.owlvit.image_processing_pil_owlvit import OwlViTImageProcessorPil
-from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
 
 from gligen.evaluation.transformers_detector import load_detector
 from grounding.errors import CheckpointError, LavallamaError
@@ -39,7 +39,7 @@ def closed(tmp_path_factory):
     )
     YolosForObjectDetection(config).save_pretrained(folder)
     size = {"shortest_edge": 32, "longest_edge": 64}
-    YolosImageProcessorPil(size=size).save_pretrained(folder)
+    YolosImageProcessor(size=size).save_pretrained(folder)
     return folder
 
 
@@ -60,7 +60,7 @@ def wordy(tmp_path_factory):
     )
     OwlViTForObjectDetection(config).save_pretrained(folder)
     tokenizer.pad_token = tokenizer.eos_token
-    images = OwlViTImageProcessorPil(size={"height": 32, "width": 32})
+    images = OwlViTImageProcessor(size={"height": 32, "width": 32})
     OwlViTProcessor(images, tokenizer).save_pretrained(folder)
     return folder
 
