@@ -17,8 +17,9 @@ from grounding.stickers.judge import PLAIN, StickerJudge, crop
 
 __all__ = ["JudgeDetector", "Proposal"]
 
-# On rendered scenes of training; see tests/pipelines/test_embedded.py for what it finds there.
-THRESHOLD = 0.2
+# With the embedded SEEM, on 14 rendered scenes of training: 25 of 27 objects are found and nothing
+# else; 0.2 finds no more, and something wrong on every third.
+THRESHOLD = 0.3
 
 Proposal = tuple[Box, float]  # where something is, and how certainly it is an object, in [0, 1]
 

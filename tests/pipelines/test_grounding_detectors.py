@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from gligen.evaluation.instance_success import InstanceSuccess
+from gligen.evaluation.sticker_layouts import held_out_layouts
 from grounding.errors import LavallamaError
+from grounding.stickers import PRESETS
 from grounding.stickers.judge import StickerJudge
 from pipelines.evaluate import grounding_detectors
 from pipelines.evaluate.grounding_detectors import (
@@ -12,6 +15,7 @@ from pipelines.evaluate.grounding_detectors import (
     object_proposals,
     open_detector,
 )
+from pipelines.evaluate.grounding_options import EMBEDDED_JUDGE
 from seem.vocabulary import Vocabulary
 from tests.seem.predicting import picture, tiny_predictor
 
@@ -92,3 +96,12 @@ def test_names_of_nothing_are_one_line(judge, tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(LavallamaError, match="not a judge"):
         open_detector("judge", judge=tmp_path / "none")
+
+
+def test_the_embedded_judge_finds_most_of_what_is_rendered():
+    layouts = list(held_out_layouts(PRESETS["small"], 6).layouts())
+    detector = open_detector("judge", judge=EMBEDDED_JUDGE, device="cpu", offline=True)
+    success = InstanceSuccess(PRESETS["small"].materials)
+    for layout in layouts:
+        success.add(layout.instances, detector.view(layout.truth()), detector)
+    assert success.result()["all"]["success"] > 0.6
