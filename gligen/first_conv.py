@@ -36,10 +36,11 @@ def widened(conv: nn.Conv2d, latent_channels: int, extra_channels: int) -> nn.Co
     with torch.no_grad():
         wide.weight.zero_()
         wide.weight[:, :known] = conv.weight[:, :known]
+        bias = wide.get_parameter("bias")
         if conv.bias is not None:
-            wide.bias.copy_(conv.bias)
+            bias.copy_(conv.bias)
         else:
-            wide.bias.zero_()
+            bias.zero_()
     return wide
 
 

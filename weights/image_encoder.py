@@ -73,7 +73,7 @@ def clip_pixels(picture: Image.Image, side: int) -> Float[Tensor, "1 3 side side
     left, top = (width - side) // 2, (height - side) // 2
     picture = picture.crop((left, top, left + side, top + side))
     values = np.asarray(picture, dtype=np.float32) / 255
-    values = (values - np.float32(CLIP_MEAN)) / np.float32(CLIP_STD)
+    values = (values - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
     return torch.from_numpy(values).permute(2, 0, 1)[None]
 
 

@@ -148,7 +148,7 @@ def load_detector(
     try:
         config = AutoConfig.from_pretrained(source, **options)
         mappings = MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING, MODEL_FOR_OBJECT_DETECTION_MAPPING
-        kinds = [mapping for mapping in mappings if type(config) in mapping]
+        kinds: list[Any] = [mapping for mapping in mappings if type(config) in mapping]
         if not kinds:
             raise CheckpointError(
                 f"{source}: expected an object detector of transformers, got a model of the type "

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -71,7 +72,8 @@ class _View:
         self.predictor.set_image(self.image)
         if len(texts) == 1:
             [found] = self.predictor.find(texts, threshold=FLOOR)
-            names, masks, scores = [texts[0]] * len(found.scores), found.masks, found.scores
+            names: list[str] = [texts[0]] * len(found.scores)
+            masks, scores = found.masks, found.scores
         else:
             told = self.predictor.instances(texts)
             names = [texts[label] for label in told.labels.tolist()]
@@ -126,7 +128,7 @@ def open_detector(
     Raises:
         LavallamaError: it cannot be had, in one line.
     """
-    given = {} if threshold is None else {"threshold": threshold}
+    given: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
     kind, _, model = name.partition(":")
     if name == JUDGE:
         named = StickerJudge.from_pretrained(judge)
