@@ -3,13 +3,14 @@
 Axes: Q queries, D channels, C masks, h w the mask map (stride 4), H W the original image.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from grounding.errors import PromptError
+from grounding.geometry import Box
 from seem.attention_groups import Group
 from seem.choice import caption_likeness
 from seem.decoder import DecoderOutput, Predictions
@@ -20,7 +21,7 @@ from seem.postprocess import restore_linear
 from seem.prompt import Prompt
 from seem.prompt_encoder import SpatialTokens
 from seem.question import Prediction, Question
-from seem.ranking import Ranked, rank
+from seem.ranking import Ranked, clip_to_box, rank
 from seem.words import Words
 
 __all__ = ["Asked", "finish", "likelihood", "marked_tokens", "queries_of", "rank_answers", "read"]
@@ -36,13 +37,15 @@ class Asked:
         question: As it was asked.
         prompt: As the decoder takes it.
         drawing: Its marks on the padded image; None: nothing is drawn.
-        constrained: Whether its box constrains the answer.
+        box: Normalised xyxy to which the answer is clipped.
+        by_box: Whether answers are judged by how well they fit the box.
     """
 
     question: Question
     prompt: Prompt
     drawing: Drawing | None
-    constrained: bool
+    box: Box | None
+    by_box: bool
 
 
 def read(
@@ -82,8 +85,9 @@ def read(
         text=None if text is None else words.text(text),
         previous=previous,
     )
-    constrained = marks.box is not None and box_mode != "centre"
-    return Asked(question=question, prompt=prompt, drawing=drawing, constrained=constrained)
+    box = None if box_mode == "centre" else marks.box
+    by_box = box is not None and (box_mode == "corners" or text is not None)
+    return Asked(question=question, prompt=prompt, drawing=drawing, box=box, by_box=by_box)
 
 
 def marked_tokens(model: Seem, image: EncodedImage, drawing: Drawing) -> SpatialTokens:
@@ -109,22 +113,25 @@ def rank_answers(
     if prompt.spatial is not None or prompt.visual is not None:
         groups.append(grouping.spatial_queries)
     parts = [queries_of(output, index, group) for group in dict.fromkeys(groups)]
-    if asked.constrained and Group.OBJECT not in groups:
+    if asked.by_box and Group.OBJECT not in groups:
         parts.append(object_predictions(model, image))
     candidates = Predictions(
         captions=torch.cat([part.captions for part in parts], dim=1),
         mask_embeddings=torch.cat([part.mask_embeddings for part in parts], dim=1),
     )
     drawn = prompt.spatial if prompt.spatial is not None else prompt.visual
-    return rank(
+    ranked = rank(
         candidates,
         image.memory,
         mean=None if drawn is None else drawn.positive_mean,
         probability=None if prompt.text is None else likelihood(model, words, candidates, prompt),
         drawing=asked.drawing,
-        box=asked.question.marks.box if asked.constrained else None,
+        box=asked.box if asked.by_box else None,
         size=image.size,
     )
+    if asked.box is None:
+        return ranked
+    return replace(ranked, mask_logits=clip_to_box(ranked.mask_logits, asked.box, image.size))
 
 
 def queries_of(output: DecoderOutput, index: int, group: Group) -> Predictions:

@@ -76,11 +76,13 @@ class Drawing:
         positive: What the decoder is told to belong to the object.
         negative: What does not.
         evidence: The part of `positive` that was drawn by hand: not a click that stands for a box.
+        counter_evidence: The part of `negative` that was: not the outline of a box.
     """
 
     positive: Bool[Tensor, "H W"]
     negative: Bool[Tensor, "H W"]
     evidence: Bool[Tensor, "H W"]
+    counter_evidence: Bool[Tensor, "H W"]
 
 
 def check_box_mode(mode: str) -> None:
@@ -184,7 +186,7 @@ def draw(marks: Marks, size: ImageSize, *, box_mode: BoxMode) -> Drawing:
         signs[sign] |= strokes_to_bitmap(marks.strokes, (width, height), label=sign)
     if marks.mask is not None:
         signs[1] |= _resized(marks.mask, (width, height))
-    evidence = signs[1].copy()
+    counter_evidence, evidence = signs.copy()
     if marks.box is not None and (box_mode == "centre" or not evidence.any()):
         x0, y0, x1, y1 = marks.box
         corners = [math.floor(x0 * width), math.floor(y0 * height)]
@@ -193,8 +195,12 @@ def draw(marks: Marks, size: ImageSize, *, box_mode: BoxMode) -> Drawing:
     if marks.box is not None and box_mode == "outline":
         x0, y0, x1, y1 = marks.box
         signs[0] |= outline((x0 * width, y0 * height, x1 * width, y1 * height), size.image)
-    negative, positive, drawn = (_padded(bitmap, size) for bitmap in (*signs, evidence))
-    return Drawing(positive=positive, negative=negative, evidence=drawn)
+    return Drawing(
+        positive=_padded(signs[1], size),
+        negative=_padded(signs[0], size),
+        evidence=_padded(evidence, size),
+        counter_evidence=_padded(counter_evidence, size),
+    )
 
 
 def outline(box: Sequence[float], shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:

@@ -64,10 +64,10 @@ class Predictor:
     given the official click at the deepest pixel of the filled box (unless something else positive
     is drawn); of its masks, and those of the image's object queries, the one is taken that fits
     the box best (IoU of bounding boxes), weighed by how well it agrees with other marks, and
-    clipped to the box and a margin of a tenth of its sides. `box_mode="outline"`: the same, and
-    the decoder is also told that the pixels around the box lie beside the object; for models that
-    were trained so, as the embedded one. `box_mode="centre"`: the official meaning, that click and
-    no more.
+    clipped to the box and a margin of a tenth of its sides. `box_mode="outline"`: the decoder is
+    also told that the pixels around the box lie beside the object, and without words its answer is
+    taken as it answers to what is drawn; for models that were trained so, as the embedded one.
+    `box_mode="centre"`: the official meaning, that click and no more.
 
     **Determinism.** The same image and the same question give the same bits on one machine and
     number of threads, in whatever order and beside whatever others, as long as `batch` is 1: every

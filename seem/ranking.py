@@ -8,7 +8,10 @@ Axes: Q candidates, C answers, D channels, h w the mask map (stride 4), H W the 
   and queries of the marks compete. So "the dog" and a click is the dog that was clicked.
 - A box with corners: how well the mask fits it (`box_overlap`) x agreement with other marks (x the
   text's probability). The image's object queries compete too (not in "demo", which has no queries
-  beside those that were asked). The winner is clipped to the box and a margin around it.
+  beside those that were asked).
+- A box whose outline the decoder was told: as what is drawn; with a text, as a box with corners.
+
+The answer to a box is clipped to it and a margin around it (`clip_to_box`).
 """
 
 from dataclasses import dataclass
@@ -65,7 +68,7 @@ def rank(
         mean: Mean mask feature of what was drawn or referred to.
         probability: Of the text for each candidate.
         drawing: What was drawn.
-        box: Normalised xyxy that constrains the answer.
+        box: Normalised xyxy that the answer shall fit.
         size: Of the image.
     """
     embeddings = candidates.mask_embeddings
@@ -74,7 +77,7 @@ def rank(
     if masks is not None:
         value = masks.new_ones(len(masks)) if probability is None else probability
         if drawing is not None:
-            agreed = agreement(masks > 0, drawing.evidence, drawing.negative)
+            agreed = agreement(masks > 0, drawing.evidence, drawing.counter_evidence)
             value = value * (agreed + LAST_RESORT)
         if box is not None:
             value = value * (box_overlap(masks > 0, box, size) + LAST_RESORT)
@@ -87,8 +90,6 @@ def rank(
     best = value.sort(descending=True, stable=True).indices[:ALTERNATIVES]
     # Always the same number of products: a mask must not depend on how many are asked for.
     chosen = mask_logits(embeddings[:, best], memory)[0] if masks is None else masks[best]
-    if box is not None:
-        chosen = clip_to_box(chosen, box, size)
     return Ranked(
         mask_logits=chosen,
         probability=chosen.new_ones(len(best)) if probability is None else probability[best],

@@ -139,3 +139,13 @@ def test_a_region_says_clicks_first_then_its_area() -> None:
     assert outlined.mask.shape == ORIGINAL
     assert region_marks(Region(box=box), ORIGINAL).box == box
     assert not region_marks(Region(phrase="llama"), ORIGINAL)
+
+
+def test_the_outline_of_a_box_is_no_evidence_against() -> None:
+    marks = pixel_marks(ORIGINAL, box=[10, 10, 30, 30])
+    drawing = draw(marks, SIZE, box_mode="outline")
+    assert drawing.negative.any()
+    assert not drawing.counter_evidence.any()
+    marks = pixel_marks(ORIGINAL, points=[[20, 20], [3, 3]], labels=[1, 0], box=[10, 10, 30, 30])
+    drawing = draw(marks, SIZE, box_mode="outline")
+    assert 0 < drawing.counter_evidence.sum() < drawing.negative.sum()

@@ -79,7 +79,9 @@ def test_a_box_takes_the_mask_that_fills_it_and_marks_decide_between_equals() ->
     nothing = {"mean": None, "probability": None, "size": SIZE}
     for place, winner in (((3, 5), 2), ((5, 9), 1)):
         clicked = pixel((4 * place[0], 4 * place[1]))
-        drawing = Drawing(positive=clicked, negative=pixel(), evidence=clicked)
+        drawing = Drawing(
+            positive=clicked, negative=pixel(), evidence=clicked, counter_evidence=pixel()
+        )
         ranked = rank(candidates(4), memory_of(masks), drawing=drawing, box=BOX, **nothing)
         assert torch.equal(ranked.mask_logits[0] > 0, masks[winner])
         assert ranked.probability.tolist() == [1, 1, 1]
@@ -88,7 +90,9 @@ def test_a_box_takes_the_mask_that_fills_it_and_marks_decide_between_equals() ->
 def test_marks_say_which_of_the_likely_ones() -> None:
     masks = cells((0, 0, 4, 4), (4, 4, 8, 8), (0, 8, 8, 16))
     clicked = pixel((20, 20))
-    drawing = Drawing(positive=clicked, negative=pixel(), evidence=clicked)
+    drawing = Drawing(
+        positive=clicked, negative=pixel(), evidence=clicked, counter_evidence=pixel()
+    )
     chance = torch.tensor([0.9, 0.3, 0.6])
     likely = {"mean": None, "probability": chance, "box": None, "size": SIZE}
     alone = rank(candidates(3), memory_of(masks), drawing=None, **likely)
