@@ -229,6 +229,7 @@ class _Run:
                 resizing=resizing,
                 box_mode="outline",
                 object_threshold=LEAST_PROBABILITY,
+                connected=True,
             )
         from grounding.errors import CheckpointError
         from pipelines.segmenter import open_predictor
@@ -244,6 +245,7 @@ class _Run:
             resizing=resizing,
             box_mode="outline",
             object_threshold=opened.object_threshold,
+            connected=opened.connected,
         )
 
     def _fresh(self, scenes: "Scenes") -> tuple["Seem", Any]:

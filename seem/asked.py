@@ -17,6 +17,7 @@ from seem.decoder import DecoderOutput, Predictions
 from seem.encoded_image import EncodedImage, object_predictions
 from seem.marks import BoxMode, Drawing, draw
 from seem.model import Seem
+from seem.parts import touched_parts
 from seem.postprocess import restore_linear
 from seem.prompt import Prompt
 from seem.prompt_encoder import SpatialTokens
@@ -39,6 +40,7 @@ class Asked:
         drawing: Its marks on the padded image; None: nothing is drawn.
         box: Normalised xyxy to which the answer is clipped.
         by_box: Whether answers are judged by how well they fit the box.
+        connected: Whether parts of a mask on which nothing was drawn are left out.
     """
 
     question: Question
@@ -46,10 +48,17 @@ class Asked:
     drawing: Drawing | None
     box: Box | None
     by_box: bool
+    connected: bool
 
 
 def read(
-    model: Seem, words: Words, image: EncodedImage, question: Question, box_mode: BoxMode
+    model: Seem,
+    words: Words,
+    image: EncodedImage,
+    question: Question,
+    *,
+    box_mode: BoxMode,
+    connected: bool,
 ) -> Asked:
     """Turn a question into a prompt.
 
@@ -87,7 +96,14 @@ def read(
     )
     box = None if box_mode == "centre" else marks.box
     by_box = box is not None and (box_mode == "corners" or text is not None)
-    return Asked(question=question, prompt=prompt, drawing=drawing, box=box, by_box=by_box)
+    return Asked(
+        question=question,
+        prompt=prompt,
+        drawing=drawing,
+        box=box,
+        by_box=by_box,
+        connected=connected and drawing is not None and bool(drawing.evidence.any()),
+    )
 
 
 def marked_tokens(model: Seem, image: EncodedImage, drawing: Drawing) -> SpatialTokens:
@@ -129,9 +145,12 @@ def rank_answers(
         box=asked.box if asked.by_box else None,
         size=image.size,
     )
-    if asked.box is None:
-        return ranked
-    return replace(ranked, mask_logits=clip_to_box(ranked.mask_logits, asked.box, image.size))
+    masks = ranked.mask_logits
+    if asked.box is not None:
+        masks = clip_to_box(masks, asked.box, image.size)
+    if asked.connected and asked.drawing is not None:
+        masks = touched_parts(masks, asked.drawing.evidence)
+    return replace(ranked, mask_logits=masks)
 
 
 def queries_of(output: DecoderOutput, index: int, group: Group) -> Predictions:

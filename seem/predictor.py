@@ -86,6 +86,7 @@ class Predictor:
         resizing: Resizing | None = None,
         box_mode: BoxMode = "corners",
         object_threshold: float = OBJECT_THRESHOLD,
+        connected: bool = False,
     ) -> None:
         """Prepare a model for questions.
 
@@ -96,6 +97,7 @@ class Predictor:
             resizing: The size at which the model sees images; None: the official one.
             box_mode: What a box means.
             object_threshold: The least probability of a panoptic segment where none is named.
+            connected: Leave out the parts of a mask on which none of the marks lies.
 
         Raises:
             PromptError: there is no such box mode.
@@ -107,7 +109,7 @@ class Predictor:
         self.vocabulary = vocabulary
         self.resizing = default_resizing(model) if resizing is None else resizing
         self.box_mode: BoxMode = box_mode
-        self.object_threshold = object_threshold
+        self.object_threshold, self.connected = object_threshold, connected
         self._image: EncodedImage | None = None
 
     @property
@@ -201,7 +203,17 @@ class Predictor:
             raise PromptError(f"batch must be at least 1 question a pass; got {batch}")
         image = self.image if image is None else image
         model, words, count = self.model, self.words, ALTERNATIVES if multimask else 1
-        asked = [read(model, words, image, question, self.box_mode) for question in questions]
+        asked = [
+            read(
+                model,
+                words,
+                image,
+                question,
+                box_mode=self.box_mode,
+                connected=self.connected,
+            )
+            for question in questions
+        ]
         answers: list[Prediction] = []
         for start in range(0, len(asked), batch):
             some = asked[start : start + batch]

@@ -53,6 +53,7 @@ class _Settings(BaseModel):
     long_side: int
     box_mode: BoxMode
     object_threshold: float = Field(default=OBJECT_THRESHOLD, ge=0, le=1)
+    connected: bool = False
 
 
 def load_predictor(
@@ -96,6 +97,7 @@ def load_predictor(
         resizing=resizing,
         box_mode=settings.box_mode,
         object_threshold=settings.object_threshold,
+        connected=settings.connected,
     )
 
 
@@ -118,6 +120,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         long_side=predictor.resizing.long_side,
         box_mode=predictor.box_mode,
         object_threshold=predictor.object_threshold,
+        connected=predictor.connected,
     )
     write_seem(predictor.model.state_dict(), predictor.model.config, folder)
     tokenizer.save_pretrained(folder / TOKENIZER_NAME)

@@ -72,7 +72,7 @@ class _View:
         self.predictor.set_image(self.image)
         if len(texts) == 1:
             [found] = self.predictor.find(texts, threshold=FLOOR)
-            names: list[str] = [texts[0]] * len(found.scores)
+            names = [texts[0] for _ in found.scores]
             masks, scores = found.masks, found.scores
         else:
             told = self.predictor.instances(texts)
