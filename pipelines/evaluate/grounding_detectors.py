@@ -76,7 +76,7 @@ class _View:
             masks, scores = found.masks, found.scores
         else:
             told = self.predictor.instances(texts)
-            names = [texts[label] for label in told.labels.tolist()]
+            names = [texts[int(label)] for label in told.labels.tolist()]
             masks, scores = told.masks, told.scores
         return [
             Detection(text=name, box=box, score=score)
