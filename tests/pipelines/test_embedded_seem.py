@@ -49,8 +49,24 @@ def test_clicks_and_boxes_find_objects_on_new_scenes(predictor, scenes):
             ys, xs = np.nonzero(mask)
             box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
             boxed.append(iou(predictor.predict(box=box).masks[0].numpy(), mask))
-    assert np.mean(clicked) > 0.7
-    assert np.mean(boxed) > 0.6
+    assert np.mean(clicked) > 0.9
+    assert np.mean(boxed) > 0.9
+
+
+def test_it_names_what_it_sees_on_new_scenes(predictor, scenes):
+    names, right, objects = predictor.vocabulary.names, 0, 0
+    for scene in scenes:
+        drawn = render(scene)
+        predictor.set_image(drawn.image)
+        found = predictor.panoptic()
+        for sticker, mask in zip(scene.stickers, drawn.masks, strict=True):
+            label = names.index(sticker.concept)
+            objects += 1
+            right += any(
+                segment.label == label and iou(found.map.numpy() == segment.id, mask) > 0.5
+                for segment in found.segments
+            )
+    assert right > 0.7 * objects
 
 
 def test_it_knows_the_backgrounds_of_its_world(predictor, scenes):
