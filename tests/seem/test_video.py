@@ -1,5 +1,6 @@
 """Mechanics of following, on a tiny random model: what is remembered, promised and refused."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -134,12 +135,7 @@ def test_objects_that_leave_have_empty_masks_and_may_return():
     track = film._tracks[1]
     ((feature),) = [tokens.positive_mean for tokens in track.prompted.values()]
     tokens = track.prompted[0]
-    track.prompted[0] = type(tokens)(
-        tokens=tokens.tokens,
-        owners=tokens.owners,
-        positive_mean=-feature,
-        negative_mean=tokens.negative_mean,
-    )
+    track.prompted[0] = replace(tokens, positive_mean=-feature)
     away = walked(film, 1)
     assert not any(masks[1].any() for masks in away.values())
     track.prompted[0] = tokens
