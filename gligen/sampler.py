@@ -58,6 +58,8 @@ class Condition:
         extra: [B, X, H, W] channels beside the latents, for an adapter that reads maps. Those of
             the positive condition go to both halves, as in the official code.
         known: latents to keep (inpainting); of the positive condition.
+        beside: [B, X, H, W] channels that the UNet itself reads after the latents (an inpainting
+            UNet: mask and masked picture); of the positive condition, for both halves.
     """
 
     context: Tensor
@@ -65,6 +67,7 @@ class Condition:
     added: Mapping[str, Tensor] = field(default_factory=dict)
     extra: Tensor | None = None
     known: KnownLatents | None = None
+    beside: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +153,8 @@ def sample(
             if known is not None:
                 latents = known.pasted(latents, float(scheduler.alphas_cumprod[int(timestep)]))
             inputs = scheduler.scale_model_input(latents, timestep).to(dtype)
+            if positive.beside is not None:
+                inputs = torch.cat((inputs, positive.beside.to(inputs)), dim=1)
             predicted = unet(
                 torch.cat((inputs, inputs)) if guided else inputs,
                 timestep,
@@ -253,6 +258,7 @@ def _check_batch(batch: int, condition: Condition) -> None:
         ("grounding tokens", condition.tokens),
         ("extra channels", condition.extra),
         ("known latents", known),
+        ("channels beside the latents", condition.beside),
     ):
         if tensor is not None and tensor.shape[0] != batch:
             raise LavallamaError(

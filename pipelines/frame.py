@@ -48,7 +48,7 @@ class Frame:
         return cls(
             width=width * factor,
             height=height * factor,
-            channels=unet.config.in_channels,
+            channels=unet.config.out_channels,
             factor=factor,
             multiple=factor * 2 ** (len(unet.config.block_out_channels) - 1),
         )

@@ -66,17 +66,13 @@ def _run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     generator = _load_generator(options, document)
-    if options.image is not None and not generator.starts_from_picture:
-        raise PromptError(
-            "--image: this model starts from no picture; name an adapter that inpaints or follows "
-            "edges (canny)"
-        )
     pictures = generator.stream(
         document,
         options.images,
         size=_size(options, document, generator),
         batch=options.batch,
         strict=options.strict,
+        image=options.image,
         blend=options.blend,
         seed=options.seed,
         steps=options.steps,

@@ -26,25 +26,25 @@ from gligen.adapter import GligenAdapter
 from gligen.inject import route_attention
 from gligen.sampler import Condition, initial_noise, make_scheduler, sample
 from grounding.attention import Backend, choose_backend
-from grounding.errors import LavallamaError, PromptError
+from grounding.errors import LavallamaError
 from grounding.prompt import Canvas, GroundedPrompt, Maps, Provenance, Sampling
 from pipelines.defaults import GENERATION_KEY, model_defaults
 from pipelines.device import choose_device, choose_dtype
 from pipelines.frame import Frame
 from pipelines.grounder import Grounder
 from pipelines.layout import Notice, notice
-from pipelines.original import Original, known_latents
+from pipelines.original import Original, picture_condition
 from pipelines.picture import Generation
 from pipelines.request import Grounding, Job, Request, Solver, batches
 from pipelines.source_picture import (
     BLEND_KEY,
-    FOLLOWS_EDGES,
+    INPAINTED_KEY,
     SOURCE_KEY,
     blend_of,
     read_picture,
     starting_picture,
 )
-from pipelines.text import TextReader
+from pipelines.text import TextReader, Words
 from weights.base import BaseModel, load_base
 from weights.gligen import load_adapter
 from weights.image_encoder import ImageEncoder, find_image_encoder
@@ -94,7 +94,7 @@ class Generator:
         config = self.base.scheduler_config
         self._process = {key: value for key, value in config.items() if key != GENERATION_KEY}
         self.frame = Frame.of(self.base.unet, self.base.vae)
-        self._reader = TextReader(self.base.tokenizer, self.base.text_encoder)
+        self._reader = TextReader.of(self.base)
         choose_backend(self.attention, self.device, self.dtype)
         if self.adapter is not None and not self.adapter.is_injected:
             self.adapter.inject(self.base.unet, attention=self.attention)
@@ -173,6 +173,7 @@ class Generator:
         batch: int = 1,
         strict: bool = False,
         progress: bool = True,
+        image: str | None = None,
         blend: int | None = None,
         **sampling: Unpack[SamplingOverrides],
     ) -> list[Generation]:
@@ -187,6 +188,10 @@ class Generator:
                 drawn beside it; more is faster on a GPU and changes the last bits.
             strict: raise instead of warning about what cannot be used as it stands.
             progress: show a bar on a terminal.
+            image: path or data URI of a picture to start from, in place of the documents': it is
+                redrawn inside the boxes and kept outside, whatever the adapter for boxes, by
+                Blended Latent Diffusion (Avrahami et al., arXiv 2206.02779); a canny adapter
+                follows its edges. A document's own image is redrawn by models for inpainting only.
             blend: pixels inside the boxes over which an inpainted picture fades from old to new;
                 default the document's, else 0, a hard edge. Outside of them nothing changes.
             sampling: seed, steps, guidance, schedule, scheduler: these win over the documents'.
@@ -205,6 +210,7 @@ class Generator:
                 batch=batch,
                 strict=strict,
                 progress=progress,
+                image=image,
                 blend=blend,
                 **sampling,
             )
@@ -219,17 +225,22 @@ class Generator:
         batch: int = 1,
         strict: bool = False,
         progress: bool = True,
+        image: str | None = None,
         blend: int | None = None,
         **sampling: Unpack[SamplingOverrides],
     ) -> Iterator[Generation]:
         """Draw pictures and yield each as soon as it is done; arguments as in a call."""
         documents = [prompts] if isinstance(prompts, GroundedPrompt) else list(prompts)
+        if image is not None:
+            documents = [one.replace(image=image, files={}) for one in documents]
         if images < 1 or batch < 1:
             raise LavallamaError(f"images and batch must be at least 1; got {images} and {batch}")
         if blend is not None and blend < 0:
             raise LavallamaError(f"blend is a number of pixels, 0 or more; got {blend}")
         say, wanted = notice(strict), Sampling.model_validate(sampling)
-        requests = [self._understand(one, size, wanted, blend, say) for one in documents]
+        requests = [
+            self._understand(one, size, wanted, image is not None, blend, say) for one in documents
+        ]
         jobs = [job for request in requests for job in request.jobs(images)]
         return self._draw_all(jobs, batch, progress)
 
@@ -238,12 +249,16 @@ class Generator:
         document: GroundedPrompt,
         size: tuple[int, int] | None,
         wanted: Sampling,
+        from_picture: bool,
         blend: int | None,
         say: Notice,
     ) -> Request:
         sampling = wanted.filled(document.sampling).filled(self.defaults)
-        source = None if self.adapter is None else starting_picture(self.adapter.config, document)
-        picture = read_picture(source) if source is not None and self._inpaints else None
+        config = None if self.adapter is None else self.adapter.config
+        start = starting_picture(
+            config, document, asked=from_picture, base_inpaints=self.base.inpaints
+        )
+        picture = read_picture(start.name) if start is not None and start.inpaints else None
         canvas = document.canvas
         if picture is not None:
             canvas = Canvas(width=picture.width, height=picture.height)
@@ -253,48 +268,33 @@ class Generator:
             self._refuse_boxes(document, say)
         else:
             grounding = self._grounder(document, (width, height), say)
-        notes: dict[str, str | int] = {} if source is None else {SOURCE_KEY: source}
+        notes: dict[str, str | int] = {} if start is None else {SOURCE_KEY: start.name}
         original = None
         if picture is not None:
             blend = blend_of(document) if blend is None else blend
-            original = self._original(picture, document, (width, height), blend)
-            notes |= {BLEND_KEY: blend} if blend else {}
+            boxes = [box for region in document.regions if (box := region.bounds()) is not None]
+            original = Original.of(picture, boxes, self.base, (width, height), blend)
+            notes |= {INPAINTED_KEY: 1, **({BLEND_KEY: blend} if blend else {})}
         return Request(
             document=document.replace(
                 canvas=Canvas(width=width, height=height), sampling=sampling, image=None, files={}
             ),
             size=(width, height),
             solver=Solver.of(sampling),
-            context=self._reader.prompt(document.prompt, say),
-            negative=self._reader.prompt(document.negative_prompt, say),
+            positive=self._reader.prompt(document.prompt, say, (width, height)),
+            negative=self._reader.negative(document.negative_prompt, say, (width, height)),
             grounding=grounding,
             original=original,
             notes=notes,
         )
 
-    @property
-    def starts_from_picture(self) -> bool:
-        """Whether a document's own image matters: it is inpainted, or its edges are followed."""
-        return self._inpaints or (
-            self.adapter is not None and self.adapter.config.modality == FOLLOWS_EDGES
-        )
-
-    @property
-    def _inpaints(self) -> bool:
-        return self.adapter is not None and self.adapter.config.inpainting
-
-    def _original(
-        self, picture: Image.Image, document: GroundedPrompt, size: tuple[int, int], blend: int
-    ) -> Original:
-        boxes = [box for region in document.regions if (box := region.bounds()) is not None]
-        if not boxes:
-            raise PromptError("inpainting redraws boxes, and the document has none; give some")
-        return Original.of(picture, boxes, self.base.vae, size, blend)
-
     def _refuse_boxes(self, document: GroundedPrompt, say: Notice) -> None:
         if not document.regions and document.maps == Maps():
             return
         problem = f"{self.names[0] or 'this model'} has no GLIGEN gates, so boxes have no effect"
+        if self.base.inpaints:
+            say(f"{problem} but to say where the picture is redrawn")
+            return
         if not self.ignore_boxes:
             raise LavallamaError(f"{problem}; name an adapter, or leave the boxes out")
         say(problem)
@@ -325,12 +325,12 @@ class Generator:
             make_scheduler(solver.scheduler, self._process),
             noise.to(self.device),
             Condition(
-                context=torch.cat([request.context for request in requests]),
+                **vars(Words.together([request.positive for request in requests])),
                 tokens=self._tokens(layouts),
                 extra=self._extra(layouts, noise),
-                known=known_latents(originals, generators),
+                **picture_condition(originals, generators),
             ),
-            Condition(context=torch.cat([request.negative for request in requests])),
+            Condition(**vars(Words.together([request.negative for request in requests]))),
             settings=solver.settings,
             adapter=self.adapter,
             on_step=on_step,

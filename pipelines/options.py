@@ -96,7 +96,7 @@ def _what(group) -> None:
     group.add_argument(
         "--image",
         metavar="FILE",
-        help="a picture to start from: inpainting adapters redraw it inside the boxes, canny "
+        help="a picture to start from: it is redrawn inside the boxes and kept outside; canny "
         "adapters follow its edges",
     )
     group.add_argument(

@@ -17,10 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from gligen.inpainting import KnownLatents, latent_mask
+from grounding.errors import PromptError
 from grounding.geometry import Box
 from grounding.masks import box_to_bitmap
+from weights.base import BaseModel
 
-__all__ = ["Original", "known_latents"]
+__all__ = ["Original", "picture_condition"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +34,9 @@ class Original:
         free: where it is drawn anew.
         latents: of the picture, scaled as the UNet's are.
         mask: 1 in the latent cells that are kept, 0 in those that a box touches.
+        beside: what an inpainting UNet reads after its latents: the mask, 1 where it draws, and the
+            latents of the picture with the boxes painted grey (Rombach et al., arXiv 2112.10752,
+            section 4.5; the channels are those of Stable Diffusion's inpainting checkpoints).
         blend: pixels inside the boxes over which old fades into new; 0: a hard edge.
     """
 
@@ -39,28 +44,43 @@ class Original:
     free: Bool[np.ndarray, "H W"]
     latents: Float[Tensor, "1 C h w"]
     mask: Float[Tensor, "1 1 h w"]
+    beside: Float[Tensor, "1 C+1 h w"] | None = None
     blend: int = 0
 
     @classmethod
     def of(
-        cls, picture: Image.Image, boxes: Sequence[Box], vae: Any, size: tuple[int, int], blend: int
+        cls,
+        picture: Image.Image,
+        boxes: Sequence[Box],
+        base: BaseModel,
+        size: tuple[int, int],
+        blend: int = 0,
     ) -> Original:
         """Prepare a picture.
 
         Args:
             picture: RGB; scaled to `size`.
             boxes: normalised xyxy, what is drawn anew.
-            vae: the autoencoder, as the base model has it.
+            base: its autoencoder reads the picture.
             size: (width, height) that is drawn.
             blend: as the attribute.
+
+        Raises:
+            PromptError: there is no box.
         """
+        if not boxes:
+            raise PromptError("inpainting redraws boxes, and the document has none; give some")
         pixels = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
         free = np.zeros(pixels.shape[:2], dtype=bool)
         for box in boxes:
             free |= box_to_bitmap(box, size)
-        latents = _encoded(pixels, vae)
+        values = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+        latents, beside = _encoded(values, base.vae), None
         mask = latent_mask(boxes, *latents.shape[-2:]).to(latents.device)
-        return cls(pixels=pixels, free=free, latents=latents, mask=mask, blend=blend)
+        if base.inpaints:
+            hidden = values.masked_fill(torch.from_numpy(free), 0.0)
+            beside = torch.cat((1 - mask, _encoded(hidden, base.vae)), dim=1)
+        return cls(pixels=pixels, free=free, latents=latents, mask=mask, beside=beside, blend=blend)
 
     def composed(self, drawn: Image.Image) -> Image.Image:
         """The drawn picture inside the boxes, the original, bit for bit, outside."""
@@ -73,29 +93,34 @@ class Original:
         return Image.fromarray(np.where(self.free[..., None], mixed, self.pixels), "RGB")
 
 
-def known_latents(
+def picture_condition(
     originals: Sequence[Original], generators: Sequence[torch.Generator]
-) -> KnownLatents | None:
-    """What the sampler must keep of a batch of originals; None without any.
+) -> dict[str, Any]:
+    """What the sampler is told of a batch of originals: keyword arguments of its `Condition`.
+
+    A UNet that inpaints by itself reads the picture; for any other, known latents are pasted.
 
     Args:
         originals: one for each image of the batch, or none at all.
         generators: those that made the images' first noise.
     """
+    read = [original.beside for original in originals if original.beside is not None]
+    if read:
+        return {"beside": torch.cat(read)}
     if not originals:
-        return None
-    return KnownLatents(
+        return {}
+    known = KnownLatents(
         latents=torch.cat([original.latents for original in originals]),
         mask=torch.cat([original.mask for original in originals]),
         generators=generators,
     )
+    return {"known": known}
 
 
 @torch.no_grad()
-def _encoded(pixels: np.ndarray, vae: Any) -> Tensor:
+def _encoded(values: Float[Tensor, "1 3 H W"], vae: Any) -> Float[Tensor, "1 C h w"]:
     """The latents of a picture, float32: the most likely ones, so that no seed is spent."""
     parameter = next(vae.parameters())
-    values = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
     seen = vae.encode(values.to(parameter))
     latents = seen.latent_dist.mode() if hasattr(seen, "latent_dist") else seen.latents
     shift = getattr(vae.config, "shift_factor", None) or 0.0

@@ -1,6 +1,6 @@
 """Request: one document, understood by a model; and the jobs, one for each picture, it stands for.
 
-Axes: T prompt tokens, D channels of the text encoder, M channels of a map.
+Axes: M channels of a map.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from gligen.sampler import SamplerSettings
 from grounding.errors import LavallamaError
 from grounding.prompt import GroundedPrompt, Sampling
 from pipelines.original import Original
+from pipelines.text import Words
 
 __all__ = ["Grounding", "Job", "Request", "Solver", "batches"]
 
@@ -61,8 +62,8 @@ class Request:
         document: its sampling without gaps, its canvas the picture's size.
         size: (width, height) in pixels.
         solver: how to denoise.
-        context: [1, T, D], the prompt.
-        negative: [1, T, D], the negative prompt.
+        positive: the prompt.
+        negative: the negative prompt.
         grounding: None for a plain picture.
         original: what is inpainted; None: nothing.
         notes: for the provenance: what else the picture was made from.
@@ -71,8 +72,8 @@ class Request:
     document: GroundedPrompt
     size: tuple[int, int]
     solver: Solver
-    context: Tensor
-    negative: Tensor
+    positive: Words
+    negative: Words
     grounding: Grounding | None
     original: Original | None = None
     notes: Mapping[str, str | int] = field(default_factory=dict)

@@ -4,10 +4,11 @@ import base64
 import binascii
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gligen.config import AdapterConfig
+from gligen.config import BOX_MODALITIES, AdapterConfig
 from grounding.errors import PromptError
 from grounding.prompt import GroundedPrompt
 from grounding.region import Reference
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BLEND_KEY",
     "FOLLOWS_EDGES",
+    "INPAINTED_KEY",
     "SOURCE_KEY",
+    "Start",
     "blend_of",
     "place_beside",
     "read_picture",
@@ -26,9 +29,9 @@ __all__ = [
     "starting_picture",
 ]
 
-# In a result's provenance: the picture that it was made from, and the pixels over which old and new
-# were mixed.
-SOURCE_KEY, BLEND_KEY = "source", "blend"
+# In a result's provenance: the picture that it was made from; 1 if it was redrawn inside boxes and
+# kept outside; and the pixels over which old and new were mixed.
+SOURCE_KEY, INPAINTED_KEY, BLEND_KEY = "source", "inpainted", "blend"
 FOLLOWS_EDGES = "canny"  # the modality whose map can be made of a picture
 DATA_URI = "data:"
 
@@ -64,22 +67,63 @@ def source_picture(document: GroundedPrompt) -> str | None:
     return document.image
 
 
-def starting_picture(config: AdapterConfig, document: GroundedPrompt) -> str | None:
-    """The picture that an adapter starts from, if it is one that does.
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The picture that a drawing starts from.
+
+    Attributes:
+        name: path or data URI.
+        inpaints: it is redrawn inside the boxes; else its edges are followed.
+    """
+
+    name: str
+    inpaints: bool
+
+
+def starting_picture(
+    config: AdapterConfig | None, document: GroundedPrompt, *, asked: bool, base_inpaints: bool
+) -> Start | None:
+    """The picture that a model starts from, if it does.
+
+    A model for inpainting redraws the document's picture. Any other adapter for boxes does so only
+    if it is asked to, or if the document is the result of such a drawing: the image of a document
+    is, by itself, only the picture that its regions lie on.
+
+    Args:
+        config: the adapter's, if there is one.
+        document: names the picture.
+        asked: the caller, not the document alone, wants to start from it.
+        base_inpaints: the UNet itself is one for inpainting.
 
     Raises:
-        PromptError: it must, and the document names none.
+        PromptError: the model must start from a picture and the document names none, or the model
+            cannot.
     """
     source = source_picture(document)
-    if config.inpainting:
+    if base_inpaints or (config is not None and config.inpainting):
         if source is None:
+            kind = "model" if base_inpaints else "adapter"
             raise PromptError(
-                "this adapter redraws the boxes of a picture, and the document names none: give "
+                f"this {kind} redraws the boxes of a picture, and the document names none: give "
                 "its image"
             )
-        return source
-    follows = config.modality == FOLLOWS_EDGES and document.maps.canny is None
-    return source if follows else None
+        return Start(name=source, inpaints=True)
+    if source is None or config is None:
+        can = False
+    elif config.modality == FOLLOWS_EDGES and document.maps.canny is None:
+        return Start(name=source, inpaints=False)
+    else:
+        can = config.modality in BOX_MODALITIES
+    if asked and not can:
+        raise PromptError(
+            "this model starts from no picture; name an adapter for boxes, which redraws them, or "
+            "one that follows edges (canny)"
+        )
+    made = document.provenance
+    again = made is not None and bool(made.settings.get(INPAINTED_KEY))
+    if source is not None and can and (asked or (again and source != document.image)):
+        return Start(name=source, inpaints=True)
+    return None
 
 
 def blend_of(document: GroundedPrompt) -> int:

@@ -18,7 +18,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from gligen.patch_autoencoder import PatchAutoencoder
 from grounding.errors import CheckpointError, OfflineError
@@ -59,6 +59,9 @@ class BaseModel:
         scheduler_config: Of a diffusers scheduler, `_class_name` included.
         source: What was asked for.
         adapter_source: Where `read_adapter` finds the adapter that came with it, if one did.
+        text_encoder_2: Of a model with two (SDXL): OpenCLIP's, with its projection.
+        tokenizer_2: Its tokenizer.
+        zero_negative: An empty negative prompt is told as zeros (SDXL).
     """
 
     unet: UNet2DConditionModel
@@ -68,6 +71,14 @@ class BaseModel:
     scheduler_config: dict[str, Any]
     source: str
     adapter_source: str | None = None
+    text_encoder_2: CLIPTextModelWithProjection | None = None
+    tokenizer_2: CLIPTokenizer | None = None
+    zero_negative: bool = False
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether the UNet itself reads a mask and a masked picture beside the latents."""
+        return self.unet.config["in_channels"] > self.unet.config["out_channels"]
 
 
 def load_base(
