@@ -230,6 +230,7 @@ class _Run:
                 box_mode="outline",
                 object_threshold=LEAST_PROBABILITY,
                 connected=True,
+                corrected=True,
             )
         from grounding.errors import CheckpointError
         from pipelines.segmenter import open_predictor
@@ -246,6 +247,7 @@ class _Run:
             box_mode="outline",
             object_threshold=opened.object_threshold,
             connected=opened.connected,
+            corrected=opened.corrected,
         )
 
     def _fresh(self, scenes: "Scenes") -> tuple["Seem", Any]:

@@ -13,6 +13,7 @@ from grounding.errors import PromptError
 from grounding.geometry import Box
 from seem.attention_groups import Group
 from seem.choice import caption_likeness
+from seem.correction import kept_to_marks
 from seem.decoder import DecoderOutput, Predictions
 from seem.encoded_image import EncodedImage, object_predictions
 from seem.marks import BoxMode, Drawing, draw
@@ -41,6 +42,7 @@ class Asked:
         box: Normalised xyxy to which the answer is clipped.
         by_box: Whether answers are judged by how well they fit the box.
         connected: Whether parts of a mask on which nothing was drawn are left out.
+        corrected: Whether masks are made to agree with clicks and strokes.
     """
 
     question: Question
@@ -49,6 +51,7 @@ class Asked:
     box: Box | None
     by_box: bool
     connected: bool
+    corrected: bool
 
 
 def read(
@@ -59,6 +62,7 @@ def read(
     *,
     box_mode: BoxMode,
     connected: bool,
+    corrected: bool,
 ) -> Asked:
     """Turn a question into a prompt.
 
@@ -103,6 +107,7 @@ def read(
         box=box,
         by_box=by_box,
         connected=connected and drawing is not None and bool(drawing.evidence.any()),
+        corrected=corrected and bool(marks.points or marks.strokes) and marks.mask is None,
     )
 
 
@@ -146,6 +151,9 @@ def rank_answers(
         size=image.size,
     )
     masks = ranked.mask_logits
+    if asked.corrected and (drawing := asked.drawing) is not None:
+        features = image.memory.mask_features[0]
+        masks = kept_to_marks(masks, features, drawing.evidence, drawing.counter_evidence)
     if asked.box is not None:
         masks = clip_to_box(masks, asked.box, image.size)
     if asked.connected and asked.drawing is not None:

@@ -87,6 +87,7 @@ class Predictor:
         box_mode: BoxMode = "corners",
         object_threshold: float = OBJECT_THRESHOLD,
         connected: bool = False,
+        corrected: bool = False,
     ) -> None:
         """Prepare a model for questions.
 
@@ -98,6 +99,7 @@ class Predictor:
             box_mode: What a box means.
             object_threshold: The least probability of a panoptic segment where none is named.
             connected: Leave out the parts of a mask on which none of the marks lies.
+            corrected: Make masks agree with clicks and strokes (`seem.correction`).
 
         Raises:
             PromptError: there is no such box mode.
@@ -109,7 +111,8 @@ class Predictor:
         self.vocabulary = vocabulary
         self.resizing = default_resizing(model) if resizing is None else resizing
         self.box_mode: BoxMode = box_mode
-        self.object_threshold, self.connected = object_threshold, connected
+        self.object_threshold = object_threshold
+        self.connected, self.corrected = connected, corrected
         self._image: EncodedImage | None = None
 
     @property
@@ -211,6 +214,7 @@ class Predictor:
                 question,
                 box_mode=self.box_mode,
                 connected=self.connected,
+                corrected=self.corrected,
             )
             for question in questions
         ]

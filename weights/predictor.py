@@ -54,6 +54,7 @@ class _Settings(BaseModel):
     box_mode: BoxMode
     object_threshold: float = Field(default=OBJECT_THRESHOLD, ge=0, le=1)
     connected: bool = False
+    corrected: bool = False
 
 
 def load_predictor(
@@ -98,6 +99,7 @@ def load_predictor(
         box_mode=settings.box_mode,
         object_threshold=settings.object_threshold,
         connected=settings.connected,
+        corrected=settings.corrected,
     )
 
 
@@ -121,6 +123,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         box_mode=predictor.box_mode,
         object_threshold=predictor.object_threshold,
         connected=predictor.connected,
+        corrected=predictor.corrected,
     )
     write_seem(predictor.model.state_dict(), predictor.model.config, folder)
     tokenizer.save_pretrained(folder / TOKENIZER_NAME)
