@@ -4,25 +4,27 @@ A step's data and noise come from a generator seeded by (seed, step, process) al
 that changes is in the checkpoint; so a run that is killed and resumed ends with the same bits as
 one that never was. The loop runs on accelerate: `accelerate launch` gives it processes, devices
 and precision (processes on CPUs alone: ``ACCELERATE_USE_CPU=1 torchrun --nproc-per-node 2``). Each
-process draws a batch of its own; their gradients are averaged.
+process draws a batch of its own, or several one after the other; all gradients are averaged.
 """
 
 import contextlib
 import dataclasses
-import json
 import logging
 import math
-import os
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.utils.deterministic
 from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from grounding.checkpoint import Checkpoints
+from grounding.telemetry import JsonLines, Writer
 
 log = logging.getLogger(__name__)
 
@@ -36,26 +38,36 @@ class LoopConfig:
     Attributes:
         steps: Optimiser steps in all.
         learning_rate: Peak of the schedule: linear warm-up, then cosine to a twentieth.
+        schedule: What follows the warm-up: "cosine", or "constant".
         warmup: Steps of warm-up.
         weight_decay: AdamW's.
         betas: AdamW's.
         clip: Largest gradient norm.
         ema: Decay of the weights' moving average; 0 keeps none.
         seed: Of the data and noise of every step.
+        accumulate: Batches of a step, one after the other; their gradients are averaged.
         save_every: Steps between checkpoints.
         sample_every: Steps between sample grids.
+        log_every: Steps between lines of the log.
+        keep: Checkpoints that stay beside the last; 0: none.
+        best: The number of ``Task.sample`` whose highest value makes the best checkpoint; "": none.
     """
 
     steps: int
     learning_rate: float
+    schedule: Literal["cosine", "constant"] = "cosine"
     warmup: int = 200
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
+    accumulate: int = 1
     save_every: int = 500
     sample_every: int = 500
+    log_every: int = 50
+    keep: int = 0
+    best: str = ""
 
 
 class Task(Protocol):
@@ -66,39 +78,51 @@ class Task(Protocol):
         ...
 
     def loss(self, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a step, and numbers worth logging."""
+        """The loss of a batch, and numbers worth logging.
+
+        Args:
+            generator: Of this batch's data and noise.
+            step: Counts batches: of a step that accumulates several, each has its own.
+        """
         ...
 
-    def sample(self, path: Path) -> None:
-        """Draw a grid that shows how far the training is."""
+    def sample(self, path: Path) -> Mapping[str, float] | None:
+        """Draw a grid that shows how far the training is; what is measured on it, if anything."""
         ...
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
-    """Linear warm-up, then cosine decay to a twentieth of the peak."""
+    """Linear warm-up, then the peak, or cosine decay to a twentieth of it."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return config.learning_rate
     share = (step - config.warmup) / max(1, config.steps - config.warmup)
     return config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def train(
-    task: Task, config: LoopConfig, folder: Path, accelerator: Accelerator | None = None
+    task: Task,
+    config: LoopConfig,
+    folder: Path,
+    accelerator: Accelerator | None = None,
+    writers: Sequence[Writer] = (),
 ) -> dict[str, Tensor]:
     """Train to the last step, going on from the folder's checkpoint if there is one.
 
     Args:
         task: What to train; its tensors lie on the accelerator's device already.
         config: How.
-        folder: Keeps ``checkpoint.pt``, ``log.jsonl`` and ``samples/``.
+        folder: Keeps checkpoints (`grounding.checkpoint`), ``log.jsonl`` and ``samples/``.
         accelerator: Processes and precision; None: as `accelerate launch` says, else this process
             alone.
+        writers: Where numbers and grids go beside the folder.
 
     Returns:
         The trained tensors by name: the moving average if one is kept.
     """
     with _sums_in_one_order():
-        return _train(task, config, folder, accelerator or Accelerator())
+        return _Run(task, config, folder, accelerator or Accelerator(), writers).train()
 
 
 @contextlib.contextmanager
@@ -120,50 +144,122 @@ def _sums_in_one_order() -> Iterator[None]:
         settings.fill_uninitialized_memory = filled
 
 
-def _train(
-    task: Task, config: LoopConfig, folder: Path, accelerator: Accelerator
-) -> dict[str, Tensor]:
-    folder.mkdir(parents=True, exist_ok=True)
-    module = task.trained()
-    parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    average = {n: p.detach().clone() for n, p in parameters.items()} if config.ema else {}
-    optimizer = accelerator.prepare(_optimizer(parameters, config))
-    start = _resume(folder, parameters, average, optimizer)
-    main = accelerator.is_main_process
-    bar = tqdm(
-        range(start, config.steps),
-        initial=start,
-        total=config.steps,
-        disable=None if main else True,
-    )
-    began, seen = time.monotonic(), start
-    for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
-        seed = config.seed * 1_000_003 + step + PROCESS_STRIDE * accelerator.process_index
-        with accelerator.autocast():
-            loss, numbers = task.loss(torch.Generator().manual_seed(seed), step)
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        _average_gradients(accelerator, parameters)
-        norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
-        optimizer.step()
-        _update_average(average, parameters, min(config.ema, (1 + step) / (10 + step)))
-        done = step + 1
-        if main and (done % 50 == 0 or done == config.steps):
-            rate = (done - seen) / (time.monotonic() - began)
-            began, seen = time.monotonic(), done
-            line = {"step": done, "loss": loss.item(), "grad_norm": norm.item()}
-            line |= numbers | {"lr": learning_rate(step, config), "steps_per_second": rate}
-            with (folder / "log.jsonl").open("a", encoding="utf-8") as out:
-                out.write(json.dumps({k: round(v, 6) for k, v in line.items()}) + "\n")
-            bar.set_postfix(loss=f"{loss.item():.4f}")
-        if main and (done % config.save_every == 0 or done == config.steps):
-            _save(folder, done, parameters, average, optimizer)
-        if main and (done % config.sample_every == 0 or done == config.steps):
-            _sample(task, folder, done, parameters, average)
-    accelerator.wait_for_everyone()
-    return average or {n: p.detach() for n, p in parameters.items()}
+class _Run:
+    """One run: what is trained, its average, its optimiser, and where all is kept."""
+
+    def __init__(
+        self,
+        task: Task,
+        config: LoopConfig,
+        folder: Path,
+        accelerator: Accelerator,
+        writers: Sequence[Writer],
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.task, self.config, self.folder, self.accelerator = task, config, folder, accelerator
+        named = task.trained().named_parameters()
+        self.parameters = {n: p for n, p in named if p.requires_grad}
+        self.average = {n: p.detach().clone() for n, p in self.parameters.items() if config.ema}
+        self.optimizer: Any = accelerator.prepare(_optimizer(self.parameters, config))
+        self.checkpoints = Checkpoints(folder, config.keep)
+        self.start = self._resume()
+        self.writers: list[Writer] = []
+        if accelerator.is_main_process:
+            self.writers = [JsonLines(folder, self.start), *writers]
+
+    def train(self) -> dict[str, Tensor]:
+        """Take all steps that are left."""
+        config, main = self.config, self.accelerator.is_main_process
+        steps = range(self.start, config.steps)
+        began, seen = time.monotonic(), self.start
+        bar = tqdm(steps, initial=self.start, total=config.steps, disable=None if main else True)
+        for step in bar:
+            numbers = self._step(step, logged=main and self._is_due(step, config.log_every))
+            done = step + 1
+            if numbers:
+                rate = (done - seen) / (time.monotonic() - began)
+                began, seen = time.monotonic(), done
+                self._tell(done, numbers | {"steps_per_second": rate})
+                bar.set_postfix(loss=f"{numbers['loss']:.4f}")
+            if main and self._is_due(step, config.sample_every):
+                self._sample(done)
+            if main and self._is_due(step, config.save_every):
+                self.checkpoints.save(self._state(done))
+        self.accelerator.wait_for_everyone()
+        for writer in self.writers:
+            writer.close()
+        return self.average or {n: p.detach() for n, p in self.parameters.items()}
+
+    def _is_due(self, step: int, every: int) -> bool:
+        return (step + 1) % every == 0 or step + 1 == self.config.steps
+
+    def _step(self, step: int, *, logged: bool) -> dict[str, float]:
+        """One step of the optimiser; its numbers if they are to be logged."""
+        config = self.config
+        rate = learning_rate(step, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        total, numbers = 0.0, {}
+        for batch in range(step * config.accumulate, (step + 1) * config.accumulate):
+            seed = config.seed * 1_000_003 + batch + PROCESS_STRIDE * self.accelerator.process_index
+            with self.accelerator.autocast():
+                loss, told = self.task.loss(torch.Generator().manual_seed(seed), batch)
+            self.accelerator.backward(loss / config.accumulate)
+            total, numbers = total + loss.detach() / config.accumulate, numbers | told
+        _average_gradients(self.accelerator, self.parameters)
+        norms = _gradient_norms(self.parameters) if logged else {}
+        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), config.clip)
+        self.optimizer.step()
+        _update_average(self.average, self.parameters, min(config.ema, (1 + step) / (10 + step)))
+        if not logged:
+            return {}
+        assert isinstance(total, Tensor), "there is a batch in every step"
+        return {"loss": total.item(), "grad_norm": norm.item(), **numbers, **norms, "lr": rate}
+
+    def _tell(self, step: int, numbers: Mapping[str, float]) -> None:
+        for writer in self.writers:
+            writer.numbers(step, numbers)
+
+    def _sample(self, step: int) -> None:
+        """Sample with the averaged weights in place, then put the trained ones back."""
+        path = self.folder / "samples" / f"{step:07d}.png"
+        path.parent.mkdir(exist_ok=True)
+        current = {n: self.parameters[n].detach().clone() for n in self.average}
+        with torch.no_grad():
+            for name, value in self.average.items():
+                self.parameters[name].copy_(value)
+            measured = self.task.sample(path)
+            for name, value in current.items():
+                self.parameters[name].copy_(value)
+        if measured:
+            self._tell(step, measured)
+            if self.config.best:
+                self.checkpoints.offer(self._state(step), measured[self.config.best])
+        for writer in self.writers:
+            writer.picture(step, path)
+
+    def _state(self, step: int) -> dict[str, Any]:
+        return {
+            "step": step,
+            "parameters": {n: p.detach() for n, p in self.parameters.items()},
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def _resume(self) -> int:
+        """Load the folder's checkpoint, if any; return the step to go on with."""
+        state = self.checkpoints.read()
+        if state is None:
+            return 0
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state["parameters"][name])
+            for name, value in self.average.items():
+                value.copy_(state["average"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        log.info("resumed %s at step %d", self.folder, state["step"])
+        return state["step"]
 
 
 def _optimizer(parameters: dict[str, nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
@@ -191,69 +287,18 @@ def _average_gradients(accelerator: Accelerator, parameters: dict[str, nn.Parame
         parameter.grad.copy_(mean)
 
 
+def _gradient_norms(parameters: dict[str, nn.Parameter]) -> dict[str, float]:
+    """The gradient's norm in each part of the module, by the first word of the names; unclipped."""
+    parts = defaultdict[str, list[Tensor]](list)
+    for name, parameter in parameters.items():
+        if parameter.grad is not None:
+            parts[name.partition(".")[0]].append(parameter.grad.norm())
+    return {f"grad_norm/{part}": torch.stack(n).norm().item() for part, n in parts.items()}
+
+
 @torch.no_grad()
 def _update_average(
     average: dict[str, Tensor], parameters: dict[str, nn.Parameter], decay: float
 ) -> None:
     for name, value in average.items():
         value.lerp_(parameters[name], 1 - decay)
-
-
-def _sample(
-    task: Task,
-    folder: Path,
-    step: int,
-    parameters: dict[str, nn.Parameter],
-    average: dict[str, Tensor],
-) -> None:
-    """Sample with the averaged weights in place, then put the trained ones back."""
-    (folder / "samples").mkdir(exist_ok=True)
-    current = {n: parameters[n].detach().clone() for n in average}
-    with torch.no_grad():
-        for name, value in average.items():
-            parameters[name].copy_(value)
-        task.sample(folder / "samples" / f"{step:07d}.png")
-        for name, value in current.items():
-            parameters[name].copy_(value)
-
-
-def _save(
-    folder: Path,
-    step: int,
-    parameters: dict[str, nn.Parameter],
-    average: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    state = {
-        "step": step,
-        "parameters": {n: p.detach() for n, p in parameters.items()},
-        "average": average,
-        "optimizer": optimizer.state_dict(),
-    }
-    unfinished = folder / "checkpoint.pt.part"
-    with unfinished.open("wb") as out:
-        torch.save(state, out)
-        out.flush()
-        os.fsync(out.fileno())
-    unfinished.replace(folder / "checkpoint.pt")
-
-
-def _resume(
-    folder: Path,
-    parameters: dict[str, nn.Parameter],
-    average: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> int:
-    """Load the folder's checkpoint, if any; return the step to go on with."""
-    path = folder / "checkpoint.pt"
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(state["parameters"][name])
-        for name, value in average.items():
-            value.copy_(state["average"][name])
-    optimizer.load_state_dict(state["optimizer"])
-    log.info("resumed %s at step %d", folder, state["step"])
-    return state["step"]
