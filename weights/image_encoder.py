@@ -32,7 +32,15 @@ from weights.hub import fetch_adapter
 from weights.pickles import read_pickle
 from weights.registry import EMBEDDED, embedded
 
-__all__ = ["TEXT_NORM", "ImageEncoder", "find_image_encoder", "load_image_encoder"]
+__all__ = [
+    "ENCODER",
+    "TEXT_NORM",
+    "ImageEncoder",
+    "clip_pixels",
+    "find_image_encoder",
+    "load_image_encoder",
+    "load_vision_tower",
+]
 
 TEXT_NORM = 28.7  # length of CLIP-L's pooled texts; GLIGEN, gligen_inference.py
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/CLIP, clip.py
@@ -102,8 +110,20 @@ def load_image_encoder(
             f"{source}: has no image encoder: expected {ENCODER}/ and {PROJECT}/ or "
             f"{MATRIX}, as in the folder of a diffusers pipeline for GLIGEN text+image"
         )
-    here = folder / ENCODER
-    config = read_config(here / "config.json")
+    model = load_vision_tower(folder / ENCODER, device=device, dtype=dtype)
+    projection = _projection(folder, int(model.config.projection_dim))
+    return ImageEncoder(model=model, projection=projection.to(device=device, dtype=dtype))
+
+
+def load_vision_tower(
+    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> CLIPVisionModelWithProjection:
+    """Load CLIP's image tower from its folder, strictly; of a whole CLIP only that half.
+
+    Raises:
+        CheckpointError: There is none, or it is incomplete or damaged.
+    """
+    config = read_config(folder / "config.json")
     vision = config.get("vision_config", config)
     with init_empty_weights(include_buffers=False):
         model = CLIPVisionModelWithProjection(
@@ -111,12 +131,10 @@ def load_image_encoder(
         )
     state = {
         key: value
-        for key, value in read_folder(here).items()
+        for key, value in read_folder(folder).items()
         if not key.startswith(NOT_PICTURES) and not key.endswith("embeddings.position_ids")
     }
-    model = fill(model, state, str(here), device=device, dtype=dtype)
-    projection = _projection(folder, int(model.config.projection_dim))
-    return ImageEncoder(model=model, projection=projection.to(device=device, dtype=dtype))
+    return fill(model, state, str(folder), device=device, dtype=dtype)
 
 
 def find_image_encoder(
