@@ -300,6 +300,12 @@ def _conv_for(unet: nn.Module, config: AdapterConfig) -> nn.Conv2d | None:
     if not config.inpainting and config.map is None:
         return None
     latents: int = unet.get_submodule("conv_out").out_channels  # pyright: ignore
+    if _first_conv(unet).in_channels != latents:
+        raise CheckpointError(
+            f"the adapter widens the UNet's first convolution, and this UNet's already reads "
+            f"{_first_conv(unet).in_channels} channels (it inpaints by itself): take a base that "
+            "reads latents alone, or an adapter that does"
+        )
     extra = latents + 1 if config.map is None else config.map.extra_channels
     return widened(_first_conv(unet), latents, extra)
 

@@ -2,14 +2,15 @@
 
 Where it can come from: the model that ships with lavallama ("embedded"), a folder in diffusers'
 layout, a hub id, a short name of `weights.registry`, or a single file (`.safetensors`, `.ckpt`)
-of Stable Diffusion 1.x or an official GLIGEN `.bin`. When the source has GLIGEN's gates inside
-(a gated diffusers UNet, an official GLIGEN checkpoint), the base is the plain model without them
-and `adapter_source` says where `weights.gligen.read_adapter` finds them.
+of Stable Diffusion 1.x, 2.x or XL, or an official GLIGEN `.bin`. When the source has GLIGEN's
+gates inside (a gated diffusers UNet, an official GLIGEN checkpoint), the base is the plain model
+without them and `adapter_source` says where `weights.gligen.read_adapter` finds them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from gligen.patch_autoencoder import PatchAutoencoder
 from grounding.errors import CheckpointError, OfflineError
-from weights import ldm
 from weights.components import (
     fill,
+    make_projected_text_encoder,
     make_text_encoder,
     make_unet,
     make_vae,
@@ -33,17 +34,21 @@ from weights.components import (
 )
 from weights.hub import fetch_base, fetch_tokenizer
 from weights.keymap import gate_of
+from weights.ldm import check_channels, read_checkpoint
+from weights.prediction import find_prediction_type
 from weights.registry import EMBEDDED, embedded
 from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
 
 __all__ = ["BaseModel", "load_base", "load_tokenizer"]
 
-CLIP_L = "openai/clip-vit-large-patch14"  # whose vocabulary Stable Diffusion 1.x uses
+CLIP_L = "openai/clip-vit-large-patch14"  # whose vocabulary every Stable Diffusion uses
 MAKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "unet": make_unet,
     "vae": make_vae,
     "text_encoder": make_text_encoder,
+    "text_encoder_2": make_projected_text_encoder,
 }
+SECOND = "text_encoder_2"
 PIPELINE_INDEX = "model_index.json"
 
 
@@ -127,30 +132,74 @@ def _load_folder(
             f"{folder}: expected a folder in diffusers' layout ({PIPELINE_INDEX}, unet/, vae/, "
             "text_encoder/, tokenizer/, scheduler/); found no unet/config.json"
         )
-    if (folder / "text_encoder_2").exists():
-        raise CheckpointError(
-            f"{folder}: a model with two text encoders is not supported as a base"
-        )
-    half = place["dtype"] != torch.float32
     config = read_config(folder / "unet" / "config.json")
-    if config.get("in_channels", 4) != config.get("out_channels", 4):
-        raise CheckpointError(
-            f"{folder}: its UNet takes {config['in_channels']} channels, expected "
-            f"{config['out_channels']}: a checkpoint for inpainting is not supported as a base"
-        )
+    two = (folder / SECOND).is_dir()
+    _check_unet(config, two, folder)
     models: dict[str, Any] = {}
     for part, make in MAKERS.items():
+        if part == SECOND and not two:
+            continue
         here = folder / part
-        model = make(read_config(here / "config.json"))
-        models[part] = fill(model, read_folder(here, half=half), str(here), **place)
+        said = read_config(here / "config.json")
+        where = _place_of(part, said, two, place)
+        state = read_folder(here, half=place["dtype"] != torch.float32)
+        models[part] = fill(make(said), state, str(here), **where)
+    _check_context(models, str(folder))
     words = tokenizer or folder / "tokenizer"
+    index = folder / PIPELINE_INDEX
+    asked = read_config(index) if index.is_file() else {}
     return BaseModel(
         **models,
         tokenizer=load_tokenizer(words, offline=offline),
+        tokenizer_2=load_tokenizer(folder / "tokenizer_2") if two else None,
+        zero_negative=two and bool(asked.get("force_zeros_for_empty_prompt", True)),
         scheduler_config=read_config(folder / "scheduler" / "scheduler_config.json"),
         source=source,
         adapter_source=_adapter_of(source, folder, config),
     )
+
+
+def _check_unet(config: Mapping[str, Any], two: bool, folder: Path) -> None:
+    """Refuse UNets that are told more than words, latents and, for SDXL, the picture's size."""
+    latents = config.get("out_channels", 4)
+    check_channels(config.get("in_channels", 4), latents, _is_gated(config), str(folder))
+    told = {
+        name: config[name]
+        for name in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type")
+        if config.get(name) is not None
+    }
+    if told != ({"addition_embed_type": "text_time"} if two else {}):
+        raise CheckpointError(
+            f"{folder}: expected the UNet of Stable Diffusion 1.x or 2.x with one text encoder, or "
+            f"of SDXL (addition_embed_type text_time) with two; got {told or 'a plain one'} with "
+            f"{'two' if two else 'one'}"
+        )
+
+
+def _check_context(models: Mapping[str, Any], source: str) -> None:
+    """Check that the UNet attends to as many channels as the text encoders give."""
+    wanted = models["unet"].config["cross_attention_dim"]
+    encoders = [models[name] for name in ("text_encoder", SECOND) if name in models]
+    given = sum(encoder.config.hidden_size for encoder in encoders)
+    if wanted != given:
+        raise CheckpointError(
+            f"{source}: its UNet attends to {wanted} channels, its text encoders give {given}: "
+            "they do not belong together"
+        )
+
+
+def _place_of(
+    part: str, config: Mapping[str, Any], two: bool, place: dict[str, Any]
+) -> dict[str, Any]:
+    """Device and type of one part: SDXL's autoencoder overflows in float16, and says so."""
+    overflows = part == "vae" and two and config.get("force_upcast", True)
+    if overflows and place["dtype"] == torch.float16:
+        return {**place, "dtype": torch.float32}
+    return place
+
+
+def _is_gated(unet_config: Mapping[str, Any]) -> bool:
+    return str(unet_config.get("attention_type", "default")).startswith("gated")
 
 
 def _adapter_of(source: str, folder: Path, unet_config: dict[str, Any]) -> str | None:
@@ -158,33 +207,46 @@ def _adapter_of(source: str, folder: Path, unet_config: dict[str, Any]) -> str |
     if source == EMBEDDED:
         beside = folder.parent / "gligen"
         return EMBEDDED if beside.is_dir() else None
-    gated = str(unet_config.get("attention_type", "default")).startswith("gated")
-    return str(folder) if gated else None
+    return str(folder) if _is_gated(unet_config) else None
 
 
 def _load_file(
     path: Path, source: str, tokenizer: str | Path | None, offline: bool, place: dict[str, Any]
 ) -> BaseModel:
-    """Load a single file: Stable Diffusion 1.x, or an official GLIGEN checkpoint."""
+    """Load a single file: Stable Diffusion, or an official GLIGEN checkpoint."""
     if path.suffix not in (".safetensors", *PICKLE_SUFFIXES):
         raise CheckpointError(
             f"{path}: expected a folder, .safetensors or {', '.join(PICKLE_SUFFIXES)}"
         )
     file = TensorFile(path)
-    parts = ldm.read_parts(file)
+    found = read_checkpoint(file)
+    two = found.family == "sdxl"
+    words = _tokenizer_for_file(path, tokenizer, offline)
     models: dict[str, Any] = {}
-    for part, make in MAKERS.items():
-        names = parts[part].names
-        state = {names[key]: tensor for key, tensor in file.read(names).items()}
-        models[part] = fill(make(parts[part].config), state, f"{path} ({part})", **place)
+    for part, content in found.parts.items():
+        where = _place_of(part, content.config, two, place)
+        state = content.read(file)
+        models[part] = fill(MAKERS[part](content.config), state, f"{path} ({part})", **where)
+    _check_context(models, str(path))
+    scheduler = found.scheduler
+    if "prediction_type" not in scheduler:
+        scheduler = {**scheduler, "prediction_type": find_prediction_type(models["unet"])}
     gated = any(gate_of(key) is not None for key in file.shapes)
     return BaseModel(
         **models,
-        tokenizer=_tokenizer_for_file(path, tokenizer, offline),
-        scheduler_config=dict(ldm.SD1_SCHEDULER),
+        tokenizer=_padding_with_zeros(words) if found.family == "sd2" else words,
+        tokenizer_2=_padding_with_zeros(copy.deepcopy(words)) if two else None,
+        zero_negative=two,
+        scheduler_config=dict(scheduler),
         source=source,
         adapter_source=str(path) if gated else None,
     )
+
+
+def _padding_with_zeros(tokenizer: CLIPTokenizer) -> CLIPTokenizer:
+    """Make a CLIP tokenizer pad as OpenCLIP does: with token 0."""
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
+    return tokenizer
 
 
 def _tokenizer_for_file(path: Path, tokenizer: str | Path | None, offline: bool) -> CLIPTokenizer:

@@ -19,14 +19,22 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from gligen.patch_autoencoder import PatchAutoencoder
 from grounding.errors import CheckpointError
 from weights.keymap import gate_of, name_some
 from weights.tensor_file import TensorFile
 
-__all__ = ["fill", "make_text_encoder", "make_unet", "make_vae", "read_config", "read_folder"]
+__all__ = [
+    "fill",
+    "make_projected_text_encoder",
+    "make_text_encoder",
+    "make_unet",
+    "make_vae",
+    "read_config",
+    "read_folder",
+]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -65,12 +73,24 @@ def make_vae(config: Mapping[str, Any]) -> AutoencoderKL | AutoencoderTiny | Pat
 
 def make_text_encoder(config: Mapping[str, Any]) -> CLIPTextModel:
     """Make an empty CLIP text model."""
+    settings = _text_config(config)
+    with init_empty_weights(include_buffers=False):
+        return CLIPTextModel(settings)
+
+
+def make_projected_text_encoder(config: Mapping[str, Any]) -> CLIPTextModelWithProjection:
+    """Make an empty CLIP text model with its projection: the second one of SDXL."""
+    settings = _text_config(config)
+    with init_empty_weights(include_buffers=False):
+        return CLIPTextModelWithProjection(settings)
+
+
+def _text_config(config: Mapping[str, Any]) -> CLIPTextConfig:
     kind = config.get("model_type", "clip_text_model")
     if kind != "clip_text_model":
         raise CheckpointError(f"expected a text encoder of type clip_text_model, got {kind}")
     values = {k: v for k, v in config.items() if k not in ("dtype", "torch_dtype")}
-    with init_empty_weights(include_buffers=False):
-        return CLIPTextModel(CLIPTextConfig.from_dict(values))
+    return CLIPTextConfig.from_dict(values)
 
 
 def fill(
@@ -123,7 +143,7 @@ def _modern_names(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
     it; some files hold the buffer `position_ids`, which is no parameter.
     """
     prefix = "text_model."
-    wants_prefix = any(key.startswith(prefix) for key in wanted)
+    inner = {key.removeprefix(prefix): key for key in wanted}
     is_text = any(key.endswith("embeddings.token_embedding.weight") for key in wanted)
     names = {}
     for key in state:
@@ -132,7 +152,7 @@ def _modern_names(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
             if key.endswith("embeddings.position_ids"):
                 continue
             name = key.removeprefix(prefix)
-            name = f"{prefix}{name}" if wants_prefix else name
+            name = inner.get(name, name)
         else:
             name = OLD_VAE_KEY.sub(lambda m: f"{m[1]}.{OLD_VAE_ATTENTION[m[2]]}.", key)
         names[name] = state[key]

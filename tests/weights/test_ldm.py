@@ -7,7 +7,7 @@ from diffusers.loaders.single_file_utils import (
 
 from grounding.errors import CheckpointError
 from tests.weights import tiny
-from weights.ldm import SD1_SCHEDULER, read_parts, vae_table
+from weights.ldm import SD1_SCHEDULER, read_checkpoint, vae_table
 from weights.tensor_file import TensorFile
 
 
@@ -31,7 +31,7 @@ def checkpoint(models):
 
 def parts_of(state, folder):
     torch.save({"state_dict": state}, folder / "sd.ckpt")
-    return read_parts(TensorFile(folder / "sd.ckpt"))
+    return read_checkpoint(TensorFile(folder / "sd.ckpt")).parts
 
 
 def test_sizes_are_read_off_the_shapes(models, checkpoint, tmp_path):
@@ -65,8 +65,8 @@ def test_the_table_of_the_vae_is_one_to_one():
 @pytest.mark.parametrize(
     ("key", "named"),
     [
-        ("conditioner.embedders.0.x", "Stable Diffusion XL in a single file"),
-        ("cond_stage_model.model.x", "Stable Diffusion 2.x"),
+        ("conditioner.embedders.0.model.x", "the refiner of Stable Diffusion XL in a single file"),
+        ("text_encoders.x", "Stable Diffusion 3"),
         ("surplus.x", "unknown parameters surplus.x"),
         ("model.diffusion_model.input_blocks.99.0.in_layers.0.weight", "unknown parameter"),
         ("first_stage_model.encoder.surplus.weight", "unknown parameter encoder.surplus.weight"),
@@ -84,9 +84,9 @@ def test_surplus_parameters_are_named(checkpoint, tmp_path, key, named):
         ("model.diffusion_model.", "no UNet with official names"),
         ("model.diffusion_model.out.", "missing out.2.weight"),
         ("model.diffusion_model.input_blocks.1.0.", "missing input_blocks.1.0.out_layers.3.weight"),
-        ("first_stage_model.", "no vae in it"),
+        ("first_stage_model.", "no VAE .*in it"),
         ("first_stage_model.encoder.conv_in.", "missing encoder.conv_in.weight"),
-        ("cond_stage_model.", "no text_encoder in it"),
+        ("cond_stage_model.", "no text encoder .*in it"),
         ("cond_stage_model.transformer.text_model.embeddings.", "missing embeddings.token"),
     ],
 )
@@ -97,10 +97,10 @@ def test_missing_parts_are_named(checkpoint, tmp_path, prefix, named):
     assert "\n" not in str(caught.value)
 
 
-def test_inpainting_checkpoints_are_no_base(checkpoint, tmp_path):
+def test_other_channels_are_refused(checkpoint, tmp_path):
     key = "model.diffusion_model.input_blocks.0.0.weight"
-    with pytest.raises(CheckpointError, match="takes 9 channels, expected 4"):
-        parts_of({**checkpoint, key: torch.ones(32, 9, 3, 3)}, tmp_path)
+    with pytest.raises(CheckpointError, match="takes 8 channels, expected 4, or 9"):
+        parts_of({**checkpoint, key: torch.ones(32, 8, 3, 3)}, tmp_path)
 
 
 def test_the_scheduler_is_that_of_stable_diffusion():
