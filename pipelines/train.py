@@ -189,9 +189,10 @@ class Workshop:
         import torch
 
         from gligen.train.base import build_scheduler
-        from gligen.train.gates import GatesTask
+        from gligen.train.gates import GatesConfig, GatesTask
         from gligen.train.latents import encoded
         from gligen.train.layouts import Layouts
+        from gligen.train.scene_examples import SceneExamples, SceneSamples
         from gligen.train.scenes import rendered
         from grounding.loop import train
         from grounding.stickers.tokenizer import build_tokenizer
@@ -200,21 +201,31 @@ class Workshop:
         model = self.text_to_latents().to(self.device).eval()
         model.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         held_out = rendered(self.folder / "scenes", self.recipe.preset, 16, "held-out pairs")
+        tokenizer, scheduler, adapter = build_tokenizer(), build_scheduler(), self.adapter(model)
         records = [*scenes.records, *held_out.records]
-        tokenizer, adapter = build_tokenizer(), self.adapter(model)
+        layouts = Layouts.of(records, model.text_encoder, tokenizer)
         self.field_to_latents(adapter)
         task = GatesTask(
             unet=model.unet,
-            text_encoder=model.text_encoder,
-            tokenizer=tokenizer,
-            autoencoder=autoencoder,
-            scheduler=build_scheduler(),
             adapter=adapter.to(self.device),
-            layouts=Layouts.of(records, model.text_encoder, tokenizer),
-            latents=encoded(self.folder / "latents.npy", autoencoder, scenes),
-            records=scenes.records,
-            held_out=held_out.records,
-            batch=self.recipe.gates_batch,
+            scheduler=scheduler,
+            examples=SceneExamples(
+                model=model,
+                tokenizer=tokenizer,
+                latents=encoded(self.folder / "latents.npy", autoencoder, scenes),
+                records=scenes.records,
+                layouts=layouts,
+            ),
+            config=GatesConfig(batch=self.recipe.gates_batch),
+            show=SceneSamples(
+                model=model,
+                tokenizer=tokenizer,
+                adapter=adapter,
+                autoencoder=autoencoder,
+                scheduler=scheduler,
+                records=held_out.records,
+                layouts=layouts,
+            ),
         )
         train(task, self.recipe.gates, self.folder / "gates")
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gligen.adapter import GligenAdapter
 
 NO_BOX = -1
+MOST_VISUAL = 1024  # gates of finer grids are not taught: their attention would fill the memory
 
 
 class AttentionTeacher:
@@ -34,10 +35,10 @@ class AttentionTeacher:
 
     def _listen(self, attention: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Log-probabilities of the taught heads, float [B, H / 2, N, N + M]."""
-        if not torch.is_grad_enabled():
-            return
         layer: Any = attention
         visual, memory, *_ = inputs
+        if not torch.is_grad_enabled() or visual.shape[1] > MOST_VISUAL:
+            return
         taught = max(1, layer.heads // 2)
         width = taught * (memory.key.shape[-1] // layer.heads)
         key = torch.cat((F.linear(visual, layer.to_k.weight[:width]), memory.key[..., :width]), 1)
@@ -46,24 +47,42 @@ class AttentionTeacher:
         logits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
         self._seen.append(logits.log_softmax(-1))
 
-    def loss(self, targets: Tensor) -> Tensor:
+    def forget(self) -> None:
+        """Leave out what was seen: a checkpointed UNet shows it twice."""
+        self._seen.clear()
+
+    def loss(self, boxes: Tensor, masks: Tensor, grid: tuple[int, int]) -> Tensor:
         """Mean cross-entropy over all gates, heads and visual tokens that lie in a box.
 
+        Each image counts alike, so that a batch may be split.
+
         Args:
-            targets: int64 [B, N], which grounding token each visual token should look at, or
-                ``NO_BOX``; see ``box_of_cell``.
+            boxes: [B, N, 4] normalised xyxy.
+            masks: [B, N], 1 where the box exists.
+            grid: (h, w) of the latents; gates may lie on halvings of it.
         """
-        losses = []
-        inside = targets != NO_BOX
+        targets = {h * w: box_of_cell(boxes, masks, (h, w)) for h, w in _halvings(grid)}
+        losses = [boxes.new_zeros(())]
         for chances in self._seen:
-            visual = chances.shape[2]
-            places = (targets.clamp(min=0) + visual)[:, None, :, None]
-            hit = chances.gather(-1, places.expand(-1, chances.shape[1], -1, 1))[..., 0]
-            losses.append(
-                -(hit * inside[:, None]).sum() / (inside.sum() * hit.shape[1]).clamp(min=1)
-            )
+            heads, visual = chances.shape[1:3]
+            wanted = targets[visual].to(chances.device)
+            inside = wanted != NO_BOX
+            places = (wanted.clamp(min=0) + visual)[:, None, :, None].expand(-1, heads, -1, 1)
+            hit = chances.gather(-1, places)[..., 0] * inside[:, None]
+            counted = (inside.sum(1) * heads).clamp(min=1)
+            losses.append(-(hit.sum((1, 2)) / counted).mean())
+        total = torch.stack([one.to(losses[-1].device) for one in losses]).sum()
         self._seen.clear()
-        return torch.stack(losses).mean()
+        return total / max(1, len(losses) - 1)
+
+
+def _halvings(grid: tuple[int, int]) -> list[tuple[int, int]]:
+    """The grids of a UNet's levels; a convolution of stride 2 rounds up."""
+    grids = [grid]
+    while max(grids[-1]) > 1:
+        height, width = grids[-1]
+        grids.append(((height + 1) // 2, (width + 1) // 2))
+    return grids
 
 
 def box_of_cell(boxes: Tensor, masks: Tensor, grid: tuple[int, int]) -> Tensor:
