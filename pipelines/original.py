@@ -22,7 +22,7 @@ from grounding.geometry import Box
 from grounding.masks import box_to_bitmap
 from weights.base import BaseModel
 
-__all__ = ["Original", "picture_condition"]
+__all__ = ["Original", "encoded_picture", "picture_condition"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,11 +75,11 @@ class Original:
         for box in boxes:
             free |= box_to_bitmap(box, size)
         values = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
-        latents, beside = _encoded(values, base.vae), None
+        latents, beside = encoded_picture(values, base.vae), None
         mask = latent_mask(boxes, *latents.shape[-2:]).to(latents.device)
         if base.inpaints:
             hidden = values.masked_fill(torch.from_numpy(free), 0.0)
-            beside = torch.cat((1 - mask, _encoded(hidden, base.vae)), dim=1)
+            beside = torch.cat((1 - mask, encoded_picture(hidden, base.vae)), dim=1)
         return cls(pixels=pixels, free=free, latents=latents, mask=mask, beside=beside, blend=blend)
 
     def composed(self, drawn: Image.Image) -> Image.Image:
@@ -118,7 +118,7 @@ def picture_condition(
 
 
 @torch.no_grad()
-def _encoded(values: Float[Tensor, "1 3 H W"], vae: Any) -> Float[Tensor, "1 C h w"]:
+def encoded_picture(values: Float[Tensor, "1 3 H W"], vae: Any) -> Float[Tensor, "1 C h w"]:
     """The latents of a picture, float32: the most likely ones, so that no seed is spent."""
     parameter = next(vae.parameters())
     seen = vae.encode(values.to(parameter))
