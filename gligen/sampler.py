@@ -4,7 +4,7 @@
 
 (Ho & Salimans, "Classifier-Free Diffusion Guidance", arXiv 2207.12598.) Both halves are one batched
 call of the UNet. Nothing here depends on what else is in the batch: one generator for each image
-makes the noise, and the schedulers are deterministic (eta = 0).
+makes the noise, that of stochastic steps too; the other schedulers are deterministic (eta = 0).
 Axes: B images, C latent channels, H x W latent cells, T prompt tokens, N grounding tokens.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from jaxtyping import Float
@@ -28,8 +29,10 @@ from grounding.errors import LavallamaError
 
 __all__ = [
     "SCHEDULERS",
+    "Companion",
     "Condition",
     "SamplerSettings",
+    "Start",
     "initial_noise",
     "make_scheduler",
     "sample",
@@ -37,12 +40,16 @@ __all__ = [
 
 Latents = Float[Tensor, "B C H W"]
 StepCallback = Callable[[int, int, Latents], None]
+# What runs beside the gates at every step: given the latents of the UNet's batch (the negative half
+# first), the timestep and the UNet's other inputs, it returns those inputs with its own added.
+Companion = Callable[[Latents, Tensor, Mapping[str, Any]], Mapping[str, Any]]
 
 SCHEDULERS: dict[str, tuple[type, dict[str, Any]]] = {
     "plms": (PNDMScheduler, {"skip_prk_steps": True}),  # Liu et al., arXiv 2202.09778
     "ddim": (DDIMScheduler, {}),  # Song et al., arXiv 2010.02502
     "dpm++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),  # arXiv 2211.01095
     "unipc": (UniPCMultistepScheduler, {}),  # Zhao et al., arXiv 2302.04867
+    "lcm": (LCMScheduler, {}),  # Luo et al., arXiv 2310.04378; draws noise at every step
 }
 LATENT_DEFAULTS = {"clip_sample": False, "set_alpha_to_one": False}  # as in Stable Diffusion
 
@@ -60,6 +67,7 @@ class Condition:
         known: latents to keep (inpainting); of the positive condition.
         beside: [B, X, H, W] channels that the UNet itself reads after the latents (an inpainting
             UNet: mask and masked picture); of the positive condition, for both halves.
+        companions: what else is given to the UNet, step by step; of the positive condition.
     """
 
     context: Tensor
@@ -68,22 +76,53 @@ class Condition:
     extra: Tensor | None = None
     known: KnownLatents | None = None
     beside: Tensor | None = None
+    companions: Sequence[Companion] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """How to sample: steps, guidance (1 = none, and half the work), gate schedule."""
+    """How to sample.
+
+    Attributes:
+        steps: of the whole way from noise to picture.
+        guidance: 1 is none, and half the work.
+        schedule: of the gates, as fractions of the steps that are taken.
+        strength: in (0, 1]: the share of the steps that are taken, the last ones.
+    """
 
     steps: int = 50
     guidance: float = 7.5
     schedule: tuple[float, float, float] = (0.3, 0.0, 0.7)
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """Where denoising begins.
+
+    Attributes:
+        noise: [B, C, H, W] standard normal, see `initial_noise`.
+        picture: [B, C, H, W] latents to begin from, made as noisy as the first step that is taken
+            expects (image-to-image: SDEdit, Meng et al., arXiv 2108.01073); None: from noise alone.
+        generators: one for each image, of the noise that stochastic schedulers draw on the way.
+    """
+
+    noise: Latents
+    picture: Latents | None = None
+    generators: Sequence[torch.Generator] = ()
+
+    def latents(self, scheduler: Any, timestep: Tensor) -> Latents:
+        """The first latents; `timestep` is [1], of the first step that is taken."""
+        if self.picture is None:
+            return self.noise * scheduler.init_noise_sigma
+        return scheduler.add_noise(self.picture.to(self.noise), self.noise, timestep)
 
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     """A scheduler of diffusers by our name, for the diffusion process that `config` describes.
 
     Args:
-        name: "plms", "ddim", "dpm++" or "unipc".
+        name: "plms", "ddim", "dpm++", "unipc" or "lcm".
         config: a scheduler's config as diffusers saves it, of whatever class; betas, prediction
             type, spacing and offset are taken from it.
     """
@@ -112,7 +151,7 @@ def initial_noise(
 def sample(
     unet: nn.Module,
     scheduler: Any,
-    noise: Latents,
+    start: Start | Latents,
     positive: Condition,
     negative: Condition | None = None,
     *,
@@ -125,50 +164,84 @@ def sample(
     Args:
         unet: a UNet2DConditionModel, or what is called like one.
         scheduler: a diffusers scheduler; its config is used, its state neither read nor changed.
-        noise: [B, C, H, W] standard normal, see `initial_noise`; stays in its dtype.
+        start: where to begin; a tensor is its noise, [B, C, H, W]. It stays in its dtype.
         positive: prompts and grounding tokens.
         negative: the other half of the guidance; null grounding where `positive` is grounded and
             this has no tokens. Not needed at guidance 1.
-        settings: steps, guidance, gate schedule.
+        settings: steps, guidance, gate schedule, strength.
         adapter: the adapter that is injected into `unet`; needed for grounding tokens.
         on_step: called after each evaluation with (done, total, latents).
 
     Returns:
-        [B, C, H, W] latents, in the dtype and on the device of `noise`.
+        [B, C, H, W] latents, in the dtype and on the device of the noise.
 
     Raises:
         LavallamaError: steps, guidance, schedule or shapes that cannot be.
     """
-    scheduler = _fresh(scheduler, settings.steps, noise.device)
-    guided = settings.guidance != 1
-    condition = _condition(noise, positive, negative if guided else None, settings, adapter)
-    timesteps = scheduler.timesteps
-    scales = evaluation_scales(len(timesteps), settings.steps, settings.schedule)
-    dtype = condition.context.dtype
-    latents, known = noise * scheduler.init_noise_sigma, positive.known
+    start = Start(noise=start) if isinstance(start, Tensor) else start
+    scheduler = _fresh(scheduler, settings.steps, start.noise.device)
+    guided, known = settings.guidance != 1, positive.known
+    condition = _condition(start, positive, negative if guided else None, settings, adapter)
+    timesteps, steps = _last_steps(scheduler.timesteps, settings)
+    scales = evaluation_scales(len(timesteps), steps, settings.schedule)
+    chance = _chance(scheduler, start)
+    latents = start.latents(scheduler, timesteps[:1])
     with _grounded(adapter, condition) as run:
         for index, (timestep, scale) in enumerate(zip(timesteps, scales, strict=True)):
             if run is not None:
                 run.scale = scale
             if known is not None:
                 latents = known.pasted(latents, float(scheduler.alphas_cumprod[int(timestep)]))
-            inputs = scheduler.scale_model_input(latents, timestep).to(dtype)
-            if positive.beside is not None:
-                inputs = torch.cat((inputs, positive.beside.to(inputs)), dim=1)
-            predicted = unet(
-                torch.cat((inputs, inputs)) if guided else inputs,
-                timestep,
-                encoder_hidden_states=condition.context,
-                added_cond_kwargs=dict(condition.added),
-                return_dict=False,
-            )[0].to(latents.dtype)
+            inputs = scheduler.scale_model_input(latents, timestep).to(condition.context.dtype)
+            predicted = _predicted(unet, inputs, timestep, condition, guided).to(latents.dtype)
             if guided:
                 without, with_it = predicted.chunk(2)
                 predicted = without + settings.guidance * (with_it - without)
-            latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
+            latents = scheduler.step(predicted, timestep, latents, return_dict=False, **chance)[0]
             if on_step is not None:
                 on_step(index + 1, len(timesteps), latents)
     return latents if known is None else known.pasted(latents)
+
+
+def _predicted(
+    unet: nn.Module, latents: Latents, timestep: Tensor, condition: Condition, guided: bool
+) -> Tensor:
+    """One call of the UNet, on both halves of the guidance."""
+    inputs = torch.cat((latents, latents)) if guided else latents
+    call: Mapping[str, Any] = {
+        "encoder_hidden_states": condition.context,
+        "added_cond_kwargs": dict(condition.added),
+    }
+    for companion in condition.companions:
+        call = companion(inputs, timestep, call)
+    if condition.beside is not None:
+        inputs = torch.cat((inputs, condition.beside.to(inputs)), dim=1)
+    return unet(inputs, timestep, **call, return_dict=False)[0]
+
+
+def _last_steps(every: Tensor, settings: SamplerSettings) -> tuple[Tensor, int]:
+    """The timesteps to take at this strength, and the steps that they are."""
+    if not 0 < settings.strength <= 1:
+        raise LavallamaError(f"strength must be above 0 and at most 1; got {settings.strength}")
+    steps = max(1, round(settings.steps * settings.strength))
+    if steps == settings.steps:
+        return every, steps
+    last = every[-steps:]
+    if len(every) == settings.steps + 1:  # PLMS evaluates the model twice in its first step
+        last = torch.cat((last[:2], last[1:]))
+    return last, steps
+
+
+def _chance(scheduler: Any, start: Start) -> dict[str, Any]:
+    """What a step of a stochastic scheduler draws its noise from."""
+    if not isinstance(scheduler, LCMScheduler):
+        return {}
+    if len(start.generators) != len(start.noise):
+        raise LavallamaError(
+            "this scheduler draws noise at every step, from one generator for each image: expected "
+            f"a Start with {len(start.noise)} generators, got {len(start.generators)}"
+        )
+    return {"generator": list(start.generators)}
 
 
 def _grounded(adapter: GligenAdapter | None, condition: Condition) -> Any:
@@ -184,6 +257,9 @@ def _fresh(scheduler: Any, steps: int, device: torch.device) -> Any:
     if not 1 <= steps <= trained:
         raise LavallamaError(f"steps must be between 1 and {trained}; got {steps}")
     scheduler = type(scheduler).from_config(scheduler.config)
+    most = scheduler.config.get("original_inference_steps", trained)  # LCM was distilled from these
+    if steps > most:
+        raise LavallamaError(f"this scheduler takes at most {most} steps; got {steps}")
     scheduler.set_timesteps(steps, device=device)
     if scheduler.timesteps.max() >= trained:
         raise LavallamaError(
@@ -193,15 +269,15 @@ def _fresh(scheduler: Any, steps: int, device: torch.device) -> Any:
 
 
 def _condition(
-    noise: Latents,
+    start: Start,
     positive: Condition,
     negative: Condition | None,
     settings: SamplerSettings,
     adapter: GligenAdapter | None,
 ) -> Condition:
     """One condition for the UNet's batch: the negative half, then the positive one."""
-    batch, guided = noise.shape[0], settings.guidance != 1
-    _check_batch(batch, positive)
+    batch, guided = start.noise.shape[0], settings.guidance != 1
+    _check_batch(batch, positive, start.picture)
     if guided and negative is None:
         raise LavallamaError(
             f"guidance {settings.guidance} contrasts with a negative condition, and there is none; "
@@ -209,7 +285,7 @@ def _condition(
         )
     if positive.tokens is not None and adapter is None:
         raise LavallamaError("grounding tokens need the adapter that made them; pass adapter=")
-    tokens, extra = positive.tokens, _extra(positive, adapter)
+    tokens, extra, beside = positive.tokens, _extra(positive, adapter), positive.beside
     if negative is None:
         return replace(positive, extra=extra)
     if tokens is not None and adapter is not None:
@@ -225,6 +301,8 @@ def _condition(
             for name in positive.added
         },
         extra=None if extra is None else torch.cat((extra, extra)),
+        beside=None if beside is None else torch.cat((beside, beside)),
+        companions=positive.companions,
     )
 
 
@@ -251,7 +329,7 @@ def _joined(name: str, negative: Tensor, positive: Tensor) -> Tensor:
     return torch.cat((negative, positive))
 
 
-def _check_batch(batch: int, condition: Condition) -> None:
+def _check_batch(batch: int, condition: Condition, picture: Tensor | None) -> None:
     known = None if condition.known is None else condition.known.latents
     for name, tensor in (
         ("prompts", condition.context),
@@ -259,6 +337,7 @@ def _check_batch(batch: int, condition: Condition) -> None:
         ("extra channels", condition.extra),
         ("known latents", known),
         ("channels beside the latents", condition.beside),
+        ("picture to begin from", picture),
     ):
         if tensor is not None and tensor.shape[0] != batch:
             raise LavallamaError(

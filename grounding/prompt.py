@@ -115,7 +115,7 @@ class Sampling(Part):
         default=None,
         description="Fractions of the steps with the gates [on, fading linearly, off]; sum 1.",
     )
-    scheduler: Literal["plms", "ddim", "dpm++", "unipc"] | None = Field(
+    scheduler: Literal["plms", "ddim", "dpm++", "unipc", "lcm"] | None = Field(
         default=None, description="Which solver."
     )
 

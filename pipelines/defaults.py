@@ -6,7 +6,7 @@ from typing import Any
 from grounding.errors import CheckpointError, PromptError
 from grounding.prompt import Sampling
 
-__all__ = ["GENERATION_KEY", "model_defaults"]
+__all__ = ["GENERATION_KEY", "model_defaults", "solver_defaults"]
 
 # A scheduler's config may hold, under this key, the settings that its model looks best with.
 GENERATION_KEY = "generation"
@@ -16,9 +16,11 @@ _SOLVERS = {  # what a published scheduler config names -> our name
     "DDIMScheduler": "ddim",
     "DPMSolverMultistepScheduler": "dpm++",
     "UniPCMultistepScheduler": "unipc",
+    "LCMScheduler": "lcm",
 }
-_STEPS = {"plms": 50, "ddim": 50, "dpm++": 25, "unipc": 25}
+_STEPS = {"plms": 50, "ddim": 50, "dpm++": 25, "unipc": 25, "lcm": 4}
 _GUIDANCE = 7.5  # Stable Diffusion 1.x and GLIGEN
+_DISTILLED = {"lcm": Sampling(steps=_STEPS["lcm"], guidance=1.0)}  # LCM-LoRA, arXiv 2311.05556
 _SCHEDULE = (0.3, 0.0, 0.7)  # GLIGEN's alpha_type
 
 
@@ -50,4 +52,16 @@ def model_defaults(scheduler_config: Mapping[str, Any]) -> Sampling:
             "schedule": _SCHEDULE,
         }
     )
-    return own.filled(custom)
+    return own.filled(solver_defaults(solver)).filled(custom)
+
+
+def solver_defaults(solver: str | None) -> Sampling:
+    """What a solver itself needs, whatever model it is used with: few steps, no guidance.
+
+    Args:
+        solver: by our name, if one is asked for.
+
+    Returns:
+        Settings, most of them absent.
+    """
+    return _DISTILLED.get(solver or "", Sampling())

@@ -10,7 +10,7 @@ __all__ = ["PROG", "generate_parser"]
 
 PROG = "lavallama generate"
 
-SCHEDULERS = ("plms", "ddim", "dpm++", "unipc")
+SCHEDULERS = ("plms", "ddim", "dpm++", "unipc", "lcm")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 ATTENTION = ("auto", "sdpa", "xformers", "math")
 UNITS = ("auto", "normalized", "pixel")

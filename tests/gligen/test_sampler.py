@@ -7,6 +7,7 @@ from gligen.sampler import (
     SCHEDULERS,
     Condition,
     SamplerSettings,
+    Start,
     initial_noise,
     make_scheduler,
     sample,
@@ -47,10 +48,11 @@ def test_a_batch_equals_its_images_alone_and_in_any_order(model, name):
     scheduler = make_scheduler(name, tiny.DIFFUSION)
 
     def run(rows):
+        seeds = [torch.Generator().manual_seed(50 + row) for row in rows]
         return sample(
             unet,
             scheduler,
-            noise[rows],
+            Start(noise=noise[rows], generators=seeds),
             part(positive, rows),
             part(negative, rows),
             settings=SETTINGS,
@@ -153,7 +155,7 @@ def test_few_steps(model, name, steps):
     latents = sample(
         unet,
         make_scheduler(name, tiny.DIFFUSION),
-        noise,
+        Start(noise=noise, generators=[torch.Generator().manual_seed(0)]),
         positive,
         negative,
         settings=SamplerSettings(steps=steps, schedule=(1, 0, 0)),
@@ -226,8 +228,119 @@ def test_impossible_requests_are_one_line(model):
         with pytest.raises(LavallamaError, match=message) as caught:
             sample(unet, scheduler, start, positive, other, settings=settings, adapter=with_adapter)
         assert "\n" not in str(caught.value)
-    with pytest.raises(LavallamaError, match="one of plms, ddim, dpm\\+\\+, unipc; got 'euler'"):
+    with pytest.raises(
+        LavallamaError, match="one of plms, ddim, dpm\\+\\+, unipc, lcm; got 'euler'"
+    ):
         make_scheduler("euler", tiny.DIFFUSION)
     offset = make_scheduler("plms", {**tiny.DIFFUSION, "steps_offset": 1})
     with pytest.raises(LavallamaError, match="1000 steps reach beyond"):
         sample(unet, offset, noise, positive, negative, settings=SamplerSettings(steps=1000))
+
+
+def test_stochastic_steps_need_a_generator_for_each_image(model):
+    unet, adapter = model
+    noise, positive, negative = scene(adapter, batch=2)
+    scheduler = make_scheduler("lcm", tiny.DIFFUSION)
+    before = torch.get_rng_state()
+    with pytest.raises(LavallamaError, match="expected a Start with 2 generators, got 0"):
+        sample(unet, scheduler, noise, positive, negative, settings=SETTINGS, adapter=adapter)
+    with pytest.raises(LavallamaError, match="at most 50 steps; got 51"):
+        sample(unet, scheduler, noise, positive, settings=SamplerSettings(steps=51, guidance=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", list(SCHEDULERS))
+def test_a_weak_start_stays_near_its_picture_and_gates_see_the_steps_that_are_taken(model, name):
+    unet, adapter = model
+    noise, positive, negative = scene(adapter, batch=2)
+    picture = torch.randn(noise.shape, generator=torch.Generator().manual_seed(9))
+    batches, scales = spy(unet, adapter)
+
+    def run(strength):
+        batches.clear()
+        scales.clear()
+        seeds = [torch.Generator().manual_seed(row) for row in range(2)]
+        return sample(
+            unet,
+            make_scheduler(name, tiny.DIFFUSION),
+            Start(noise=noise, picture=picture, generators=seeds),
+            positive,
+            negative,
+            settings=SamplerSettings(
+                steps=10, guidance=2.0, schedule=(0.5, 0, 0.5), strength=strength
+            ),
+            adapter=adapter,
+        )
+
+    far = [(run(strength) - picture).abs().mean().item() for strength in (1.0, 0.6, 0.1)]
+    assert far[0] > far[1] > far[2]
+    assert len(batches) == 1
+    assert scales == []  # half of one step is none
+    assert torch.equal(run(0.6), run(0.6))
+    extra = int(name == "plms")  # which evaluates the model twice in its first step
+    assert len(batches) == 6 + extra
+    assert scales == [1] * (3 + extra)
+
+
+def test_plms_begins_anew_wherever_it_starts():
+    """Its first step, of two evaluations, is the one that is taken first."""
+    scheduler, noise = make_scheduler("plms", tiny.DIFFUSION), torch.randn(1, *SIZE)
+    seen = []
+
+    def linear(latents, timestep, **_):
+        seen.append(int(timestep))
+        return (latents * 0.1,)
+
+    for strength, expected in ((1.0, [750, 500, 500, 250, 0]), (0.5, [250, 0, 0]), (0.25, [0])):
+        seen.clear()
+        sample(
+            linear,  # pyright: ignore[reportArgumentType]
+            scheduler,
+            Start(noise=noise, picture=noise),
+            Condition(context=torch.zeros(1, 2, 3)),
+            settings=SamplerSettings(steps=4, guidance=1.0, strength=strength),
+        )
+        assert seen == expected
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, 1.1, float("nan")])
+def test_strengths_that_cannot_be(model, strength):
+    noise, positive, _ = scene(model[1], batch=1)
+    settings = SamplerSettings(guidance=1.0, strength=strength)
+    with pytest.raises(LavallamaError, match="strength must be above 0"):
+        sample(
+            model[0],
+            make_scheduler("ddim", tiny.DIFFUSION),
+            noise,
+            positive,
+            settings=settings,
+            adapter=model[1],
+        )
+
+
+def test_companions_see_the_whole_batch_and_pass_on_what_others_gave(model):
+    unet, adapter = model
+    noise, positive, negative = scene(adapter, batch=2)
+    seen, given = [], []
+    unet.register_forward_pre_hook(lambda _, __, call: given.append(call), with_kwargs=True)
+
+    def first(latents, timestep, call):
+        seen.append((len(latents), int(timestep), sorted(call)))
+        return {**call, "timestep_cond": None}
+
+    def second(latents, timestep, call):
+        seen.append((len(latents), int(timestep), sorted(call)))
+        return call
+
+    sample(
+        unet,
+        make_scheduler("ddim", tiny.DIFFUSION),
+        noise,
+        Condition(context=positive.context, tokens=positive.tokens, companions=(first, second)),
+        negative,
+        settings=SamplerSettings(steps=1, guidance=2.0),
+        adapter=adapter,
+    )
+    names = ["added_cond_kwargs", "encoder_hidden_states"]
+    assert seen == [(4, 0, names), (4, 0, [*names, "timestep_cond"])]
+    assert "timestep_cond" in given[0]
