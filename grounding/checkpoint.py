@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["BEST", "LAST", "Checkpoints"]
+__all__ = ["BEST", "EARLIER", "LAST", "Checkpoints"]
 
 LAST, BEST, EARLIER = "checkpoint.pt", "best.pt", "checkpoints"
 MEASURED = "measured"  # in the best one: the number that made it so

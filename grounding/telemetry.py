@@ -15,7 +15,7 @@ from grounding.errors import LavallamaError
 __all__ = ["LOG", "JsonLines", "TensorBoard", "WeightsAndBiases", "Writer", "has_tensorboard"]
 
 LOG = "log.jsonl"
-DIGITS = 6
+DIGITS = 6  # significant ones
 
 
 class Writer(Protocol):
@@ -55,7 +55,7 @@ class JsonLines:
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
         """Append a line."""
-        rounded = {name: round(value, DIGITS) for name, value in values.items()}
+        rounded = {name: float(f"{value:.{DIGITS}g}") for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as out:
             out.write(json.dumps({"step": step, **rounded}) + "\n")
 

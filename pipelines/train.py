@@ -336,11 +336,12 @@ def _parser() -> argparse.ArgumentParser:
     stages = "\n".join(f"  {name:8} {what}" for name, (_, what) in STAGES.items())
     parser = Parser(
         prog=PROG,
-        usage="lavallama train STAGE [options] | lavallama train seem [options]",
+        usage="lavallama train STAGE [options] | lavallama train gligen|seem [options]",
         description="Train the embedded models of the sticker world, stage by stage.",
         epilog=(
             f"stages:\n{stages}\n  export   write the finished models to --out\n\n"
-            "`lavallama train seem --help` tells how the segmentation model is trained."
+            "`lavallama train gligen --help` tells how an adapter is trained on your own pictures,\n"
+            "`lavallama train seem --help` how the segmentation model is."
         ),
     )
     parser.add_argument("stage", choices=[*STAGES, "export"], metavar="STAGE", help="see below")
@@ -362,6 +363,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pipelines import train_seem
 
         return train_seem.main(given[1:])
+    if given[:1] == ["gligen"]:
+        from pipelines import train_gligen
+
+        return train_gligen.main(given[1:])
     arguments = _parser().parse_args(given)
     return guarded(PROG, lambda: _train(arguments))
 

@@ -55,5 +55,7 @@ def _joints(joints: tuple[Keypoint, ...]) -> list[Keypoint]:
     moved = [joint.replace(xy=(1 - joint.xy[0], joint.xy[1])) for joint in joints]
     if all(joint.name is None for joint in joints) and len(joints) == len(JOINTS):
         return [moved[JOINTS.index(_JOINT_SIDES.get(name, name))] for name in JOINTS]
-    names = [None if joint.name is None else _JOINT_SIDES.get(joint.name, joint.name) for joint in joints]
+    names = [
+        None if joint.name is None else _JOINT_SIDES.get(joint.name, joint.name) for joint in joints
+    ]
     return [joint.replace(name=name) for joint, name in zip(moved, names, strict=True)]

@@ -1,0 +1,130 @@
+"""Everything frozen models say of a data set, on disk: read on every start but the first.
+
+An entry is named by the hash of all that it was made from: the picture's bytes, the size, the
+weights of the model. What changes is another entry, so nothing is ever stale, runs may share a
+folder, and any of it can be deleted.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from grounding.files import write_files
+from pipelines.text import Notice, TextReader, Words
+from weights.base import BaseModel
+from weights.image_encoder import ImageEncoder
+from weights.own_folder import state_digest
+
+__all__ = ["Cache", "CachedImages", "CachedReader"]
+
+
+class Cache:
+    """A folder of entries.
+
+    Args:
+        folder: Made when there is something to keep.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, kind: str, made_from: Any, suffix: str, make: Callable[[], bytes]) -> Path:
+        """The path of an entry, made if it is not there.
+
+        Args:
+            kind: Of the entries that one thing makes; a folder.
+            made_from: All that the entry depends on, as JSON has it.
+            suffix: Of the file's name.
+            make: Returns the file's bytes.
+        """
+        name = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+        path = self.folder / kind / name[:2] / f"{name}{suffix}"
+        if not path.is_file():
+            write_files({path: make()})
+        return path
+
+    def tensors(
+        self, kind: str, made_from: Any, make: Callable[[], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Tensors by name, in float16 on disk and in float32 when read; the same either time."""
+
+        def content() -> bytes:
+            return save({k: v.detach().cpu().half().contiguous() for k, v in make().items()})
+
+        path = self.file(kind, made_from, ".safetensors", content)
+        return {name: value.float() for name, value in load(path.read_bytes()).items()}
+
+
+class CachedReader(TextReader):
+    """A text reader that reads every text once."""
+
+    cache: Cache
+    digest: str
+
+    @classmethod
+    def cached(cls, base: BaseModel, cache: Cache) -> "CachedReader":
+        """The reader of a base."""
+        reader = cls.of(base)
+        assert isinstance(reader, CachedReader)
+        encoders = [one for one in (base.text_encoder, base.text_encoder_2) if one is not None]
+        reader.cache = cache
+        reader.digest = " ".join(state_digest(encoder.state_dict()) for encoder in encoders)
+        reader._phrases = {}
+        return reader
+
+    def prompt(self, text: str, notice: Notice, size: tuple[int, int]) -> Words:
+        """As `TextReader.prompt`; in float32 on the CPU."""
+        made_from = ["prompt", self.digest, text, size if self.second else None]
+        return self._words(made_from, lambda: super(CachedReader, self).prompt(text, notice, size))
+
+    def without_caption(self, size: tuple[int, int], notice: Notice) -> Words:
+        """What stands for a caption that is dropped: the empty negative prompt."""
+        made_from = ["negative", self.digest, "", size if self.second else None]
+        return self._words(made_from, lambda: super(CachedReader, self).negative("", notice, size))
+
+    def phrase(self, text: str, notice: Notice) -> Tensor:
+        """As `TextReader.phrase`; in float32 on the CPU."""
+        if text not in self._phrases:
+            self._phrases[text] = self.cache.tensors(
+                "texts",
+                ["phrase", self.digest, text],
+                lambda: {"phrase": super(CachedReader, self).phrase(text, notice)},
+            )["phrase"]
+        return self._phrases[text]
+
+    _phrases: dict[str, Tensor]
+
+    def _words(self, made_from: Any, make: Callable[[], Words]) -> Words:
+        def tensors() -> dict[str, Tensor]:
+            words = make()
+            return {"context": words.context, **words.added}
+
+        found = self.cache.tensors("texts", made_from, tensors)
+        return Words(context=found.pop("context"), added=found)
+
+
+class CachedImages:
+    """An image encoder that reads every picture once.
+
+    Args:
+        encoder: What reads it.
+        cache: Where its features are kept.
+    """
+
+    def __init__(self, encoder: ImageEncoder, cache: Cache) -> None:
+        self.encoder, self.cache = encoder, cache
+        self.digest = state_digest(encoder.model.state_dict() | {"project": encoder.projection})
+
+    def __call__(self, picture: Any) -> Tensor:
+        """As `ImageEncoder`; in float32 on the CPU."""
+        pixels = hashlib.sha256(picture.tobytes()).hexdigest()
+        return self.cache.tensors(
+            "features",
+            [self.digest, picture.size, pixels],
+            lambda: {"feature": self.encoder(picture)},
+        )["feature"]

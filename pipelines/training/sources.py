@@ -1,0 +1,257 @@
+"""Where pictures come from: each with a prompt document, whatever the data set's form.
+
+| --data                       | pictures and documents                                            |
+|------------------------------|-------------------------------------------------------------------|
+| stickers                     | the sticker world, rendered                                       |
+| FILE.json of COCO instances  | its images, beside the file; captions of --captions               |
+| FOLDER                       | each picture with a document of its name, in any of our formats   |
+| FILE.jsonl                   | a document a line, `image` relative to the file                   |
+| SHARD.tar, SHARD-{000..9}.tar| webdataset: jpg, png or webp with json of the same key            |
+"""
+
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from gligen.evaluation.coco_layouts import coco_captions
+from grounding.errors import LavallamaError, PromptError
+from grounding.formats import load, read_coco
+from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
+from grounding.prompt import Canvas, GroundedPrompt, Region
+from pipelines.source_picture import place_beside
+from pipelines.training.drops import Dropped
+from seem.data_file import coco_folders, index_by_id, read_json
+
+__all__ = ["STICKERS", "Found", "open_source"]
+
+STICKERS = "stickers"
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+DOCUMENTS = (".json", ".txt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A picture of a data set.
+
+    Attributes:
+        name: For reports.
+        document: What is said of it, or who finds out; may raise `Dropped` or `PromptError`.
+        read: Returns the bytes of the picture's file; may raise `OSError`.
+        noted: Of regions that are dropped already, why: a reason and what it says of this one.
+    """
+
+    name: str
+    document: Callable[[], GroundedPrompt]
+    read: Callable[[], bytes]
+    noted: tuple[tuple[str, str], ...] = ()
+
+
+def open_source(
+    data: str, *, captions: Path | None = None, scenes: int = 0, folder: Path
+) -> Iterator[Found]:
+    """Open a data set; see the table above.
+
+    Args:
+        data: "stickers", or a path; a pattern for several shards.
+        captions: A captions file of COCO, for an instances file.
+        scenes: Of the sticker world.
+        folder: Where its scenes are kept.
+
+    Raises:
+        PromptError: no such data, or not in any of these forms.
+    """
+    path = Path(data)
+    if captions is not None and path.suffix != ".json":
+        raise PromptError(f"--captions belongs to a COCO instances file; --data is {data}")
+    if data == STICKERS:
+        return _stickers(folder, scenes)
+    if data.endswith(".tar"):
+        return _shards(data)
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise PromptError(f"{data}: no such file or folder; expected {STICKERS!r} or a data set")
+    if path.suffix == ".jsonl":
+        return _lines(path)
+    if path.suffix == ".json":
+        return _coco(path, captions)
+    raise PromptError(
+        f"{data}: expected {STICKERS!r}, a COCO .json, a folder, a .jsonl or a .tar of shards"
+    )
+
+
+def sticker_document(caption: str, phrases: Any, boxes: Any) -> GroundedPrompt:
+    """The document of a rendered scene."""
+    regions = [Region(phrase=p, box=box) for p, box in zip(phrases, boxes, strict=True)]
+    return GroundedPrompt(prompt=caption, regions=tuple(regions))
+
+
+def _stickers(folder: Path, count: int) -> Iterator[Found]:
+    from gligen.train.scenes import rendered
+
+    scenes = rendered(folder, "small", count)
+    for number, record in enumerate(scenes.records):
+
+        def document(record=record) -> GroundedPrompt:
+            return sticker_document(record.caption, record.phrases, record.boxes)
+
+        def read(number: int = number) -> bytes:
+            file = io.BytesIO()
+            Image.fromarray(scenes.images[number]).save(file, "BMP")  # the quickest there is
+            return file.getvalue()
+
+        yield Found(name=f"scene {number}", document=document, read=read)
+
+
+def _folder(folder: Path) -> Iterator[Found]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
+    if not files:
+        raise PromptError(f"{folder}: expected pictures ({', '.join(PICTURES)}); found none")
+    for file in files:
+        yield Found(
+            name=str(file.relative_to(folder)),
+            document=lambda file=file: _beside(file),
+            read=file.read_bytes,
+        )
+
+
+def _beside(picture: Path) -> GroundedPrompt:
+    """The document of a picture: the file of its name."""
+    with Image.open(picture) as image:
+        size = image.size
+    for end in DOCUMENTS:
+        path = picture.with_suffix(end)
+        if path.is_file():
+            return place_beside(load(path, canvas=size), picture.parent)
+    raise Dropped("no document of the picture's name beside it")
+
+
+def _lines(path: Path) -> Iterator[Found]:
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        name = f"line {number}"
+        try:
+            document = place_beside(load(json.loads(line)), path.parent)
+        except (ValueError, PromptError) as error:
+            yield Found(name=name, document=_failing(error), read=bytes)
+            continue
+        image = document.image
+        if image is None:
+            yield Found(name=name, document=_failing(PromptError("names no image")), read=bytes)
+        else:
+            yield Found(name=name, document=lambda d=document: d, read=Path(image).read_bytes)
+
+
+def _failing(error: Exception) -> Callable[[], GroundedPrompt]:
+    def fail() -> GroundedPrompt:
+        raise PromptError(str(error))
+
+    return fail
+
+
+def _shards(pattern: str) -> Iterator[Found]:
+    try:
+        import webdataset
+    except ImportError:
+        raise LavallamaError(
+            'shards are read by webdataset, which is not installed; pip install -e ".[train]"'
+        ) from None
+    names = list(webdataset.shardlists.expand_urls(pattern))
+    for name in names:
+        if not Path(name).is_file():
+            raise PromptError(f"{name}: no such shard; check the pattern {pattern}")
+    samples: Any = webdataset.WebDataset(names, shardshuffle=False, empty_check=False)
+    for sample in samples:
+        found = [value for end, value in sample.items() if f".{end.lower()}" in PICTURES]
+        said = sample.get("json")
+
+        def document(said: bytes | None = said) -> GroundedPrompt:
+            if said is None:
+                raise Dropped("no document (json) beside the picture")
+            return load(json.loads(said))
+
+        def read(found: list[bytes] = found) -> bytes:
+            if not found:
+                raise FileNotFoundError("no jpg, png or webp beside the document")
+            return found[0]
+
+        yield Found(name=sample["__key__"], document=document, read=read)
+
+
+def _coco(path: Path, captions: Path | None) -> Iterator[Found]:
+    data = read_json(path)
+    try:
+        images, categories = index_by_id(data, "images"), index_by_id(data, "categories")
+        of_image = defaultdict[int, list[Mapping[str, object]]](list)
+        for place, value in enumerate(as_list(needed(data, "annotations", ""), "annotations")):
+            entry = as_object(value, f"annotations[{place}]")
+            where = f"annotations[{place}].image_id"
+            of_image[as_whole(entry.get("image_id"), where, 0)].append(entry)
+        names = {
+            number: as_text(needed(entry, "file_name", "an image"), "file_name")
+            for number, entry in images.items()
+        }
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from None
+    said: Mapping[Any, str] = {}
+    if captions is not None:
+        try:
+            said = coco_captions(read_json(captions))
+        except PromptError as error:
+            raise PromptError(f"{captions}: {error}") from None
+    folders = coco_folders(path)
+    for number, entry in images.items():
+        image: Any = number
+        regions, noted = _annotated(entry, of_image[image], categories)
+        document = GroundedPrompt(
+            prompt=said.get(image) or ", ".join(dict.fromkeys(r.phrase for r in regions)),
+            regions=regions,
+            canvas=_canvas(entry),
+        )
+        file = next((f / names[image] for f in folders if (f / names[image]).is_file()), None)
+        yield Found(
+            name=names[image],
+            document=lambda d=document: d,
+            read=(folders[-1] / names[image] if file is None else file).read_bytes,
+            noted=noted,
+        )
+
+
+def _annotated(
+    image: Mapping[str, object],
+    annotations: list[Mapping[str, object]],
+    categories: Mapping[Any, Mapping[str, object]],
+) -> tuple[tuple[Region, ...], tuple[tuple[str, str], ...]]:
+    """The regions of an image, and why some are left out; outlines are not read."""
+    regions, noted = [], []
+    for annotation in annotations:
+        if annotation.get("iscrowd"):
+            noted.append(("a crowd", ""))
+            continue
+        kept = {key: value for key, value in annotation.items() if key != "segmentation"}
+        category = categories.get(annotation.get("category_id"))
+        try:
+            [region] = read_coco(
+                {
+                    "images": [image],
+                    "annotations": [kept],
+                    "categories": [] if category is None else [category],
+                }
+            ).regions
+        except PromptError as error:
+            noted.append(("an annotation that makes no sense", str(error)))
+            continue
+        regions.append(region.replace(id="", attributes={}))
+    return tuple(regions), tuple(noted)
+
+
+def _canvas(image: Mapping[str, object]) -> Canvas | None:
+    sides = {side: image.get(side) for side in ("width", "height")}
+    return None if None in sides.values() else Canvas.model_validate(sides)
