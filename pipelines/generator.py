@@ -320,17 +320,21 @@ class Generator:
         noise = initial_noise(generators, self.frame.latent_shape(requests[0].size))
         layouts = [request.grounding for request in requests if request.grounding is not None]
         originals = [request.original for request in requests if request.original is not None]
+        tokens, negative_tokens = self._tokens(layouts)
         latents = sample(
             self.base.unet,
             make_scheduler(solver.scheduler, self._process),
             noise.to(self.device),
             Condition(
                 **vars(Words.together([request.positive for request in requests])),
-                tokens=self._tokens(layouts),
+                tokens=tokens,
                 extra=self._extra(layouts, noise),
                 **picture_condition(originals, generators),
             ),
-            Condition(**vars(Words.together([request.negative for request in requests]))),
+            Condition(
+                **vars(Words.together([request.negative for request in requests])),
+                tokens=negative_tokens,
+            ),
             settings=solver.settings,
             adapter=self.adapter,
             on_step=on_step,
@@ -340,12 +344,11 @@ class Generator:
             return drawn
         return [old.composed(new) for old, new in zip(originals, drawn, strict=True)]
 
-    @torch.no_grad()
-    def _tokens(self, layouts: list[Grounding]) -> Tensor | None:
-        if self.adapter is None or not layouts:
-            return None
-        columns = zip(*(layout.inputs for layout in layouts), strict=True)
-        return self.adapter.tokens(*(torch.cat(column) for column in columns))
+    def _tokens(self, layouts: list[Grounding]) -> tuple[Tensor | None, Tensor | None]:
+        """Grounding tokens of both halves of the guidance; None for no region at all."""
+        if self._grounder is None or not layouts:
+            return None, None
+        return self._grounder.tokens(layouts), self._grounder.negative_tokens(layouts)
 
     @torch.no_grad()
     def _extra(self, layouts: list[Grounding], noise: Tensor) -> Tensor | None:
@@ -360,7 +363,8 @@ class Generator:
         vae: Any = self.base.vae
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         latents = latents / vae.config.scaling_factor + shift
-        pixels = vae.decode(latents.to(self.dtype), return_dict=False)[0]
+        latents = latents.to(next(vae.parameters()).dtype)  # of SDXL not the UNet's in float16
+        pixels = vae.decode(latents, return_dict=False)[0]
         pixels = pixels.float().add(1).mul(127.5).round().clamp(0, 255)
         return Image.fromarray(pixels[0].permute(1, 2, 0).byte().cpu().numpy(), "RGB")
 

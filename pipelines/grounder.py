@@ -5,6 +5,7 @@ Axes: N regions that the adapter takes, K joints, D channels of a phrase, V of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,34 +67,64 @@ class Grounder:
             return self._poses(layout)
         if not layout.boxes:
             return None
-        boxes, masks, phrases = self._boxes(layout, say)
-        if config.modality == "text":
-            return self._grounding(boxes, masks, phrases)
-        images, shown = self._references(document, layout)
-        said = torch.zeros_like(masks)
-        said[0, : len(layout.phrases)] = torch.tensor([float(bool(t)) for t in layout.phrases])
-        return self._grounding(boxes, masks, phrases, images, said, shown)
+        boxes, masks = self._boxes(layout)
+        phrases, said = self._words(layout.phrases, say)
+        others, denied = self._words(layout.negatives, say)
+        inputs, negative = (boxes, masks, phrases), (boxes, denied, others)
+        if config.modality == "text_image":
+            images, shown = self._references(document, layout)
+            inputs += images, said, shown
+            negative += torch.zeros_like(images), denied, torch.zeros_like(shown)
+        return self._grounding(*inputs, negative=negative if denied.any() else None)
 
-    def _grounding(self, *inputs: Tensor, maps: Tensor | None = None) -> Grounding:
+    @torch.no_grad()
+    def tokens(self, layouts: Sequence[Grounding]) -> Tensor:
+        """Grounding tokens of a batch."""
+        columns = zip(*(layout.inputs for layout in layouts), strict=True)
+        return self.adapter.tokens(*(torch.cat(column) for column in columns))
+
+    @torch.no_grad()
+    def negative_tokens(self, layouts: Sequence[Grounding]) -> Tensor | None:
+        """Those of the negative half of guidance; None if no region has a negative phrase."""
+        if all(layout.negative is None for layout in layouts):
+            return None
+        net = self.adapter.position_net
+        nothing = net.nothing(1, self.adapter.config.token_count)
+        columns = zip(*(layout.negative or nothing for layout in layouts), strict=True)
+        return self.adapter.tokens(*(torch.cat(column) for column in columns))
+
+    def _grounding(
+        self,
+        *inputs: Tensor,
+        negative: tuple[Tensor, ...] | None = None,
+        maps: Tensor | None = None,
+    ) -> Grounding:
         device = self._like.device
-        placed = tuple(one.to(device) for one in inputs)
-        return Grounding(inputs=placed, maps=None if maps is None else maps.to(device))
+        return Grounding(
+            inputs=tuple(one.to(device) for one in inputs),
+            negative=None if negative is None else tuple(one.to(device) for one in negative),
+            maps=None if maps is None else maps.to(device),
+        )
 
-    def _boxes(self, layout: Layout, say: Notice) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes [1, N, 4], masks [1, N] and phrases [1, N, D]; absent ones are zero."""
-        config = self.adapter.config
-        found, count = len(layout.boxes), config.max_boxes
+    def _boxes(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Boxes [1, N, 4] and masks [1, N]; absent ones are zero."""
+        found, count = len(layout.boxes), self.adapter.config.max_boxes
         boxes, masks = torch.zeros(1, count, 4), torch.zeros(1, count)
         boxes[0, :found] = torch.tensor(layout.boxes)
         masks[0, :found] = 1
-        phrases = self._like.new_zeros(1, count, config.phrase_dim)
-        embedded = {
-            text: self.reader.phrase(text, say) for text in dict.fromkeys(layout.phrases) if text
-        }
-        for index, text in enumerate(layout.phrases):
+        return boxes, masks
+
+    def _words(self, texts: Sequence[str], say: Notice) -> tuple[Tensor, Tensor]:
+        """Phrases [1, N, D], zero where nothing is said, and where something is [1, N]."""
+        config = self.adapter.config
+        phrases = self._like.new_zeros(1, config.max_boxes, config.phrase_dim)
+        said = torch.zeros(1, config.max_boxes)
+        embedded = {text: self.reader.phrase(text, say) for text in dict.fromkeys(texts) if text}
+        for index, text in enumerate(texts):
             if text:
                 phrases[0, index] = embedded[text][0]
-        return boxes, masks, phrases
+                said[0, index] = 1
+        return phrases, said
 
     def _references(self, document: GroundedPrompt, layout: Layout) -> tuple[Tensor, Tensor]:
         """Features [1, N, V] of the regions' reference pictures, and where there are any [1, N]."""

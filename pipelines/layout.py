@@ -31,7 +31,11 @@ DRAWS_FROM = {
 _MODALITY_OF_MAP = {"semantic": "sem"}  # the other maps are called like their modality
 # Read by an adapter, shown on the overlay, or a result that stands beside what was asked.
 _REGION_FIELDS = {"id", "phrase", "box", "z", "score"}
-_READ_FIELDS = {"text_image": {"reference"}, "keypoint": {"keypoints"}}
+_READ_FIELDS = {
+    "text": {"negative_phrase"},
+    "text_image": {"negative_phrase", "reference"},
+    "keypoint": {"keypoints"},
+}
 _DOCUMENT_FIELDS = {
     "schema_",
     "canvas",
@@ -50,12 +54,14 @@ class Layout:
 
     Attributes:
         phrases: in words; "" where there are none.
+        negatives: what the negative half of guidance is told instead; "" for nothing.
         boxes: normalised xyxy, origin top left, one for each phrase.
         references: in pictures, one for each phrase; None where there is none.
         people: regions with keypoints, for an adapter that reads those.
     """
 
     phrases: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
     references: tuple[Reference | None, ...] = ()
     people: tuple[Region, ...] = ()
@@ -111,7 +117,8 @@ def plan_layout(document: GroundedPrompt, config: AdapterConfig, say: Notice) ->
     if kind == "keypoint":
         return Layout(people=tuple(usable))
     return Layout(
-        phrases=tuple(region.phrase if region.phrase.strip() else "" for region in usable),
+        phrases=tuple(_said(region.phrase) for region in usable),
+        negatives=tuple(_said(region.negative_phrase) for region in usable),
         boxes=tuple(box for region in usable if (box := region.bounds()) is not None),
         references=tuple(region.reference for region in usable),
     )
@@ -134,6 +141,10 @@ def _refuse_other_wishes(document: GroundedPrompt, config: AdapterConfig) -> Non
             f"the document asks for {asked}; this adapter draws from {DRAWS_FROM[kind]}: take an "
             f"adapter for {modality}, or leave it out"
         )
+
+
+def _said(text: str) -> str:
+    return text if text.strip() else ""
 
 
 def _is_only_pose(region: Region) -> bool:

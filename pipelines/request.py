@@ -27,10 +27,12 @@ class Grounding:
 
     Attributes:
         inputs: what the adapter's tokenizer is called with (`gligen.tokenizers`), of one image.
+        negative: the same for the negative half of guidance; None: no region at all.
         maps: [1, M, H, W], if the adapter reads maps.
     """
 
     inputs: tuple[Tensor, ...]
+    negative: tuple[Tensor, ...] | None = None
     maps: Tensor | None = None
 
 
