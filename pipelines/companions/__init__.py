@@ -1,0 +1,1 @@
+"""What runs beside the gates: LoRA, textual inversion, ControlNet, IP-Adapter; one file each."""
