@@ -1,0 +1,76 @@
+"""Loading a LLaVA that can be spoken with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grounding.errors import CheckpointError
+from grounding.llava.chat import Chat
+from grounding.llava.quantization import Bits, quantize
+from grounding.llava.template import find_template
+from weights.llava import fill_llava, read_llava
+from weights.registry import lookup_chat
+
+__all__ = ["default_template", "load_chat", "load_chat_tokenizer"]
+
+TEMPLATES = {"mistral": "mistral_instruct", "mpt": "mpt", "qwen2": "chatml_direct"}
+"""By the type of the language model; vicuna_v1 for all others."""
+
+
+def load_chat(
+    source: str | Path,
+    *,
+    base: str | Path | None = None,
+    template: str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    bits: Bits | None = None,
+    offline: bool = False,
+) -> Chat:
+    """Load a LLaVA with its tokenizer.
+
+    Args:
+        source: A folder, a short name of `weights.registry.CHATS` or a hub id.
+        base: What a LoRA or a projector alone is put upon.
+        template: How it is spoken to; None: as the registry says, else as its language model is
+            usually spoken to.
+        device: Where it is to be.
+        dtype: Of its parameters; None: as stored.
+        bits: 4 or 8 for a language model in so many bits a weight, through bitsandbytes.
+        offline: Never use the network.
+
+    Raises:
+        LavallamaError: Any of this cannot be had, in one line.
+    """
+    known = lookup_chat(str(source))
+    files = read_llava(source, base=base, offline=offline)
+    name = template or (known.template if known else default_template(files.config.text.model_type))
+    chosen = find_template(name)
+    tokenizer = load_chat_tokenizer(files.folder)
+    model = fill_llava(files, dtype=dtype)
+    if bits is not None:
+        quantize(model, bits)
+    return Chat(model.to(device), tokenizer, chosen)
+
+
+def default_template(model_type: str) -> str:
+    """Return the template that models upon a type of language model were trained with."""
+    return TEMPLATES.get(model_type, "vicuna_v1")
+
+
+def load_chat_tokenizer(folder: Path) -> Any:
+    """Load a language model's tokenizer, from files alone.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # tokenizers raise bare Exceptions
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{folder}: has no tokenizer that can be read: {reason}") from error
