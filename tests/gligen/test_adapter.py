@@ -76,8 +76,8 @@ def test_ejects_when_the_body_fails():
     assert not any("forward" in vars(module) for module in unet.modules())
 
 
-@pytest.mark.parametrize("size", [(8, 8), (8, 12)])
-@pytest.mark.parametrize("family", ["sd1", "sd2"])
+@pytest.mark.parametrize("size", [(8, 12), (9, 13)])
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_agrees_with_the_gated_unet_of_diffusers(family, size):
     torch.manual_seed(0)
     theirs = UNet2DConditionModel(**tiny.FAMILIES[family], attention_type="gated").eval()
@@ -96,6 +96,13 @@ def test_agrees_with_the_gated_unet_of_diffusers(family, size):
         with adapter.grounded(adapter.tokens(boxes, masks, phrases)):
             error = (ours(**arguments).sample - expected).norm() / expected.norm()
     assert error < 1e-5
+
+
+def test_an_adapter_that_widens_does_not_fit_a_unet_that_inpaints_by_itself():
+    unet = tiny.unet("sd1_inpainting")
+    for changes in ({"inpainting": True}, {"modality": "depth"}):
+        with pytest.raises(CheckpointError, match="already reads 9 channels"):
+            GligenAdapter.for_unet(unet, AdapterConfig(context_dim=tiny.WIDTH, **changes))
 
 
 def test_keys_are_the_official_ones_at_sd14_size():

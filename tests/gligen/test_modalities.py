@@ -62,7 +62,7 @@ def extra(adapter: GligenAdapter, latents: torch.Tensor) -> torch.Tensor | None:
     return torch.cat((torch.randn(batch, channels, height, width), torch.ones_like(latents[:, :1])), 1)  # noqa: E501  # fmt: skip
 
 
-@pytest.mark.parametrize("family", list(tiny.FAMILIES))
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_fresh_adapter_changes_no_bit_and_leaves_no_trace(family, variant):
     unet, arguments = tiny.unet(family), tiny.inputs(family)

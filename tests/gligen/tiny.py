@@ -28,7 +28,8 @@ SDXL = {
     "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": 16 + 6 * 8,
 }
-FAMILIES = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}
+INPAINTING = {**SD1, "in_channels": 9}
+FAMILIES = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL, "sd1_inpainting": INPAINTING}
 CONFIG = AdapterConfig(phrase_dim=WIDTH, context_dim=WIDTH, hidden_dim=48)
 DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
@@ -59,7 +60,7 @@ def inputs(
     """What the UNet is called with; 8 x 12 latent cells and 9 words unless told otherwise."""
     torch.manual_seed(2)
     arguments: dict[str, Any] = {
-        "sample": torch.randn(batch, 4, *size),
+        "sample": torch.randn(batch, FAMILIES[family].get("in_channels", 4), *size),
         "timestep": torch.randint(0, 1000, (batch,)),
         "encoder_hidden_states": torch.randn(batch, words, WIDTH),
     }
