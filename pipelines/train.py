@@ -340,7 +340,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train the embedded models of the sticker world, stage by stage.",
         epilog=(
             f"stages:\n{stages}\n  export   write the finished models to --out\n\n"
-            "`lavallama train gligen --help` tells how an adapter is trained on your own pictures,\n"
+            "`lavallama train gligen --help` tells how an adapter is trained on your pictures,\n"
             "`lavallama train seem --help` how the segmentation model is."
         ),
     )

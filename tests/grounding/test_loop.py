@@ -1,5 +1,6 @@
 """A run that is killed and resumed ends with the same bits as one that never was."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -99,6 +100,69 @@ def test_the_average_is_returned_and_the_trained_weights_stay(tmp_path):
     task = Line()
     average = train(task, CONFIG, tmp_path)
     assert not torch.equal(average["weight"], task.module.weight)
+
+
+class InHalves(Line):
+    """Learns of a step's batches what `BothHalves` learns of both together."""
+
+    def loss(self, generator, step):
+        step, half = divmod(step, 2)
+        seed = torch.Generator().manual_seed(step + half * PROCESS_STRIDE)
+        return super().loss(seed, step)
+
+
+def test_accumulated_batches_are_learnt_like_one(tmp_path):
+    config = dataclasses.replace(CONFIG, accumulate=2)
+    one = train(BothHalves(), CONFIG, tmp_path / "one")
+    two = train(InHalves(), config, tmp_path / "two")
+    assert all(torch.allclose(two[name], one[name], atol=1e-6) for name in one)
+
+
+class Measured(Line):
+    """Is best in the middle."""
+
+    def sample(self, path):
+        super().sample(path)
+        return {"score": -abs(int(path.stem) - 6)}
+
+
+class Told:
+    """Remembers what it is told."""
+
+    def __init__(self):
+        self.steps, self.pictures, self.closed = [], [], False
+
+    def numbers(self, step, values):
+        self.steps.append((step, sorted(values)))
+
+    def picture(self, step, path):
+        self.pictures.append((step, path.name))
+
+    def close(self):
+        self.closed = True
+
+
+def test_what_is_measured_is_told_and_makes_the_best(tmp_path):
+    config = dataclasses.replace(CONFIG, sample_every=3, log_every=6, keep=2, best="score")
+    told = Told()
+    train(Measured(), config, tmp_path, writers=[told])
+    logged = {"grad_norm", "grad_norm/bias", "grad_norm/weight", "loss", "lr", "x"}
+    assert [step for step, _ in told.steps] == [3, 6, 6, 9, 12, 12]
+    assert logged <= set(told.steps[1][1])
+    assert told.steps[0][1] == ["score"]
+    assert told.pictures[-1] == (12, "0000012.png")
+    assert told.closed
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["step"] == 6
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "0000008.pt",
+        "0000012.pt",
+    ]
+
+
+def test_a_constant_rate_stays():
+    config = dataclasses.replace(CONFIG, schedule="constant")
+    assert learning_rate(0, config) == pytest.approx(1e-2 / 3)
+    assert learning_rate(3, config) == learning_rate(11, config) == 1e-2
 
 
 @pytest.mark.parametrize(("step", "rate"), [(0, 1e-2 / 3), (3, 1e-2), (12, 0.05 * 1e-2)])
