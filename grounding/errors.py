@@ -5,11 +5,13 @@ LavallamaError (a ValueError)
 ├── GeometryError     a box, point or canvas that makes no sense
 ├── CheckpointError   weights that do not fit what they claim to be
 ├── AttentionError    an attention backend that cannot serve the request
+├── AnswerError       a model's answer that cannot be had, or not be understood
 ├── OfflineError      something must be downloaded and cannot be
 └── OutputError       a result that cannot be written
 """
 
 __all__ = [
+    "AnswerError",
     "AttentionError",
     "CheckpointError",
     "GeometryError",
@@ -38,6 +40,10 @@ class CheckpointError(LavallamaError):
 
 class AttentionError(LavallamaError):
     """The attention backend that was asked for cannot be used here."""
+
+
+class AnswerError(LavallamaError):
+    """A chat model cannot be asked, or its answer cannot be understood."""
 
 
 class OfflineError(LavallamaError):
