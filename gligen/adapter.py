@@ -26,6 +26,7 @@ from gligen.downsampler import MapDownsampler, shrink_map
 from gligen.first_conv import GroundedConv, widened
 from gligen.gate import GatedSelfAttention
 from gligen.inject import GroundedBlock, Run, transformer_blocks
+from gligen.isolation import Isolation
 from gligen.tokenizers import tokenizer_for
 from grounding.attention import Backend, choose_backend
 from grounding.errors import CheckpointError, LavallamaError
@@ -203,7 +204,12 @@ class GligenAdapter(nn.Module):
 
     @contextmanager
     def grounded(
-        self, tokens: Tensor | None, scale: float = 1.0, *, extra: Tensor | None = None
+        self,
+        tokens: Tensor | None,
+        scale: float = 1.0,
+        *,
+        extra: Tensor | None = None,
+        isolation: Isolation | None = None,
     ) -> Iterator[Run]:
         """Run the injected UNet with its gates on.
 
@@ -217,6 +223,7 @@ class GligenAdapter(nn.Module):
             extra: [B, X, h, w] channels beside the latents (`extra_channels`, or the known latents
                 and the mask of inpainting), for adapters that widen the first convolution. At scale
                 0 the UNet's own first convolution runs, unless the adapter inpaints.
+            isolation: where the regions lie, to keep them apart; None: they see one another.
 
         Yields:
             The run.
@@ -228,7 +235,11 @@ class GligenAdapter(nn.Module):
                 f"an adapter of the modality {self.config.modality!r} reads latents alone; "
                 "leave out extra"
             )
-        run = Run(tokens=tokens, scale=scale, extra=extra, backend=self._attention)
+        if isolation is not None and tokens is not None:
+            isolation.check(tokens)
+        run = Run(
+            tokens=tokens, scale=scale, extra=extra, isolation=isolation, backend=self._attention
+        )
         before = [(slot.run, slot.closed) for slot in self._slots]
         first, run_before = self._first, None if self._first is None else self._first.run
         closed = [False] * len(before) if torch.is_grad_enabled() else self._closed()

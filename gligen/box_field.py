@@ -15,7 +15,7 @@ Axes: B batch, N regions, P channels of a phrase embedding, D of a grounding tok
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gligen.fourier import fourier_embed, fourier_width
@@ -52,12 +52,20 @@ class BoxField(nn.Module):
         """Grounding tokens alone, in the field's dtype."""
         return tokens[..., : -(self.phrase_dim + 5)].to(self.out.weight.dtype)
 
-    def forward(self, tokens: Float[Tensor, "B N D+P+5"], height: int, width: int) -> Tensor:
+    def forward(
+        self,
+        tokens: Float[Tensor, "B N D+P+5"],
+        height: int,
+        width: int,
+        owned: Bool[Tensor, "B N cells"] | None = None,
+    ) -> Tensor:
         """Features of a grid's cells, row by row.
 
         Args:
             tokens: Tokens with what ``attach`` gave them.
             height, width: Of the grid.
+            owned: The cells that belong to each region (`gligen.isolation`), where no other is
+                heard; None: regions that touch one cell add up.
 
         Returns:
             [B, height * width, F] in the dtype of the parameters; zero where there is no box.
@@ -68,6 +76,8 @@ class BoxField(nn.Module):
         cells = cell_boxes(height, width, tokens.device)
         inside = _in_frames(cells, boxes)
         touched = ((inside[..., 2:] > 0) & (inside[..., :2] < 1)).all(-1) & (masks > 0)
+        if owned is not None:
+            touched = touched & owned
         image, region, cell = touched.nonzero(as_tuple=True)
         values = self._values(phrases, image * boxes.shape[1] + region, inside[touched])
         features = values.new_zeros(len(tokens) * len(cells), self.out_dim)

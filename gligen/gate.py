@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gligen.box_field import cell_boxes
@@ -38,11 +38,14 @@ class GroundingMemory:
     Attributes:
         key, value: Of the grounding tokens, each [B, M, heads * head_dim].
         place: What visual tokens are told of their places, [B or 1, N, C]; None: nothing.
+        mask: Which of [visual; grounding] tokens each visual token may look at, [B, 1, N, N + M]
+            (`gligen.isolation`); None: all.
     """
 
     key: Tensor
     value: Tensor
     place: Tensor | None = None
+    mask: Tensor | None = None
 
     def placed(self, visual: Tensor) -> Tensor:
         """Visual tokens that know their places."""
@@ -101,6 +104,7 @@ class GatedSelfAttention(nn.Module):
         *,
         cells: Float[Tensor, "N features"] | None = None,
         field: Float[Tensor, "B N F"] | None = None,
+        mask: Bool[Tensor, "B 1 N N+M"] | None = None,
     ) -> GroundingMemory:
         """What the visual tokens will see of a layout, at every step.
 
@@ -108,6 +112,7 @@ class GatedSelfAttention(nn.Module):
             tokens: the grounding tokens.
             cells: `cell_features` of the visual tokens' grid; needed with `position_features`.
             field: features of the `BoxField`; needed with `field_dim`.
+            mask: what each visual token may look at (`Isolation.mask`); all if None.
         """
         projected = self.norm1(self.linear(tokens))
         place = None
@@ -118,7 +123,10 @@ class GatedSelfAttention(nn.Module):
             assert field is not None, "a gate with a box field needs the field"
             place = self.field(field) if place is None else self.field(field) + place
         return GroundingMemory(
-            key=self.attn.to_k(projected), value=self.attn.to_v(projected), place=place
+            key=self.attn.to_k(projected),
+            value=self.attn.to_v(projected),
+            place=place,
+            mask=mask,
         )
 
     def forward(
@@ -169,7 +177,7 @@ class _Attention(nn.Module):
             tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for tokens in (self.to_q(visual), key, value)
         )
-        seen = attention(query, key, value, backend=backend)
+        seen = attention(query, key, value, mask=memory.mask, backend=backend)
         return self.to_out[0](seen.transpose(1, 2).flatten(2))
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gligen.box_field import BoxField
 from gligen.gate import GatedSelfAttention, GroundingMemory, cell_features
+from gligen.isolation import Isolation
 from grounding.attention import Backend, attention
 from grounding.errors import LavallamaError
 
@@ -40,6 +41,7 @@ class Run:
     tokens: Tensor | None = None
     scale: float = 1.0
     extra: Tensor | None = None  # [B, X, h, w] channels beside the latents: `gligen.first_conv`
+    isolation: Isolation | None = None
     backend: Backend = "auto"
     _memories: dict[Hashable, Any] = field(default_factory=dict)
 
@@ -134,8 +136,7 @@ class GroundedBlock:
             if type(layer.processor) in STOCK_PROCESSORS and _is_plain(layer):
                 self._processors.append((layer, layer.processor))
                 layer.set_processor(GroundedProcessor(self, layer.processor))
-        if self._knows_places:
-            self._hook = parent.register_forward_pre_hook(self._see_grid, with_kwargs=True)
+        self._hook = parent.register_forward_pre_hook(self._see_grid, with_kwargs=True)
 
     def detach(self) -> None:
         """Give the block back its own forward and its attention its own processors."""
@@ -195,7 +196,7 @@ class GroundedBlock:
                 f"{x.shape[0]}, the tokens are for {tokens.shape[0]}; with guidance, give the null "
                 "tokens of the unconditional half as well"
             )
-        if not self._knows_places:
+        if not self._knows_places and run.isolation is None:
             return run.recall(self.gate, tokens, lambda: self.gate.remember(tokens))
         grid = self.grid
         assert grid is not None, "the parent's hook runs before the block"
@@ -203,11 +204,18 @@ class GroundedBlock:
         return run.recall((self.gate, grid), tokens, lambda: self._placed_memory(run, tokens, grid))
 
     def _placed_memory(self, run: Run, tokens: Tensor, grid: tuple[int, int]) -> GroundingMemory:
-        cells, box_field = cell_features(*grid, tokens.device), self.box_field
+        cells, isolation = cell_features(*grid, tokens.device), run.isolation
+        owned = mask = None
+        if isolation is not None:
+            count = tokens.shape[1]
+            owned, mask = run.share(
+                (isolation, grid), tokens, lambda: isolation.territories(*grid, count)
+            )
+        box_field = self.box_field
         if box_field is None:
-            return self.gate.remember(tokens, cells=cells)
-        drawn = run.share((box_field, grid), tokens, lambda: box_field(tokens, *grid))
-        return self.gate.remember(box_field.bare(tokens), cells=cells, field=drawn)
+            return self.gate.remember(tokens, cells=cells, mask=mask)
+        drawn = run.share((box_field, grid), tokens, lambda: box_field(tokens, *grid, owned))
+        return self.gate.remember(box_field.bare(tokens), cells=cells, field=drawn, mask=mask)
 
     @property
     def _knows_places(self) -> bool:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from gligen.adapter import GligenAdapter
 from gligen.inpainting import KnownLatents
+from gligen.isolation import Isolation
 from gligen.schedule import evaluation_scales
 from grounding.errors import LavallamaError
 
@@ -61,6 +62,8 @@ class Condition:
     Attributes:
         context: [B, T, channels], the encoded prompts; any T, the same on both halves.
         tokens: [B, N, channels] grounding tokens, or None for images without regions.
+        isolation: where the regions of `tokens` lie, to keep them apart; None: nothing is kept
+            apart.
         added: further inputs of the UNet (`added_cond_kwargs`: SDXL's text_embeds and time_ids).
         extra: [B, X, H, W] channels beside the latents, for an adapter that reads maps. Those of
             the positive condition go to both halves, as in the official code.
@@ -72,6 +75,7 @@ class Condition:
 
     context: Tensor
     tokens: Tensor | None = None
+    isolation: Isolation | None = None
     added: Mapping[str, Tensor] = field(default_factory=dict)
     extra: Tensor | None = None
     known: KnownLatents | None = None
@@ -248,7 +252,7 @@ def _grounded(adapter: GligenAdapter | None, condition: Condition) -> Any:
     """The adapter at work, or, without one, nothing; a context that yields the run or None."""
     if adapter is None:
         return nullcontext()
-    return adapter.grounded(condition.tokens, extra=condition.extra)
+    return adapter.grounded(condition.tokens, extra=condition.extra, isolation=condition.isolation)
 
 
 def _fresh(scheduler: Any, steps: int, device: torch.device) -> Any:
@@ -293,9 +297,13 @@ def _condition(
         if nothing is None:
             nothing = adapter.null_tokens(batch, tokens.shape[1]).to(tokens)
         tokens = _joined("grounding tokens", nothing, tokens)
+    apart = positive.isolation
+    if apart is not None:
+        apart = Isolation.joined([negative.isolation or apart.nowhere(), apart])
     return Condition(
         context=_joined("prompts", negative.context, positive.context),
         tokens=tokens,
+        isolation=apart,
         added={
             name: _joined(name, negative.added[name], positive.added[name])
             for name in positive.added
