@@ -34,7 +34,8 @@ from weights.components import (
 )
 from weights.hub import fetch_base, fetch_tokenizer
 from weights.keymap import gate_of
-from weights.ldm import check_channels, read_checkpoint
+from weights.ldm import read_checkpoint
+from weights.ldm_unet import check_channels
 from weights.prediction import find_prediction_type
 from weights.registry import EMBEDDED, embedded
 from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
@@ -49,6 +50,7 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "text_encoder_2": make_projected_text_encoder,
 }
 SECOND = "text_encoder_2"
+SD2_LARGE = 96  # latent cells of one side: those of SD 2.x that predict v draw 768 pixels
 PIPELINE_INDEX = "model_index.json"
 
 
@@ -230,7 +232,10 @@ def _load_file(
     _check_context(models, str(path))
     scheduler = found.scheduler
     if "prediction_type" not in scheduler:
-        scheduler = {**scheduler, "prediction_type": find_prediction_type(models["unet"])}
+        predicts = find_prediction_type(models["unet"])
+        scheduler = {**scheduler, "prediction_type": predicts}
+        if predicts == "v_prediction":
+            models["unet"].register_to_config(sample_size=SD2_LARGE)
     gated = any(gate_of(key) is not None for key in file.shapes)
     return BaseModel(
         **models,

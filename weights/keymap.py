@@ -43,6 +43,7 @@ __all__ = [
     "name_some",
     "official_adapter_key",
     "rename",
+    "rename_all",
     "unet_table",
 ]
 
@@ -300,7 +301,9 @@ def _any_unet_prefix(layers: int) -> dict[str, bool]:
     return prefixes
 
 
-def rename(key: str, table: Mapping[str, str | None], source: str) -> str | None:
+def rename(
+    key: str, table: Mapping[str, str | None] | Mapping[str, str], source: str
+) -> str | None:
     """Rename one key by the longest prefix (in whole dotted parts) that the table knows.
 
     Args:
@@ -323,6 +326,14 @@ def rename(key: str, table: Mapping[str, str | None], source: str) -> str | None
     raise CheckpointError(
         f"{source}: unknown parameter {key}: is it a checkpoint of another model?"
     )
+
+
+def rename_all(
+    keys: Iterable[str], table: Mapping[str, str | None] | Mapping[str, str], source: str
+) -> dict[str, str]:
+    """Rename every key as `rename` does, those to be ignored left out: key -> new name."""
+    renamed = {key: rename(key, table, source) for key in keys}
+    return {key: name for key, name in renamed.items() if name is not None}
 
 
 def name_some(keys: Iterable[str], limit: int = 3) -> str:

@@ -21,29 +21,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from grounding.errors import CheckpointError
-from weights.keymap import (
-    OFFICIAL_PREFIXES,
-    SCHEDULE_BUFFERS,
-    UNetLayout,
-    is_adapter_key,
-    name_some,
-    rename,
-    unet_table,
-)
+from weights.keymap import OFFICIAL_PREFIXES, SCHEDULE_BUFFERS, name_some
+from weights.ldm_unet import unet_part
+from weights.ldm_vae import vae_part
 from weights.open_clip import open_clip_part
 from weights.part import Part, Shapes, numbered, size_of
 from weights.tensor_file import TensorFile
 
-__all__ = ["SCHEDULERS", "Checkpoint", "Family", "read_checkpoint", "vae_table"]
+__all__ = ["SCHEDULERS", "Checkpoint", "Family", "read_checkpoint"]
 
 Family = Literal["sd1", "sd2", "sdxl"]
 
-SD1_HEADS = 8  # latent-diffusion, v1-inference.yaml: num_heads
-HEAD_CHANNELS = 64  # Stable Diffusion 2.x and XL: num_head_channels
-TIME_CHANNELS = 256  # SDXL: channels of each number that the UNet is told of the picture
 SCALING = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}  # scale_factor in the authors' configs
 SAMPLE_SIZE = {"sd1": 64, "sd2": 64, "sdxl": 128}  # latent cells of one side
-GROUPS = 32  # GroupNorm(32, ...) everywhere in latent-diffusion
 CLIP_HEAD_WIDTH = 64
 SD1_SCHEDULER: dict[str, Any] = {
     "_class_name": "PNDMScheduler",
@@ -97,20 +87,6 @@ PART_NAMES = {
     "vae": "VAE (first_stage_model.*)",
     "text_encoder": "text encoder (cond_stage_model.* or conditioner.*)",
 }
-VAE_RESNET = {
-    "norm1": "norm1",
-    "conv1": "conv1",
-    "norm2": "norm2",
-    "conv2": "conv2",
-    "nin_shortcut": "conv_shortcut",
-}
-VAE_ATTENTION = {
-    "norm": "group_norm",
-    "q": "to_q",
-    "k": "to_k",
-    "v": "to_v",
-    "proj_out": "to_out.0",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +134,15 @@ def read_checkpoint(file: TensorFile) -> Checkpoint:
         prefixes["text_encoder_2"] = (SDXL_TEXT,)
     inner = _sort(file, prefixes)
     shapes = {part: {k: file.shapes[v] for k, v in keys.items()} for part, keys in inner.items()}
+    cells = SAMPLE_SIZE[family]
     parts = {
-        "unet": _unet(shapes["unet"], source, family),
-        "vae": _vae(shapes["vae"], source, family),
+        "unet": unet_part(shapes["unet"], source, cells=cells),
+        "vae": vae_part(shapes["vae"], source, scaling=SCALING[family], cells=cells),
     }
+    if ("addition_embed_type" in parts["unet"].config) != (family == "sdxl"):
+        raise CheckpointError(
+            f"{source}: its UNet and its text encoders are not of one kind of Stable Diffusion"
+        )
     if family == "sd2":
         parts["text_encoder"] = open_clip_part(shapes["text_encoder"], source, projected=False)
     else:
@@ -218,137 +199,6 @@ def _sort(file: TensorFile, prefixes: Mapping[str, tuple[str, ...]]) -> dict[str
                 "encoders), or a folder in diffusers' layout that has them"
             )
     return inner
-
-
-def _names(shapes: Shapes, table: Mapping[str, str | None], source: str) -> dict[str, str]:
-    renamed = {key: rename(key, table, source) for key in shapes}
-    return {key: name for key, name in renamed.items() if name is not None}
-
-
-def _unet(shapes: Shapes, source: str, family: Family) -> Part:
-    """Sizes and names of the UNet, gates left out."""
-    gated = any(is_adapter_key(key) for key in shapes)
-    shapes = {key: shape for key, shape in shapes.items() if not is_adapter_key(key)}
-    channels = size_of(shapes, "input_blocks.0.0.weight", 1, source)
-    latent = size_of(shapes, "out.2.weight", 0, source)
-    check_channels(channels, latent, gated, source)
-    downs = sorted(int(key.split(".")[1]) for key in shapes if key.endswith(".0.op.weight"))
-    step = downs[0] if downs else 3
-    levels, layers = len(downs) + 1, step - 1
-    first = [1 + level * step for level in range(levels)]
-    widths = [size_of(shapes, f"input_blocks.{i}.0.out_layers.3.weight", 0, source) for i in first]
-    attended = tuple(f"input_blocks.{i}.1.norm.weight" in shapes for i in first)
-    context = {shapes[key][1] for key in shapes if key.endswith(".attn2.to_k.weight")}
-    if len(context) != 1:
-        raise CheckpointError(f"{source}: its UNet has no cross-attention of one width")
-    linear = any(k.endswith(".1.proj_in.weight") and len(v) == 2 for k, v in shapes.items())
-    depths = [numbered(shapes, f"input_blocks.{i}.1.transformer_blocks.") or 1 for i in first]
-    config: dict[str, Any] = {
-        "in_channels": channels,
-        "out_channels": latent,
-        "block_out_channels": widths,
-        "layers_per_block": layers,
-        "down_block_types": [f"{'CrossAttn' if a else ''}DownBlock2D" for a in attended],
-        "up_block_types": [f"{'CrossAttn' if a else ''}UpBlock2D" for a in reversed(attended)],
-        "transformer_layers_per_block": depths if len(set(depths)) > 1 else depths[0],
-        "cross_attention_dim": context.pop(),
-        # diffusers' misnomer: the number of heads
-        "attention_head_dim": [max(1, w // HEAD_CHANNELS) for w in widths] if linear else SD1_HEADS,
-        "use_linear_projection": linear,
-        "norm_num_groups": GROUPS,
-        "sample_size": SAMPLE_SIZE[family],
-    }
-    if "label_emb.0.0.weight" in shapes:
-        config |= {
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": TIME_CHANNELS,
-            "projection_class_embeddings_input_dim": shapes["label_emb.0.0.weight"][1],
-        }
-    if ("label_emb.0.0.weight" in shapes) != (family == "sdxl"):
-        raise CheckpointError(
-            f"{source}: its UNet and its text encoders are not of one kind of Stable Diffusion"
-        )
-    table = unet_table(UNetLayout(attended=attended, layers=layers))
-    return Part(config=config, names=_names(shapes, dict(table), source))
-
-
-def check_channels(channels: int, latent: int, gated: bool, source: str) -> None:
-    """Check that a UNet reads latents, or latents, a mask and a masked picture (inpainting).
-
-    Raises:
-        CheckpointError: It reads something else, or was widened by an adapter.
-    """
-    if channels == latent:
-        return
-    if gated:
-        raise CheckpointError(
-            f"{source}: its UNet takes {channels} channels because GLIGEN's gates in it inpaint or "
-            "read maps: give it with --adapter, over a base of its own"
-        )
-    if channels != 2 * latent + 1:
-        raise CheckpointError(
-            f"{source}: its UNet takes {channels} channels, expected {latent}, or "
-            f"{2 * latent + 1} for inpainting: other uses are not supported as a base"
-        )
-
-
-def vae_table(levels: int, layers: int) -> dict[str, str | None]:
-    """List the modules of latent-diffusion's autoencoder -> those of diffusers' AutoencoderKL.
-
-    Args:
-        levels: Resolutions.
-        layers: Residual layers in a level of the encoder; the decoder has one more.
-    """
-    table: dict[str, str | None] = {
-        "quant_conv": "quant_conv",
-        "post_quant_conv": "post_quant_conv",
-    }
-
-    def insert(here: str, there: str, names: Mapping[str, str]) -> None:
-        table.update({f"{here}.{a}": f"{there}.{b}" for a, b in names.items()})
-
-    for side in ("encoder", "decoder"):
-        table[f"{side}.conv_in"] = f"{side}.conv_in"
-        table[f"{side}.norm_out"] = f"{side}.conv_norm_out"
-        table[f"{side}.conv_out"] = f"{side}.conv_out"
-        middle = f"{side}.mid_block"
-        insert(f"{side}.mid.block_1", f"{middle}.resnets.0", VAE_RESNET)
-        insert(f"{side}.mid.attn_1", f"{middle}.attentions.0", VAE_ATTENTION)
-        insert(f"{side}.mid.block_2", f"{middle}.resnets.1", VAE_RESNET)
-    for level in range(levels):
-        down, here = f"encoder.down_blocks.{level}", f"encoder.down.{level}"
-        for place in range(layers):
-            insert(f"{here}.block.{place}", f"{down}.resnets.{place}", VAE_RESNET)
-        table[f"{here}.downsample.conv"] = f"{down}.downsamplers.0.conv"
-        # latent-diffusion counts the decoder's levels from the largest picture, diffusers from the
-        # smallest.
-        up, here = f"decoder.up_blocks.{levels - 1 - level}", f"decoder.up.{level}"
-        for place in range(layers + 1):
-            insert(f"{here}.block.{place}", f"{up}.resnets.{place}", VAE_RESNET)
-        table[f"{here}.upsample.conv"] = f"{up}.upsamplers.0.conv"
-    return table
-
-
-def _vae(shapes: Shapes, source: str, family: Family) -> Part:
-    levels = numbered(shapes, "encoder.down.")
-    layers = numbered(shapes, "encoder.down.0.block.")
-    widths = [
-        size_of(shapes, f"encoder.down.{level}.block.0.conv1.weight", 0, source)
-        for level in range(levels)
-    ]
-    config = {
-        "in_channels": size_of(shapes, "encoder.conv_in.weight", 1, source),
-        "out_channels": size_of(shapes, "decoder.conv_out.weight", 0, source),
-        "latent_channels": size_of(shapes, "post_quant_conv.weight", 0, source),
-        "block_out_channels": widths,
-        "down_block_types": ["DownEncoderBlock2D"] * levels,
-        "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "layers_per_block": layers,
-        "norm_num_groups": GROUPS,
-        "scaling_factor": SCALING[family],
-        "sample_size": 8 * SAMPLE_SIZE[family],
-    }
-    return Part(config=config, names=_names(shapes, vae_table(levels, layers), source))
 
 
 def _clip(shapes: Shapes, source: str) -> Part:

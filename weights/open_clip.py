@@ -60,7 +60,9 @@ def open_clip_part(shapes: Shapes, source: str, *, projected: bool) -> Part:
     width = size_of(shapes, "token_embedding.weight", 1, source)
     layers = numbered(shapes, "transformer.resblocks.")
     kept = layers if projected else layers - 1
-    names, fused, turned = {}, {}, {}
+    names: dict[str, str] = {}
+    fused: dict[str, tuple[str, ...]] = {}
+    turned: dict[str, str] = {}
     prefix = "text_model." if projected else ""
     for key in shapes:
         layer = LAYER.match(key)

@@ -23,7 +23,7 @@ from weights.tensor_file import TensorFile
 
 WIDTH, LENGTH, PROJECTION = 64, 16, 24
 SD2: dict[str, Any] = {
-    "sample_size": 64,
+    "sample_size": 96,
     "block_out_channels": (32, 64, 128, 128),
     "layers_per_block": 2,
     "attention_head_dim": (1, 1, 2, 2),

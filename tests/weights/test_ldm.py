@@ -7,7 +7,8 @@ from diffusers.loaders.single_file_utils import (
 
 from grounding.errors import CheckpointError
 from tests.weights import tiny
-from weights.ldm import SD1_SCHEDULER, read_checkpoint, vae_table
+from weights.ldm import SD1_SCHEDULER, read_checkpoint
+from weights.ldm_vae import vae_table
 from weights.tensor_file import TensorFile
 
 

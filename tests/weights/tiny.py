@@ -10,7 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from gligen.adapter import AdapterConfig, GligenAdapter
 from weights.keymap import SD1, unet_table
-from weights.ldm import vae_table
+from weights.ldm_vae import vae_table
 
 WIDTH = 64
 VOCABULARY = 300
