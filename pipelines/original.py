@@ -22,7 +22,7 @@ from grounding.geometry import Box
 from grounding.masks import box_to_bitmap
 from weights.base import BaseModel
 
-__all__ = ["Original", "encoded_picture", "picture_condition"]
+__all__ = ["Original", "encoded_picture", "picture_condition", "picture_latents"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,11 +70,11 @@ class Original:
         """
         if not boxes:
             raise PromptError("inpainting redraws boxes, and the document has none; give some")
-        pixels = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+        pixels = _scaled(picture, size)
         free = np.zeros(pixels.shape[:2], dtype=bool)
         for box in boxes:
             free |= box_to_bitmap(box, size)
-        values = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+        values = _values(pixels)
         latents, beside = encoded_picture(values, base.vae), None
         mask = latent_mask(boxes, *latents.shape[-2:]).to(latents.device)
         if base.inpaints:
@@ -117,6 +117,13 @@ def picture_condition(
     return {"known": known}
 
 
+def picture_latents(
+    picture: Image.Image, vae: Any, size: tuple[int, int]
+) -> Float[Tensor, "1 C h w"]:
+    """The latents of a picture, scaled to (width, height)."""
+    return encoded_picture(_values(_scaled(picture, size)), vae)
+
+
 @torch.no_grad()
 def encoded_picture(values: Float[Tensor, "1 3 H W"], vae: Any) -> Float[Tensor, "1 C h w"]:
     """The latents of a picture, float32: the most likely ones, so that no seed is spent."""
@@ -125,3 +132,12 @@ def encoded_picture(values: Float[Tensor, "1 3 H W"], vae: Any) -> Float[Tensor,
     latents = seen.latent_dist.mode() if hasattr(seen, "latent_dist") else seen.latents
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     return (latents.float() - shift) * vae.config.scaling_factor
+
+
+def _scaled(picture: Image.Image, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+
+
+def _values(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "1 3 H W"]:
+    """Pixels in [-1, 1], as autoencoders read them."""
+    return torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
