@@ -328,6 +328,49 @@ def test_inpainting_needs_a_picture_and_boxes(model_folder, adapters, photo):
         generator(redrawn("gone.png"))
 
 
+def test_any_adapter_for_boxes_redraws_a_picture_when_it_is_asked_to(generator, photo):
+    with Image.open(photo) as picture:
+        before = np.asarray(picture)
+    box, inside = (0.25, 0.5, 0.75, 0.75), np.zeros((SIDE, SIDE), bool)
+    inside[16:24, 8:24] = True
+    plain = redrawn(photo, box).replace(image=None)
+    after = drawn(generator, plain, image=photo)
+    assert np.array_equal(after[~inside], before[~inside])
+    assert not np.array_equal(after[inside], before[inside])
+    assert np.array_equal(after, drawn(generator, plain, image=photo))
+    assert not np.array_equal(after, drawn(generator, plain, image=photo, seed=4))
+    assert not np.array_equal(after, drawn(generator, plain, image=photo, blend=3))
+    elsewhere = plain.replace(regions=(Region(phrase="llama", box=(0.0, 0.0, 0.3, 0.3)),))
+    together = generator([elsewhere, plain], image=photo, batch=2, **SETTINGS)
+    assert np.abs(np.asarray(together[1].image).astype(int) - after).max() <= 1
+    with pytest.raises(PromptError, match="the document has none; give some"):
+        generator(GroundedPrompt(prompt="p"), image=photo)
+
+
+def test_a_documents_own_picture_is_not_redrawn_but_a_redrawn_one_is_again(
+    generator, photo, tmp_path
+):
+    plain = redrawn(photo).replace(image=None)
+    nothing = drawn(generator, plain)
+    assert np.array_equal(drawn(generator, redrawn(photo)), nothing)
+    [first] = generator(plain, image=photo, **SETTINGS)
+    [_, record] = first.save(tmp_path / "new.png")
+    for document in (first.document, GroundedPrompt.load(record)):
+        [again] = generator(document)
+        assert np.array_equal(np.asarray(again.image), np.asarray(first.image))
+    segmented = first.document.replace(image=photo, files={})  # as of a result that names a picture
+    assert np.array_equal(drawn(generator, segmented), nothing)
+
+
+def test_adapters_without_boxes_start_from_no_picture(model_folder, adapters, photo):
+    for name in ("keypoint", "depth"):
+        with pytest.raises(PromptError, match="this model starts from no picture"):
+            load(model_folder, adapters, name)(redrawn(photo), image=photo)
+    plain = Generator.from_pretrained(model_folder, device="cpu")
+    with pytest.raises(PromptError, match="this model starts from no picture"):
+        plain(GroundedPrompt(prompt="p"), image=photo)
+
+
 def test_the_command_takes_references_maps_and_pictures(
     model_folder, adapters, photo, tmp_path, capsys, monkeypatch
 ):
