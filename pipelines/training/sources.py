@@ -11,6 +11,7 @@
 
 import io
 import json
+import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ def _shards(pattern: str) -> Iterator[Found]:
         if not Path(name).is_file():
             raise PromptError(f"{name}: no such shard; check the pattern {pattern}")
     samples: Any = webdataset.WebDataset(names, shardshuffle=False, empty_check=False)
-    for sample in samples:
+    for sample in _whole(samples, pattern):
         found = [value for end, value in sample.items() if f".{end.lower()}" in PICTURES]
         said = sample.get("json")
 
@@ -183,6 +184,14 @@ def _shards(pattern: str) -> Iterator[Found]:
             return found[0]
 
         yield Found(name=sample["__key__"], document=document, read=read)
+
+
+def _whole(samples: Any, pattern: str) -> Iterator[dict[str, Any]]:
+    """The samples of shards, none of which is cut off."""
+    try:
+        yield from samples
+    except (tarfile.TarError, EOFError) as error:
+        raise PromptError(f"{pattern}: a shard is no whole tar file ({error})") from None
 
 
 def _coco(path: Path, captions: Path | None) -> Iterator[Found]:
@@ -237,14 +246,12 @@ def _annotated(
             continue
         kept = {key: value for key, value in annotation.items() if key != "segmentation"}
         category = categories.get(annotation.get("category_id"))
+        if category is None:
+            noted.append(("a category that the file does not name", ""))
+            continue
+        alone = {"images": [image], "annotations": [kept], "categories": [category]}
         try:
-            [region] = read_coco(
-                {
-                    "images": [image],
-                    "annotations": [kept],
-                    "categories": [] if category is None else [category],
-                }
-            ).regions
+            [region] = read_coco(alone).regions
         except PromptError as error:
             noted.append(("an annotation that makes no sense", str(error)))
             continue

@@ -1,0 +1,158 @@
+"""Data sets in all their forms, and what is wrong with them."""
+
+import gc
+import io
+import json
+import tarfile
+
+import pytest
+from PIL import Image
+
+from grounding.prompt import GroundedPrompt, Region
+from pipelines.training.drops import Dropped
+from pipelines.training.sources import open_source
+from tests.pipelines.training.coco_folder import write_coco
+
+BOX = [0.25, 0.25, 0.75, 0.75]
+DOCUMENT = {"prompt": "a dog", "regions": [{"phrase": "dog", "box": BOX}]}
+LABELME = {
+    "shapes": [
+        {"label": "dog", "points": [[10, 10], [30, 30]], "shape_type": "rectangle"},
+    ],
+    "imageWidth": 40,
+    "imageHeight": 40,
+    "imagePath": "b.png",
+}
+
+
+def png(size=(40, 40)):
+    file = io.BytesIO()
+    Image.new("RGB", size, "brown").save(file, "PNG")
+    return file.getvalue()
+
+
+def found(data, tmp_path, **options):
+    return list(open_source(str(data), folder=tmp_path / "scenes", **options))
+
+
+def boxes(one):
+    return [region.box for region in one.document().regions]
+
+
+def test_a_folder_of_pictures_with_documents(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("a.png", "b.png", "deep/c.png"):
+        (tmp_path / name).write_bytes(png())
+    (tmp_path / "a.json").write_text(json.dumps(DOCUMENT))
+    (tmp_path / "b.json").write_text(json.dumps(LABELME))
+    a, b, c = found(tmp_path, tmp_path)
+    assert [a.name, b.name, c.name] == ["a.png", "b.png", "deep/c.png"]
+    assert boxes(a) == [tuple(BOX)]
+    assert boxes(b) == [tuple(BOX)]
+    assert a.read() == png()
+    with pytest.raises(Dropped, match="no document"):
+        c.document()
+
+
+def test_json_lines(tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    lines = [{"image": "a.png", **DOCUMENT}, {"image": "gone.png", **DOCUMENT}, DOCUMENT]
+    text = "\n".join([*map(json.dumps, lines), "{broken", ""])
+    (tmp_path / "mine.jsonl").write_text(text)
+    a, gone, nameless, broken = found(tmp_path / "mine.jsonl", tmp_path)
+    assert boxes(a) == [tuple(BOX)]
+    assert a.read() == png()
+    with pytest.raises(FileNotFoundError):
+        gone.read()
+    with pytest.raises(ValueError, match="names no image"):
+        nameless.document()
+    with pytest.raises(ValueError, match="Expecting property name"):
+        broken.document()
+    assert [one.name for one in (a, broken)] == ["line 1", "line 4"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_shards(tmp_path):
+    """Webdataset leaves it to Python to close its files."""
+    pytest.importorskip("webdataset")
+    members = {
+        "a.png": png(),
+        "a.json": json.dumps(DOCUMENT).encode(),
+        "b.png": png(),
+        "c.json": json.dumps(DOCUMENT).encode(),
+    }
+    for shard, names in enumerate((("a.png", "a.json"), ("b.png", "c.json"))):
+        with tarfile.open(tmp_path / f"mine-{shard}.tar", "w") as tar:
+            for name in names:
+                info = tarfile.TarInfo(name)
+                info.size = len(members[name])
+                tar.addfile(info, io.BytesIO(members[name]))
+    a, b, c = found(tmp_path / "mine-{0..1}.tar", tmp_path)
+    assert boxes(a) == [tuple(BOX)]
+    assert a.read() == png()
+    with pytest.raises(Dropped, match="no document"):
+        b.document()
+    with pytest.raises(FileNotFoundError, match="no jpg, png or webp"):
+        c.read()
+    with pytest.raises(ValueError, match="no such shard"):
+        found(tmp_path / "other-{0..1}.tar", tmp_path)
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "mine-0.tar").read_bytes()[:700])
+    with pytest.raises(ValueError, match="no whole tar file"):
+        found(tmp_path / "cut.tar", tmp_path)
+    gc.collect()
+
+
+def test_coco_with_captions(tmp_path):
+    path = write_coco(tmp_path / "coco", 3)
+    data = json.loads(path.read_text())
+    crowd = {"id": 90, "image_id": 0, "category_id": 1, "bbox": [0, 0, 60, 60], "iscrowd": 1}
+    flat = {"id": 91, "image_id": 0, "category_id": 1, "bbox": [5, 5, 0, 60]}
+    strange = {"id": 92, "image_id": 0, "category_id": 77, "bbox": [5, 5, 9, 60]}
+    regions = sum(one["image_id"] == 0 for one in data["annotations"])
+    data["annotations"] += [crowd, flat, strange]
+    path.write_text(json.dumps(data))
+    captions = path.with_name("captions_stickers.json")
+    first, *others = found(path, tmp_path, captions=captions)
+    said = json.loads(captions.read_text())["annotations"][0]["caption"]
+    assert first.document().prompt == said
+    assert len(first.document().regions) == regions
+    assert [reason for reason, _ in first.noted] == [
+        "a crowd",
+        "an annotation that makes no sense",
+        "a category that the file does not name",
+    ]
+    assert len(others) == 2
+    without = found(path, tmp_path)[0].document()
+    assert without.prompt == ", ".join(dict.fromkeys(r.phrase for r in without.regions))
+    with Image.open(io.BytesIO(first.read())) as image:
+        assert image.size == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("gone", "no such file or folder"),
+        ("empty", "expected pictures"),
+        ("odd.csv", "expected 'stickers', a COCO .json"),
+        ("list.json", "expected an object"),
+        ("half.json", "images: is missing"),
+    ],
+)
+def test_what_is_no_data_set_is_one_line(data, words, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "odd.csv").write_text("a,b")
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "half.json").write_text("{}")
+    with pytest.raises(ValueError, match=words):
+        found(tmp_path / data, tmp_path)
+
+
+def test_captions_belong_to_coco(tmp_path):
+    with pytest.raises(ValueError, match="--captions belongs to"):
+        found("stickers", tmp_path, captions=tmp_path / "captions.json")
+
+
+def test_the_document_format_is_the_shared_one():
+    assert GroundedPrompt.model_validate(DOCUMENT).regions[0] == Region(
+        id="r1", phrase="dog", box=(0.25, 0.25, 0.75, 0.75)
+    )
