@@ -13,8 +13,6 @@ keeps among its deprecated modules. The last line is JSON.
 import argparse
 import json
 import logging
-import platform
-import resource
 import shlex
 import statistics
 import subprocess
@@ -30,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.machine import device_name, peak_memory
 from benchmarks.random_model import SCHEDULER, SIZES, RandomModel
 
 PROMPT, NEGATIVE = "a lava llama beside a volcano", "blurry"
@@ -138,7 +137,7 @@ def run_side(options: argparse.Namespace) -> None:
         return decode(z, *args, **kwargs)
 
     vae.decode = decode_and_keep
-    loaded = _peak_memory(device)
+    loaded = peak_memory(device)
     seconds = []
     for _ in range(options.repeats + 1):
         start = time.perf_counter()
@@ -149,17 +148,9 @@ def run_side(options: argparse.Namespace) -> None:
         picture=picture,
         latents=latents[-1],
         seconds=seconds[1:],
-        memory=_peak_memory(device),
+        memory=peak_memory(device),
         loaded=loaded,
     )
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: allocated on CUDA, resident otherwise."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -193,7 +184,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "steps": options.steps,
         "grounded": options.grounded,
         "guidance": options.guidance,
-        "device": _device_name(options.device),
+        "device": device_name(options.device),
         "dtype": options.dtype,
         "threads": options.threads or torch.get_num_threads(),
         "compiled": options.compile,
@@ -201,12 +192,6 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
         "command": shlex.join(["python", "-m", "benchmarks.generate", *options.arguments]),
     }
-
-
-def _device_name(device: str) -> str:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device} ({platform.machine()})"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

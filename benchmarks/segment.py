@@ -14,7 +14,6 @@ line is JSON.
 import argparse
 import gc
 import json
-import platform
 import shlex
 import statistics
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.machine import device_name
 from benchmarks.sam_peer import SamPeer
 from seem.config import CONFIGS
 from seem.encoded_image import Resizing
@@ -150,17 +150,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "prompts": options.prompts,
         "memory_mib": round(before, 1),
         "memory_growth_mib": round(memory(device) - before, 1),
-        "device": _device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", "transformers")},
         "command": shlex.join(["python", "-m", "benchmarks.segment", *options.arguments]),
     }
-
-
-def _device_name(device: str) -> str:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device} ({platform.machine()})"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
