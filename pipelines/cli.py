@@ -11,6 +11,7 @@ __all__ = ["main"]
 COMMANDS = {
     "generate": ("pipelines.generate", "draw pictures from a prompt and boxes"),
     "segment": ("pipelines.segment", "find objects on pictures and videos"),
+    "chat": ("pipelines.chat", "ask about a picture"),
     "train": ("pipelines.train", "train the embedded models"),
     "evaluate": ("pipelines.evaluate", "measure a model on held-out scenes or your data"),
     "serve": ("pipelines.serve.command", "answer questions about pictures over HTTP"),

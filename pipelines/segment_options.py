@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipelines.console import Parser
 from pipelines.options import real, whole
 
-__all__ = ["PROG", "Click", "Elsewhere", "segment_options"]
+__all__ = ["PROG", "Click", "Elsewhere", "pixel_box", "segment_options"]
 
 PROG = "lavallama segment"
 EVERYTHING = ("panoptic", "instances", "semantic")
@@ -122,7 +122,7 @@ def _prompts(group) -> None:
     group.add_argument(
         "--box",
         metavar="X0,Y0,X1,Y1",
-        type=_box,
+        type=pixel_box,
         action="append",
         default=[],
         help="a box around an object; repeatable",
@@ -352,7 +352,8 @@ def _click(text: str) -> Click:
     return Click(x=values[0], y=values[1], label=label)
 
 
-def _box(text: str) -> tuple[float, ...]:
+def pixel_box(text: str) -> tuple[float, ...]:
+    """Be an argparse type: a box in pixels."""
     values = _numbers(text)
     if values is None or len(values) != 4:
         raise argparse.ArgumentTypeError(f"must be X0,Y0,X1,Y1 in pixels, got {text!r}")

@@ -68,11 +68,7 @@ def conversation_of(
     turns: list[Turn] = []
     system: list[str] = []
     for index, message in enumerate(document.messages):
-        content = tuple(
-            part
-            for place, item in enumerate(message.content)
-            for part in speaking.parts(item, f"messages[{index}].content[{place}]")
-        )
+        content = speaking.said(message, f"messages[{index}]")
         if message.role != "system":
             turns.append(Turn(role=message.role, content=content))
         elif turns or not all(isinstance(part, str) for part in content):
@@ -105,7 +101,24 @@ class _Speaking:
         self.pictures = pictures
         self.marked: list[Region] = []
 
-    def parts(self, content: Content, where: str) -> list[str | Image.Image]:
+    def said(self, message: Message, where: str) -> tuple[str | Image.Image, ...]:
+        """Words and pictures of one message.
+
+        An answer speaks of regions in words alone, and not twice.
+        """
+        parts: list[str | Image.Image] = []
+        for place, content in enumerate(message.content):
+            at = f"{where}.content[{place}]"
+            if message.role != "assistant" or not isinstance(content, RegionContent):
+                parts += self._parts(content, at)
+            elif self.view is not None and not any(
+                isinstance(part, str) and self.dialect.read(part, self.view.target)
+                for part in parts
+            ):
+                parts += self._regions(content, at, "text")
+        return tuple(parts)
+
+    def _parts(self, content: Content, where: str) -> list[str | Image.Image]:
         """Words and pictures of one content."""
         if isinstance(content, TextContent):
             return [content.text]
@@ -115,9 +128,11 @@ class _Speaking:
             if content.image not in self.pictures:
                 raise PromptError(f"{where}: no picture {describe(content.image)} was given")
             return [self.pictures[content.image]]
-        return self._regions(content, where)
+        return self._regions(content, where, self.showing)
 
-    def _regions(self, content: RegionContent, where: str) -> list[str | Image.Image]:
+    def _regions(
+        self, content: RegionContent, where: str, showing: Showing
+    ) -> list[str | Image.Image]:
         if self.picture is None or self.view is None:
             raise PromptError(f"{where}: points at regions, but there is no picture")
         regions = [self.document.region(name) for name in content.ids]
@@ -126,9 +141,9 @@ class _Speaking:
                 raise PromptError(
                     f"{where}: region {describe(region.id)} has no box, mask or outline"
                 )
-        if self.showing == "text":
+        if showing == "text":
             return [", ".join(place_text(r, self.dialect, self.view) for r in regions)]
-        if self.showing == "crops":
+        if showing == "crops":
             return [_cut_out(self.picture, region) for region in regions]
         for region in regions:
             if region not in self.marked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ def quantize(model: Llava, bits: Bits) -> None:
             f"{bits}-bit models need bitsandbytes: pip install bitsandbytes, or load the model "
             "without bits"
         )
-    import bitsandbytes
+    bitsandbytes = importlib.import_module("bitsandbytes")
 
     for name, layer in list(model.language_model.named_modules()):
         if type(layer) is nn.Linear and not name.endswith(KEPT):

@@ -245,3 +245,13 @@ def test_what_is_neither_a_file_nor_a_name(play, source):
     with pytest.raises(CheckpointError) as caught:
         hub.fetch_base(source, offline=True)
     assert "\n" not in str(caught.value)
+
+
+def test_of_a_llava_one_set_of_weights_and_the_tokenizer_are_downloaded():
+    whole = ["config.json", "tokenizer.model", "model-1.safetensors", "pytorch_model-1.bin"]
+    others = ["README.md", "trainer_state/x.bin", "training_args.bin"]
+    chosen = hub.choose_chat([*whole, *others])
+    assert set(chosen) == {"config.json", "tokenizer.model", "model-1.safetensors"}
+    lora = ["config.json", "adapter_config.json", "adapter_model.bin", "non_lora_trainables.bin"]
+    assert set(hub.choose_chat([*lora, *others])) == set(lora)
+    assert hub.choose_chat(others) == []

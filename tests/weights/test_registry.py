@@ -1,6 +1,7 @@
 import pytest
 
 from grounding.errors import CheckpointError
+from grounding.llava.template import TEMPLATES
 from weights import registry
 from weights.hub import HUB_ID
 
@@ -23,6 +24,18 @@ def test_every_known_segmenter_can_be_asked_for():
         assert (match["repo"], match["file"]) == (known.repo, known.file)
         assert name not in registry.KNOWN
     assert registry.lookup_segmenter("seem") is None
+
+
+def test_every_known_chat_can_be_asked_for():
+    for name, known in registry.CHATS.items():
+        assert registry.lookup_chat(name) is known
+        assert registry.lookup_chat(known.source) is known
+        match = HUB_ID.match(known.source)
+        assert match is not None
+        assert match["repo"] == known.repo
+        assert known.template in TEMPLATES
+        assert name not in registry.KNOWN
+    assert registry.lookup_chat("llava") is None
 
 
 def test_adapters_name_their_base():

@@ -149,3 +149,24 @@ def test_numerals_lie_on_their_regions():
     assert 90 < columns.min() < columns.max() < 310
     assert 90 < rows.min() < rows.max() < 310
     assert (one != two).any()
+
+
+def test_answers_say_their_regions_once_and_in_words():
+    region = Region(id="a", phrase="llama", box=(0.0, 0.0, 0.5, 0.5))
+    for text, said in (
+        ("It is here:", "It is here: [0.00, 0.25, 0.50, 0.50]"),
+        ("It is at [0.00, 0.25, 0.50, 0.50].", "It is at [0.00, 0.25, 0.50, 0.50]."),
+    ):
+        document = asked("Where?", regions=(region,))
+        told = document.replace(
+            messages=(
+                *document.messages,
+                {
+                    "role": "assistant",
+                    "content": [{"type": "text", "text": text}, pointing("a")],
+                },
+            )
+        )
+        for showing in ("text", "marks", "crops"):
+            conversation = conversation_of(told, PICTURE, dialect=LLAVA, showing=showing)
+            assert conversation.turns[1].text == said

@@ -1,0 +1,126 @@
+"""The chat command, with a model of a few thousand parameters and with one behind a server."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from grounding.llava.box_text import DIALECTS as ALL_DIALECTS
+from grounding.llava.template import TEMPLATES as ALL_TEMPLATES
+from grounding.prompt import GroundedPrompt
+from pipelines import chat, chat_options
+from tests.grounding.llava import tiny
+from tests.grounding.llava.test_endpoint import DONE, Server, event, server
+from weights.llava import llava_state, write_llava
+
+__all__ = ["server"]  # a fixture
+MORE = ["--max-tokens", "6"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    made = tiny.llava()
+    folder = tmp_path_factory.mktemp("llava")
+    write_llava(llava_state(made), made.config, folder, tokenizer=tiny.tokenizer())
+    return str(folder)
+
+
+@pytest.fixture
+def image(tmp_path) -> str:
+    tiny.picture(40, 30).save(tmp_path / "llama.png")
+    return str(tmp_path / "llama.png")
+
+
+def test_a_model_on_this_machine_answers(model, image, capsys, tmp_path):
+    out = tmp_path / "answer.json"
+    asked = [image, "What is it?", "--model", model, "--region", "4,3,20,15", *MORE]
+    assert chat.main([*asked, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert said.endswith(f"{out}\n")
+    document = GroundedPrompt.load(out)
+    question, answer = document.messages
+    assert [content.type for content in question.content] == ["text", "region"]
+    assert said.startswith(answer.content[0].text)
+    assert document.regions[0].box == (0.1, 0.1, 0.5, 0.5)
+    for showing in ("marks", "crops"):
+        assert chat.main([*asked, "--show", showing]) == 0
+        assert capsys.readouterr().out.strip()
+
+
+def test_an_endpoint_answers_with_regions(server: Server, image, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAT_KEY", "secret")
+    server.says(event("The llama [0.00, 0.12, ") + event("0.50, 0.88].") + DONE)
+    out = tmp_path / "answer.json"
+    remote = ["--model", server.url, "--served-model", "m", "--key-variable", "CHAT_KEY"]
+    assert chat.main([image, "Where?", *remote, "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    # the padded square's 0.12 is a hair above the picture
+    assert lines == ["The llama [0.00, 0.12, 0.50, 0.88].", "a1 The llama at 0,0,20,30", str(out)]
+    [region] = GroundedPrompt.load(out).regions
+    assert region.box == pytest.approx((0, 0, 0.5, 1))
+    [(_, headers, body)] = server.requests
+    assert headers["Authorization"] == "Bearer secret"
+    assert body["messages"][0]["content"][1] == {"type": "text", "text": "Where?"}
+
+
+def test_questions_are_read_from_the_terminal(server: Server, image, capsys, monkeypatch):
+    server.says(event("Yes.") + DONE)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Is it a llama?\nOf lava?\n\nnot read\n"))
+    assert chat.main([image, "--model", server.url, "--served-model", "m"]) == 0
+    assert capsys.readouterr().out == "Yes.\nYes.\n"
+    last = server.requests[-1][2]["messages"]
+    assert [message["role"] for message in last] == ["user", "assistant", "user"]
+    assert last[1]["content"] == "Yes."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["What?"], "no chat model is built in yet: name one with --model"),
+        (["What?", "--model", "http://h/v1"], "needs --served-model"),
+        (["What?", "--model", "x", "--served-model", "m"], "are for a --model at an address"),
+        (
+            ["What?", "--model", "http://h/v1", "--served-model", "m", "--bits", "4"],
+            "--bits is for a model on this machine",
+        ),
+        ([" ", "--model", "x"], "the question is empty"),
+        (["What?", "--model", "x", "--top-p", "0.5"], "give --temperature above 0"),
+        (["What?", "--model", "x", "--region", "5,5,1,1"], "needs X0 < X1"),
+        (["What?", "--model", "x", "--dialect", "latin"], "invalid choice"),
+        (["What?", "--model", "/no/such/model", "--offline"], "/no/such/model"),
+        (["What?", "--model", "x/y", "--offline"], "x/y is not on this machine"),
+        (["What?", "--model", "x", "--region", "90,90,95,95"], "lies beside the picture"),
+        (["What?", "--model", "x", "--out", "."], "is a folder"),
+        (
+            ["What?", "--model", "http://127.0.0.1:1/v1", "--served-model", "m"],
+            "cannot be reached",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments, problem, image, capsys, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    try:
+        code = chat.main([image, *arguments])
+    except SystemExit as left:
+        code = left.code
+    assert code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("lavallama chat: error: ")
+    assert problem in line
+
+
+def test_a_broken_model_is_one_line(model, image, capsys, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text(json.dumps({"mm_hidden_size": 4}))
+    (broken / "model.safetensors").write_bytes(b"x")
+    assert chat.main([image, "What?", "--model", str(broken)]) == 2
+    assert "not a complete safetensors file" in capsys.readouterr().err
+    assert chat.main(["/no/such.png", "What?", "--model", model]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_the_choices_are_all_there_is():
+    assert set(chat_options.DIALECTS) == set(ALL_DIALECTS)
+    assert set(chat_options.TEMPLATES) == set(ALL_TEMPLATES)
