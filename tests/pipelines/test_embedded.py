@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 
 from gligen.evaluation.extent import box_of_difference
 from gligen.evaluation.recognition import Tally
@@ -76,6 +77,23 @@ def test_the_same_seed_gives_the_same_bits_beside_whatever_else(generator):
     together = generator(documents[::-1], seed=5, progress=False)[::-1]
     for one, other in zip(alone, together, strict=True):
         assert np.array_equal(one, np.asarray(other.image))
+
+
+def test_a_picture_is_redrawn_inside_its_box_alone(generator, tmp_path):
+    before = np.random.RandomState(0).randint(0, 256, (128, 128, 3), dtype=np.uint8)
+    Image.fromarray(before).save(tmp_path / "scene.png")
+    document = GroundedPrompt(
+        prompt="a llama", regions=(Region(phrase="llama", box=(0.5, 0.25, 1.0, 0.75)),)
+    )
+    drawn = [
+        np.asarray(generator(document, image=str(tmp_path / "scene.png"), steps=3)[0].image)
+        for _ in range(2)
+    ]
+    assert np.array_equal(*drawn)
+    inside = np.zeros(before.shape[:2], bool)
+    inside[32:96, 64:] = True
+    assert np.array_equal(drawn[0][~inside], before[~inside])
+    assert (drawn[0][inside] != before[inside]).any()
 
 
 def test_examples_are_there():
