@@ -130,6 +130,7 @@ def summary(sides: dict[str, dict[str, Any]], options: argparse.Namespace) -> di
         "time_ratio": round(medians["gates"] / medians["full"], 4),
         "memory_ratio": round(memory["gates"] / memory["full"], 4),
         "seconds": {name: round(value, 4) for name, value in medians.items()},
+        "fastest_seconds": {name: round(min(s["seconds"]), 4) for name, s in sides.items()},
         "peak_mib": {name: round(value / 2**20) for name, value in memory.items()},
         "trained_parameters": {name: side["trained"] for name, side in sides.items()},
         "batch": options.batch,

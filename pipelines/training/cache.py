@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from grounding.errors import CheckpointError
 from grounding.files import write_files
 from pipelines.text import Notice, TextReader, Words
 from weights.base import BaseModel
@@ -48,16 +50,27 @@ class Cache:
             write_files({path: make()})
         return path
 
-    def tensors(
-        self, kind: str, made_from: Any, make: Callable[[], Mapping[str, Tensor]]
-    ) -> dict[str, Tensor]:
-        """Tensors by name, in float16 on disk and in float32 when read; the same either time."""
+    def keep(self, kind: str, made_from: Any, make: Callable[[], Mapping[str, Tensor]]) -> Path:
+        """The path of an entry of tensors by name, float16; made if it is not there."""
 
         def content() -> bytes:
             return save({k: v.detach().cpu().half().contiguous() for k, v in make().items()})
 
-        path = self.file(kind, made_from, ".safetensors", content)
-        return {name: value.float() for name, value in load(path.read_bytes()).items()}
+        return self.file(kind, made_from, ".safetensors", content)
+
+    def tensors(
+        self, kind: str, made_from: Any, make: Callable[[], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Read such an entry, in float32; the same whether it was there or not.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        path = self.keep(kind, made_from, make)
+        try:
+            return {name: value.float() for name, value in load(path.read_bytes()).items()}
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: damaged ({error}); delete it") from None
 
 
 class CachedReader(TextReader):
@@ -65,6 +78,7 @@ class CachedReader(TextReader):
 
     cache: Cache
     digest: str
+    _phrases: dict[str, Tensor]
 
     @classmethod
     def cached(cls, base: BaseModel, cache: Cache) -> "CachedReader":
@@ -79,13 +93,22 @@ class CachedReader(TextReader):
 
     def prompt(self, text: str, notice: Notice, size: tuple[int, int]) -> Words:
         """As `TextReader.prompt`; in float32 on the CPU."""
-        made_from = ["prompt", self.digest, text, size if self.second else None]
-        return self._words(made_from, lambda: super(CachedReader, self).prompt(text, notice, size))
+        made_from, make = self._prompt(text, notice, size)
+        return _words(self.cache.tensors("texts", made_from, make))
+
+    def keep_prompt(self, text: str, notice: Notice, size: tuple[int, int]) -> None:
+        """See to it that a prompt is in the cache."""
+        self.cache.keep("texts", *self._prompt(text, notice, size))
 
     def without_caption(self, size: tuple[int, int], notice: Notice) -> Words:
         """What stands for a caption that is dropped: the empty negative prompt."""
-        made_from = ["negative", self.digest, "", size if self.second else None]
-        return self._words(made_from, lambda: super(CachedReader, self).negative("", notice, size))
+
+        def make() -> dict[str, Tensor]:
+            words = TextReader.negative(self, "", notice, size)
+            return {"context": words.context, **words.added}
+
+        made_from = ["negative", self.digest, self._told(size)]
+        return _words(self.cache.tensors("texts", made_from, make))
 
     def phrase(self, text: str, notice: Notice) -> Tensor:
         """As `TextReader.phrase`; in float32 on the CPU."""
@@ -97,15 +120,24 @@ class CachedReader(TextReader):
             )["phrase"]
         return self._phrases[text]
 
-    _phrases: dict[str, Tensor]
+    def _prompt(
+        self, text: str, notice: Notice, size: tuple[int, int]
+    ) -> tuple[Any, Callable[[], dict[str, Tensor]]]:
+        """What an encoded prompt depends on, and how it is made."""
 
-    def _words(self, made_from: Any, make: Callable[[], Words]) -> Words:
-        def tensors() -> dict[str, Tensor]:
-            words = make()
+        def make() -> dict[str, Tensor]:
+            words = super(CachedReader, self).prompt(text, notice, size)
             return {"context": words.context, **words.added}
 
-        found = self.cache.tensors("texts", made_from, tensors)
-        return Words(context=found.pop("context"), added=found)
+        return ["prompt", self.digest, text, self._told(size)], make
+
+    def _told(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """The size, for a base that is told it (SDXL)."""
+        return size if self.second else None
+
+
+def _words(found: dict[str, Tensor]) -> Words:
+    return Words(context=found.pop("context"), added=found)
 
 
 class CachedImages:

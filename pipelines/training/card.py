@@ -41,11 +41,11 @@ def model_card(
     rows = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
     dropped = {**data["dropped_pictures"], **data["dropped_regions"]}
     lost = "".join(f"- dropped {count}: {reason}\n" for reason, count in dropped.items())
+    hub = f"base_model: {settings['model']}\n" if _is_hub_id(settings["model"]) else ""
     return f"""---
 library_name: lavallama
 tags: [gligen, grounded-generation]
-base_model: {settings["model"]}
----
+{hub}---
 
 # GLIGEN adapter for {settings["model"]}
 
@@ -73,6 +73,10 @@ $ lavallama generate --prompt "..." --boxes boxes.json --model {settings["model"
 |---|---|
 {rows}
 """
+
+
+def _is_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and not Path(name).exists()
 
 
 def _table(numbers: Mapping[str, float], what: str) -> str:

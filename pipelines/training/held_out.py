@@ -163,5 +163,5 @@ def _instance(phrase: str, box: Any, judge: StickerJudge | None) -> Instance:
 
 
 def _flat(result: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    together = result["all"]
+    together = result.get("all", {"success": 0.0, "miou": 0.0})  # if nothing asked for is known
     return {BEST: float(together["success"]), "held_out/miou": float(together["miou"])}

@@ -98,23 +98,14 @@ class Preparer:
             drops.regions += len(one.document.regions)
         return prepared
 
-    def latents(self, one: Prepared, *, flip: bool, picture: Picture | None = None) -> Tensor:
+    def latents(self, one: Prepared, *, flip: bool) -> Tensor:
         """Latents of a prepared picture, float32 [1, C, h, w].
 
         Args:
             one: The picture.
             flip: Mirrored.
-            picture: Opens it at its bucket's size; None: it was prepared.
         """
-
-        def make() -> dict[str, Tensor]:
-            assert picture is not None, "what is prepared is in the cache"
-            pixels = np.asarray(_flipped(picture(), flip), np.float32) / 127.5 - 1
-            values = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-            return {"latents": encoded_picture(values, self.vae)}
-
-        made_from = [one.digest, one.size, flip, self.vae_digest]
-        return self.cache.tensors("latents", made_from, make)["latents"]
+        return self.cache.tensors("latents", *self._encoding(one, flip, None))["latents"]
 
     def captioned(self, one: Prepared, *, flip: bool) -> GroundedPrompt:
         """Words and regions of a prepared picture."""
@@ -125,7 +116,10 @@ class Preparer:
     ) -> GroundedPrompt:
         """The document that the adapter's grounder reads: with maps and references as files.
 
-        Arguments as above.
+        Args:
+            one: The picture.
+            flip: Mirrored.
+            picture: Opens it at its bucket's size; None: it was prepared.
         """
         document = self.captioned(one, flip=flip)
         if self.config.map is not None:
@@ -199,11 +193,24 @@ class Preparer:
         if self.config.inpainting:
             self.picture_file(one, picture)
         for flip in (False, True) if self.flips else (False,):
-            self.latents(one, flip=flip, picture=picture)
+            self.cache.keep("latents", *self._encoding(one, flip, picture))
             try:
                 self.request(one, flip=flip, picture=picture)
             except PromptError as error:
                 raise Dropped("a map or reference that cannot be read", str(error)) from None
+
+    def _encoding(
+        self, one: Prepared, flip: bool, picture: Picture | None
+    ) -> tuple[Any, Callable[[], dict[str, Tensor]]]:
+        """What latents depend on, and how they are made."""
+
+        def make() -> dict[str, Tensor]:
+            assert picture is not None, "what is prepared is in the cache"
+            pixels = np.asarray(_flipped(picture(), flip), np.float32) / 127.5 - 1
+            values = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+            return {"latents": encoded_picture(values, self.vae)}
+
+        return [one.digest, one.size, flip, self.vae_digest], make
 
     def _regions(
         self, document: GroundedPrompt, where: CanvasMap

@@ -58,10 +58,11 @@ class PreparedExamples:
         )
 
     def encode_texts(self) -> None:
-        """Read every caption and phrase once, so that the training finds them all."""
+        """See to it that every caption and phrase is in the cache."""
         for flip in (False, True) if self.preparer.flips else (False,):
-            for number in range(len(self.pictures)):
-                self._words(Draw(number=number, mirrored=flip, captioned=True))
+            for number, one in enumerate(self.pictures):
+                prompt = self.preparer.captioned(one, flip=flip).prompt
+                self.reader.keep_prompt(prompt, _nobody, one.size)
                 self._grounding(Draw(number=number, mirrored=flip, captioned=True))
 
     def _words(self, draw: Draw) -> Words:

@@ -25,6 +25,7 @@ from pipelines.device import choose_device
 from pipelines.frame import Frame
 from pipelines.generator import Generator
 from pipelines.grounder import Grounder
+from pipelines.layout import notice
 from pipelines.training.adapter import starting_adapter
 from pipelines.training.cache import Cache, CachedImages, CachedReader
 from pipelines.training.drops import Drops
@@ -201,7 +202,7 @@ class Run:
                 raise LavallamaError(
                     f"--size is WIDTHxHEIGHT, such as 512x512; got {self.options.size!r}"
                 ) from None
-            own = frame.size((width, height), None, print)
+            own = frame.size((width, height), None, notice(strict=False))
         return bucket_sizes(own, frame.multiple, self.options.max_aspect)
 
     def _gates_config(self) -> GatesConfig:
