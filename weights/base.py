@@ -147,12 +147,14 @@ def _load_folder(
         state = read_folder(here, half=place["dtype"] != torch.float32)
         models[part] = fill(make(said), state, str(here), **where)
     _check_context(models, str(folder))
-    words = tokenizer or folder / "tokenizer"
+    for words in ("tokenizer", "tokenizer_2") if two else ("tokenizer",):
+        if not (folder / words).is_dir() and (tokenizer is None or words != "tokenizer"):
+            raise CheckpointError(f"{folder / words}: no such folder: is the model's complete?")
     index = folder / PIPELINE_INDEX
     asked = read_config(index) if index.is_file() else {}
     return BaseModel(
         **models,
-        tokenizer=load_tokenizer(words, offline=offline),
+        tokenizer=load_tokenizer(tokenizer or folder / "tokenizer", offline=offline),
         tokenizer_2=load_tokenizer(folder / "tokenizer_2") if two else None,
         zero_negative=two and bool(asked.get("force_zeros_for_empty_prompt", True)),
         scheduler_config=read_config(folder / "scheduler" / "scheduler_config.json"),

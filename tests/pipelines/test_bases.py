@@ -1,5 +1,7 @@
 """Stable Diffusion 2.x, XL and inpainting models under an adapter, from a document to a picture."""
 
+import json
+import shutil
 from pathlib import Path
 
 import diffusers
@@ -171,6 +173,48 @@ def test_an_adapter_that_reads_more_does_not_fit_an_inpainting_unet(folders, tmp
     with pytest.raises(CheckpointError, match="already reads 9 channels") as caught:
         Generator.from_pretrained(folders / "sd1_inpainting", tmp_path / "wide", device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def changed(folders: Path, family: str, tmp_path: Path, part: str, **values) -> Path:
+    """A copy of a folder in which one config says something else; None removes it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folders / family, copy)
+    where = copy / part / "config.json"
+    said = {**json.loads(where.read_text()), **values}
+    where.write_text(json.dumps({key: value for key, value in said.items() if value is not None}))
+    return copy
+
+
+def test_folders_that_are_no_base_are_one_line(folders, tmp_path):
+    cases = [
+        ("sd2", "unet", {"class_embed_type": "projection"}, "expected the UNet of Stable Diff"),
+        ("sd2", "unet", {"addition_embed_type": "text_time"}, "with one$"),
+        ("sdxl", "unet", {"addition_embed_type": None}, "got a plain one with two"),
+        ("sd2", "unet", {"in_channels": 5}, "takes 5 channels, expected 4, or 9 for inpainting"),
+        ("sd1_inpainting", "unet", {"attention_type": "gated"}, "give it with --adapter"),
+    ]
+    for number, (family, part, values, named) in enumerate(cases):
+        copy = changed(folders, family, tmp_path / str(number), part, **values)
+        with pytest.raises(CheckpointError, match=named) as caught:
+            load_base(copy)
+        assert "\n" not in str(caught.value)
+    copy = tmp_path / "other"
+    shutil.copytree(folders / "sdxl", copy)
+    shutil.rmtree(copy / "tokenizer_2")
+    with pytest.raises(CheckpointError, match="tokenizer_2: no such folder") as caught:
+        load_base(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_autoencoder_of_sdxl_stays_in_float32_beside_float16(folders, tmp_path):
+    def types(path: Path) -> list[torch.dtype]:
+        base = load_base(path, dtype=torch.float16)
+        return [next(model.parameters()).dtype for model in (base.unet, base.vae)]
+
+    assert types(folders / "sdxl") == [torch.float16, torch.float32]
+    assert types(folders / "sd2") == [torch.float16, torch.float16]
+    fixed = changed(folders, "sdxl", tmp_path, "vae", force_upcast=False)
+    assert types(fixed) == [torch.float16, torch.float16]
 
 
 def test_a_gate_of_another_base_is_one_line(folders):

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -18,6 +19,7 @@ from weights import gligen
 from weights.base import load_base
 from weights.keymap import UNetLayout, unet_table
 from weights.ldm import read_checkpoint
+from weights.ldm_unet import unet_part
 from weights.prediction import find_prediction_type
 from weights.tensor_file import TensorFile
 
@@ -169,6 +171,40 @@ def test_a_file_for_inpainting_is_a_base(tower, tmp_path):
     base = load(checkpoint("sd2", unet, tower), tmp_path)
     assert base.inpaints
     assert tiny.same(base.unet.state_dict(), unet.state_dict())
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {  # the sizes in the authors' folders
+    "sd2": {
+        "block_out_channels": [320, 640, 1280, 1280],
+        "attention_head_dim": [5, 10, 20, 20],
+        "cross_attention_dim": 1024,
+        "use_linear_projection": True,
+    },
+    "sdxl": {
+        "block_out_channels": [320, 640, 1280],
+        "down_block_types": SDXL["down_block_types"],
+        "up_block_types": SDXL["up_block_types"],
+        "attention_head_dim": [5, 10, 20],
+        "transformer_layers_per_block": [1, 2, 10],
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+
+
+@pytest.mark.parametrize(("family", "parameters"), [("sd2", 865_910_724), ("sdxl", 2_567_463_684)])
+def test_the_published_sizes_are_read_off_the_published_shapes(family, parameters):
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**PUBLISHED[family])
+    assert sum(parameter.numel() for parameter in unet.parameters()) == parameters
+    shapes = {key: tuple(value.shape) for key, value in official(unet).items()}
+    part = unet_part(shapes, "the file", cells=64)
+    for name, value in PUBLISHED[family].items():
+        assert tuple(np.atleast_1d(part.config[name])) == tuple(np.atleast_1d(value)), name
+    assert set(part.names.values()) == set(unet.state_dict())
 
 
 class Echo(torch.nn.Module):
