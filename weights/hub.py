@@ -194,7 +194,8 @@ def _fetch(
     known = table.get(source)
     match = HUB_ID.match(known.source if known else source)
     if match is None or ".." in source:
-        names = f", 'embedded', or one of {', '.join(table)}" if table else ""
+        own = "" if table is CHATS else " 'embedded',"
+        names = f",{own} or one of {', '.join(table)}" if table else ""
         raise CheckpointError(
             f"{source}: no such file or folder, and not the name of a model: expected a path, "
             f"a hub id (owner/name){names}"
@@ -205,11 +206,18 @@ def _fetch(
         if not (folder / file).is_file():
             raise _missing(f"{repo}/{file}", "only other files of it were downloaded before")
         return folder / file
-    return _get(repo, choose, offline=offline)
+    return _get(repo, choose, offline=offline, own=table is not CHATS)
 
 
-def _get(repo: str, choose: Choice, *, offline: bool) -> Path:
-    """Download the chosen files of a repository, or find them in the cache."""
+def _get(repo: str, choose: Choice, *, offline: bool, own: bool = True) -> Path:
+    """Download the chosen files of a repository, or find them in the cache.
+
+    Args:
+        repo: Hub id.
+        choose: Which of its files.
+        offline: Use only what was downloaded before.
+        own: Whether a model of this kind ships with lavallama, to name it where this one is not.
+    """
     reason = "offline mode is on"
     try:
         if not offline:
@@ -221,10 +229,10 @@ def _get(repo: str, choose: Choice, *, offline: bool) -> Path:
     except HFValidationError as error:
         raise CheckpointError(f"{repo}: not the name of a repository on the hub") from error
     except OSError as error:
-        raise _missing(repo, reason) from error
+        raise _missing(repo, reason, own=own) from error
     files = [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()]
     if not choose(files):
-        raise _missing(repo, reason)
+        raise _missing(repo, reason, own=own)
     return folder
 
 
@@ -259,9 +267,13 @@ def _download(repo: str, choose: Choice) -> Path:
         raise _UnreachableError(f"no connection to the hub: {type(error).__name__}") from error
 
 
-def _missing(what: str, reason: str) -> OfflineError:
+def _missing(what: str, reason: str, *, own: bool = True) -> OfflineError:
+    cure = "connect once, or give the path of a local copy"
+    if own:
+        cure = (
+            "connect once, give the path of a local copy, or use the model that ships with "
+            "lavallama: --model embedded"
+        )
     return OfflineError(
-        f"{what} is not on this machine and cannot be downloaded ({reason}): "
-        "connect once, give the path of a local copy, or use the model that ships with "
-        "lavallama: --model embedded"
+        f"{what} is not on this machine and cannot be downloaded ({reason}): {cure}"
     )

@@ -33,7 +33,7 @@ from weights import llava_config as configs
 from weights.hub import fetch_chat
 from weights.keymap import name_some
 from weights.llava_keys import IGNORED, Layout, layout_of_keys, original_key, our_key
-from weights.llava_lora import adapter_base, is_adapter, merge_adapter
+from weights.llava_lora import ADAPTER_CONFIG, adapter_base, is_adapter, merge_adapter
 from weights.llava_projector import fold_projector
 from weights.llava_transformers import HEAD, TABLES, for_transformers
 from weights.tensor_file import TensorFile, write_safetensors
@@ -86,6 +86,11 @@ def read_llava(
     """
     folder = local_folder(source, offline=offline)
     under, tokens = None, folder
+    if not (is_adapter(folder) or _weights_of(folder) or (folder / PROJECTOR).is_file()):
+        raise CheckpointError(
+            f"{folder}: expected a model ({', '.join(WEIGHT_FILES)}), a LoRA ({ADAPTER_CONFIG}) or "
+            f"a projector ({PROJECTOR}) in it"
+        )
     if is_adapter(folder) or not _weights_of(folder):
         under = base or (adapter_base(folder) if is_adapter(folder) else None)
         if under is None:

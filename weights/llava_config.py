@@ -77,11 +77,6 @@ def read_original(config: Mapping[str, Any], vision: Any, where: str) -> LlavaCo
     Raises:
         CheckpointError: It says something that no LLaVA of ours can be.
     """
-    if config.get("mm_use_im_start_end"):
-        raise CheckpointError(
-            f"{where}: pictures between <im_start> and <im_end> (mm_use_im_start_end) are not "
-            "supported"
-        )
     aspect = config.get("image_aspect_ratio") or "square"
     if aspect not in ("square", "pad", "anyres"):
         raise CheckpointError(
@@ -106,6 +101,7 @@ def read_original(config: Mapping[str, Any], vision: Any, where: str) -> LlavaCo
         aspect=aspect,
         pinpoints=_pinpoints(config.get("image_grid_pinpoints"), where),
         image_token=config.get("image_token_index"),
+        fenced=bool(config.get("mm_use_im_start_end")),
     )
 
 
@@ -136,6 +132,7 @@ def read_transformers(config: Mapping[str, Any], where: str) -> LlavaConfig:
         aspect="anyres" if is_next else config.get("image_aspect_ratio") or "pad",
         pinpoints=PINPOINTS if pinpoints is None else tuple((w, h) for h, w in pinpoints),
         image_token=None if own is not None else config.get("image_token_index"),
+        fenced=bool(config.get("mm_use_im_start_end")),
     )
 
 
@@ -154,7 +151,7 @@ def original_config(config: LlavaConfig) -> dict[str, Any]:
         "mm_vision_select_layer": config.layer,
         "mm_vision_select_feature": config.feature,
         "mm_patch_merge_type": "spatial_unpad" if anyres else "flat",
-        "mm_use_im_start_end": False,
+        "mm_use_im_start_end": config.fenced,
         "mm_use_im_patch_token": False,
         "use_mm_proj": True,
         "unfreeze_mm_vision_tower": True,  # its weights are in the file
@@ -190,6 +187,7 @@ def transformers_config(config: LlavaConfig, image_token: int, vocabulary: int) 
         "multimodal_projector_bias": True,
         "tie_word_embeddings": bool(getattr(config.text, "tie_word_embeddings", False)),
         "mm_projector_type": config.projector,
+        "mm_use_im_start_end": config.fenced,
         "image_aspect_ratio": config.aspect,
     }
     if anyres:

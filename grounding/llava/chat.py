@@ -14,7 +14,7 @@ from grounding.llava.conversation import Conversation
 from grounding.llava.decoding import GREEDY, Decoding, decode
 from grounding.llava.model import Llava
 from grounding.llava.stream import TextStream
-from grounding.llava.template import Template
+from grounding.llava.template import Template, fence
 from grounding.llava.tokens import tokenize
 
 __all__ = ["Chat", "Speaker"]
@@ -119,7 +119,10 @@ class Chat:
     def _prompt(self, conversation: Conversation) -> torch.Tensor:
         if not conversation.asks:
             raise PromptError("the last turn must be the user's: there is nothing to answer")
-        tokens = tokenize(self.template.pieces(conversation), self.tokenizer)
+        pieces = self.template.pieces(conversation)
+        if self.model.config.fenced:
+            pieces = fence(pieces)
+        tokens = tokenize(pieces, self.tokenizer)
         pictures = [self.reader(picture) for picture in conversation.pictures]
         return self.model.embed(tokens, pictures).words
 

@@ -26,6 +26,7 @@ class LlavaConfig:
         aspect: What is done with pictures that are not square.
         pinpoints: Canvases of the aspect `anyres`, (width, height) in pixels.
         image_token: Id of `<image>` in the vocabulary; None: it is in none.
+        fenced: Whether pictures stand between `<im_start>` and `<im_end>`, as in the first LLaVA.
     """
 
     vision: Any  # PretrainedConfig
@@ -36,6 +37,7 @@ class LlavaConfig:
     aspect: Aspect = "pad"
     pinpoints: tuple[Size, ...] = PINPOINTS
     image_token: int | None = None
+    fenced: bool = False
 
     def __post_init__(self) -> None:
         if self.side % self.patch:

@@ -5,6 +5,7 @@ The wording is part of what a checkpoint was trained with, so it is kept to the 
 their turn, each followed by a line break.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -12,7 +13,7 @@ from typing import Literal
 from grounding.errors import PromptError
 from grounding.llava.conversation import Conversation, Turn
 
-__all__ = ["IMAGE", "TEMPLATES", "Piece", "Template", "find_template"]
+__all__ = ["IMAGE", "TEMPLATES", "Piece", "Template", "fence", "find_template"]
 
 
 class _Mark(Enum):
@@ -128,6 +129,15 @@ def _said(turn: Turn, end: str) -> list[Piece]:
         if not words:
             pieces.pop()  # a line break before nothing is trimmed too
     return [*pieces, Piece(words + end, target=turn.role == "assistant")]
+
+
+def fence(pieces: Iterable[Piece]) -> list[Piece]:
+    """Put each picture between the tokens that the first LLaVA had for it (mm_use_im_start_end)."""
+    fenced = []
+    for piece in pieces:
+        is_picture = piece.text is IMAGE
+        fenced += [Piece("<im_start>"), piece, Piece("<im_end>")] if is_picture else [piece]
+    return _joined(fenced)
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
+    AutoProcessor,
     AutoTokenizer,
     CLIPModel,
     CLIPTextConfig,
@@ -29,6 +30,7 @@ from weights.llava_chat import default_template, load_chat
 
 VERSIONS = ("v1", "v1.5", "next")
 LAYOUTS = ("original", "transformers")
+WORDS = tiny.tokenizer()
 BASE = "base_model.model."  # peft
 QUESTION = Conversation.of("What is it?", [tiny.picture(40, 30)])
 SHORT = Decoding(max_tokens=8)
@@ -60,8 +62,10 @@ def edit(folder: Path, **changes) -> None:
     path.write_text(json.dumps({key: v for key, v in config.items() if v is not None}))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("version", "dtype"),
+    [("v1", torch.float16), ("v1.5", torch.float32), ("next", torch.bfloat16)],
+)
 def test_layouts_round_trip_bit_for_bit(tmp_path, version, dtype):
     model = tiny.llava(version).to(dtype)
     state = llava_state(model)
@@ -117,6 +121,32 @@ def test_transformers_opens_its_layout_and_computes_the_same(tmp_path, version):
     words = torch.cat([words[:2], model.see(pixels), words[2:]])
     mine = model.language_model(inputs_embeds=words[None]).logits
     torch.testing.assert_close(mine, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_transformers_processors_and_generate_answer_the_same(tmp_path, version):
+    model = tiny.llava(version)
+    folder = written(model, tmp_path / "a", "transformers", tokenizer=tiny.tokenizer())
+    kind = LlavaNextForConditionalGeneration if version == "next" else LlavaForConditionalGeneration
+    processor = AutoProcessor.from_pretrained(folder)
+    speaker = load_chat(folder)
+    inputs = processor(
+        images=QUESTION.pictures[0], text=speaker.template.render(QUESTION), return_tensors="pt"
+    )
+    made = kind.from_pretrained(folder).generate(**inputs, max_new_tokens=8, do_sample=False)
+    text = processor.tokenizer.decode(made[0, inputs.input_ids.shape[1] :])
+    assert speaker.answer(QUESTION, SHORT) == text.strip()
+
+
+def test_fenced_pictures_are_those_of_the_first_llava(tmp_path):
+    model = tiny.llava("v1", fenced=True)
+    for layout in LAYOUTS:
+        files = read_llava(written(model, tmp_path / layout, layout))
+        assert files.config.fenced
+    plain = load_chat(written(tiny.llava("v1"), tmp_path / "b", "original", tokenizer=WORDS))
+    fenced = load_chat(written(model, tmp_path / "c", "original", tokenizer=WORDS))
+    lengths = [len(speaker._prompt(QUESTION)) for speaker in (plain, fenced)]
+    assert lengths[1] == lengths[0] + len("<im_start><im_end>")  # a token a letter here
 
 
 def test_what_transformers_writes_is_read(tmp_path):
@@ -423,7 +453,6 @@ def test_pickles_are_read_as_data(tmp_path):
         ({"image_aspect_ratio": "wide"}, "image_aspect_ratio"),
         ({"image_grid_pinpoints": "__import__('os')"}, "image_grid_pinpoints"),
         ({"mm_vision_select_feature": "cls"}, "mm_vision_select_feature"),
-        ({"mm_use_im_start_end": True}, "mm_use_im_start_end"),
         ({"architectures": ["LlavaNosuchForCausalLM"]}, "no language model Nosuch"),
         ({"architectures": None}, "architectures like"),
         ({"mm_projector_type": "resampler"}, "expected a projector"),
@@ -446,6 +475,9 @@ def test_pinpoints_as_text_are_parsed(tmp_path):
 def test_what_is_no_llava_is_refused(tmp_path):
     with pytest.raises(LavallamaError):
         read_llava(tmp_path / "nothing here")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="expected a model"):
+        read_llava(tmp_path / "empty")
     language_model(tiny.llava(), tmp_path / "lm")
     with pytest.raises(CheckpointError, match="expected a LLaVA"):
         read_llava(tmp_path / "lm")

@@ -208,7 +208,7 @@ TRICKS = [
     '{"bbox_2d": [1e999, NaN, 3, 4]}', '{"bbox_2d": [1,2,3,4], "label": "\\u12"}', "<loc_99999>",
     "<object><patch_index_0000></object>", "<patch_index_9999>" * 9, "[0.1, 0.2, 0.3]", "\ud800",
     "<object><patch_index_9999><patch_index_0000></object>", "[" + "9" * 9999 + ",1,2,3]",
-    "<box>[[" + "1," * 5000 + "]]</box>", '{"label": "' + "\\" * 5001, "<loc_1>" * 4001, "[ ,,, ]",
+    "<box>[[" + "1," * 5000 + "]]</box>", '{"label": "' + "\\" * 5001, "<loc_1>" * 401, "[ ,,, ]",
     "\x00[0.1, 0.2, 0.3, 0.4]", "<ref>" * 3000 + "</ref>", "[SEG]" * 300, "<p>" * 3000 + "[SEG]",
 ]  # fmt: skip
 FRAGMENTS = st.sampled_from(

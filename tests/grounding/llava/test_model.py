@@ -7,9 +7,11 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
+    SiglipVisionConfig,
 )
 
 from grounding.errors import CheckpointError, PromptError
+from grounding.llava.config import LlavaConfig as LlavaParts
 from grounding.llava.conversation import Conversation
 from grounding.llava.model import build_llava
 from grounding.llava.projector import build_projector
@@ -128,3 +130,19 @@ def test_places_and_pictures_must_agree():
 def test_impossible_configs_are_refused():
     with pytest.raises(CheckpointError, match="pinpoints must be multiples"):
         tiny.config("next", pinpoints=((30, 56),))
+
+
+@torch.no_grad()
+def test_towers_without_a_class_token():
+    tower = SiglipVisionConfig(
+        hidden_size=tiny.WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=tiny.SIDE,
+        patch_size=tiny.PATCH,
+    )
+    text = tiny.text()
+    model = build_llava(LlavaParts(vision=tower, text=text)).eval()
+    pixels = model.config.reader(tiny.picture(40, 30))
+    assert len(model.see(pixels)) == model.config.tokens((40, 30)) == 4

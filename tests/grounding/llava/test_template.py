@@ -6,7 +6,7 @@ from PIL import Image
 
 from grounding.errors import PromptError
 from grounding.llava.conversation import Conversation, Turn
-from grounding.llava.template import IMAGE, TEMPLATES, find_template
+from grounding.llava.template import IMAGE, TEMPLATES, fence, find_template
 
 # Written by llava/conversation.py of haotian-liu/LLaVA, commit c121f04 (and preprocess_plain of
 # train.py), for the conversations below.
@@ -94,3 +94,11 @@ def test_turns_alternate(turns, problem):
 def test_unknown_templates_are_refused_with_the_choice():
     with pytest.raises(PromptError, match="choose from vicuna_v1, "):
         find_template("vicuna")
+
+
+def test_fences_stand_around_pictures():
+    pieces = fence(find_template("llava_v1").pieces(CONVERSATIONS["question"]))
+    texts = [piece.text for piece in pieces]
+    assert texts[1] is IMAGE
+    assert str(texts[0]).endswith("USER: <im_start>")
+    assert str(texts[2]).startswith("<im_end>\nWhat")
