@@ -1,12 +1,12 @@
-"""Instance isolation: each visual token belongs to one region, and sees nothing of the others.
+"""Instance isolation: a visual token sees nothing of the regions that it does not belong to.
 
 Gated self-attention lets every visual token look at every other one and at every grounding token,
-so a region's material turns up on its neighbour. Isolation gives each token an owner, the region
-in front there, and hides from it the grounding tokens and the visual tokens that others own. This
-is the masked attention of InstanceDiffusion (Wang et al., arXiv 2402.03290, section 3.2) without
-its training. Unlike there, tokens of no region, the background, see all and are seen by all, so
-that a picture stays one picture; and where regions overlap there is one owner, as each instance
-has its own place in MIGC (Zhou et al., arXiv 2402.05408).
+so one region's material turns up on another. Isolation hides from a token of a region the grounding
+tokens and the visual tokens of other regions. This is the masked attention of InstanceDiffusion
+(Wang et al., arXiv 2402.03290, UniFusion), without its training; but tokens of no region, the
+background, see all and are seen by all. Where regions overlap, what lies behind gives way, so that
+each instance has a place of its own, as in MIGC (Zhou et al., arXiv 2402.05408); `BoxField` heeds
+that too.
 Axes: B images, R regions, M grounding tokens (R, or 2 R with reference pictures), h x w latent
 cells, N visual tokens.
 """
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from grounding.errors import LavallamaError
 
 __all__ = ["Isolation"]
 
-INSIDE = 0.5  # of a token's area: from here on it lies in a region
+HIDDEN = 0.5  # of what a region covers of a token: from here on it has lost it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,25 +31,25 @@ class Isolation:
     """Where the regions of a batch lie.
 
     Attributes:
-        shares: [B, R, h, w], how much of each latent cell a region covers, 0 to 1; zero everywhere
-            for a region that is absent.
-        ranks: [B, R], higher in front; different in those that are present.
+        covered: [B, R, h, w], how much of each latent cell a region covers, 0 to 1; zero
+            everywhere for a region that is absent.
+        seen: [B, R, h, w], how much of that no other region hides.
     """
 
-    shares: Float[Tensor, "B R h w"]
-    ranks: Int[Tensor, "B R"]
+    covered: Float[Tensor, "B R h w"]
+    seen: Float[Tensor, "B R h w"]
 
     def owned(self, height: int, width: int) -> Bool[Tensor, "B R N"]:
         """Which tokens of a grid belong to which region, row by row.
 
-        A token that lies in regions belongs to the foremost of them, one that regions only touch
-        to the one that covers most of it.
+        To all that it shows: neighbours share the tokens on their border, as the gates have
+        learned; what lies behind another region owns nothing there.
         """
-        shares = F.adaptive_avg_pool2d(self.shares, (height, width)).flatten(2)
-        claims = torch.where(shares < INSIDE, shares, (1 + self.ranks[..., None]).to(shares))
-        owner = claims.argmax(dim=1, keepdim=True)
-        regions = torch.arange(shares.shape[1], device=shares.device)[:, None]
-        return (owner == regions) & (shares > 0)
+        covered, seen = (
+            F.adaptive_avg_pool2d(part, (height, width)).flatten(2)
+            for part in (self.covered, self.seen)
+        )
+        return seen > (1 - HIDDEN) * covered
 
     def territories(
         self, height: int, width: int, tokens: int
@@ -69,29 +69,25 @@ class Isolation:
         together = own.transpose(1, 2) @ own > 0
         background = ~owned.any(dim=1)
         visual = together | background[:, :, None] | background[:, None, :]
-        absent = self.shares.flatten(2).sum(-1, keepdim=True) == 0
+        absent = self.covered.flatten(2).sum(-1, keepdim=True) == 0
         grounding = (owned | absent).repeat(1, tokens // owned.shape[1], 1)
         return owned, torch.cat((visual, grounding.transpose(1, 2)), dim=-1)[:, None]
 
-    def only(self, present: Float[Tensor, "B R"]) -> "Isolation":
-        """The same without the regions where `present` is 0."""
-        return Isolation(shares=self.shares * present[..., None, None], ranks=self.ranks)
-
     def nowhere(self) -> "Isolation":
-        """The same without any region: nothing is kept apart."""
-        return self.only(torch.zeros_like(self.shares[..., 0, 0]))
+        """As many regions that are absent: nothing is kept apart."""
+        return Isolation(covered=torch.zeros_like(self.covered), seen=torch.zeros_like(self.seen))
 
     @classmethod
     def joined(cls, parts: Sequence["Isolation"]) -> "Isolation":
         """Several batches as one."""
         return cls(
-            shares=torch.cat([part.shares for part in parts]),
-            ranks=torch.cat([part.ranks for part in parts]),
+            covered=torch.cat([part.covered for part in parts]),
+            seen=torch.cat([part.seen for part in parts]),
         )
 
     def to(self, device: torch.device) -> "Isolation":
         """The same on another device."""
-        return Isolation(shares=self.shares.to(device), ranks=self.ranks.to(device))
+        return Isolation(covered=self.covered.to(device), seen=self.seen.to(device))
 
     def check(self, tokens: Float[Tensor, "B M D"]) -> None:
         """Refuse grounding tokens that are not of these regions.
@@ -99,7 +95,7 @@ class Isolation:
         Raises:
             LavallamaError: other images, or no whole number of tokens a region.
         """
-        images, regions = self.ranks.shape
+        images, regions = self.covered.shape[:2]
         if tokens.shape[0] != images or tokens.shape[1] % regions:
             raise LavallamaError(
                 f"isolation is for the regions of the grounding tokens: expected {images} images "

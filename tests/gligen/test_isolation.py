@@ -3,30 +3,29 @@ import torch
 
 from gligen.adapter import AdapterConfig
 from gligen.isolation import Isolation
-from grounding.attention import attention
 from grounding.errors import LavallamaError
 from tests.gligen import tiny
 
-# On 2 x 4 cells: region 0 is the left half, region 1 the upper left cell, in front; 2 is absent.
-SHARES = torch.zeros(1, 3, 2, 4)
-SHARES[0, 0, :, :2] = 1
-SHARES[0, 1, 0, 0] = 0.75
-SHARES[0, 1, 0, 1] = 0.25
-APART = Isolation(shares=SHARES, ranks=torch.tensor([[0, 1, 0]]))
+# On 2 x 4 cells: region 0 is the left half, region 1 lies before it in the upper left corner, all
+# of the first cell and a quarter of the second; region 2 is absent.
+COVERED = torch.zeros(1, 3, 2, 4)
+COVERED[0, 0, :, :2] = 1
+COVERED[0, 1, 0, :2] = torch.tensor([1, 0.25])
+SEEN = COVERED.clone()
+SEEN[0, 0, 0, :2] = torch.tensor([0, 0.75])
+APART = Isolation(covered=COVERED, seen=SEEN)
 
 
-def test_a_cell_belongs_to_the_foremost_region_in_it():
-    owned = APART.owned(2, 4)[0].view(3, 2, 4)
+def test_a_region_owns_what_it_shows():
+    owned = APART.owned(2, 4)[0].unflatten(1, (2, 4))
     assert owned[0].tolist() == [[False, True, False, False], [True, True, False, False]]
-    assert owned[1].nonzero().tolist() == [[0, 0]]
+    assert owned[1].nonzero().tolist() == [[0, 0], [0, 1]]  # neighbours share their border
     assert not owned[2].any()
-    behind = Isolation(shares=SHARES, ranks=torch.tensor([[1, 0, 0]])).owned(2, 4)[0]
-    assert not behind[1].any()
 
 
 def test_a_coarser_grid_has_the_means_of_the_finer():
     owned = APART.owned(1, 2)[0]
-    assert owned.tolist() == [[True, False], [False, False], [False, False]]
+    assert owned.tolist() == [[True, False], [True, False], [False, False]]
 
 
 def test_regions_see_themselves_the_background_and_absent_tokens():
@@ -34,11 +33,12 @@ def test_regions_see_themselves_the_background_and_absent_tokens():
     assert owned.shape == (1, 3, 8)
     assert mask.shape == (1, 1, 8, 8 + 6)
     seen = mask[0, 0]
-    assert seen[1, :8].nonzero().flatten().tolist() == [1, 2, 3, 4, 5, 6, 7]  # all but cell 0
-    assert seen[0, :8].nonzero().flatten().tolist() == [0, 2, 3, 6, 7]
+    assert seen[0, :8].nonzero().flatten().tolist() == [0, 1, 2, 3, 6, 7]
+    assert seen[1, :8].all()
+    assert seen[4, :8].nonzero().flatten().tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert seen[7, :8].all()
-    grounding = [[False, True, True], [True, False, True], [False, False, True]]
-    assert seen[[0, 1, 7], 8:].tolist() == [2 * row for row in grounding]
+    grounding = [[False, True, True], [True, True, True], [True, False, True], [False, False, True]]
+    assert seen[[0, 1, 4, 7], 8:].tolist() == [2 * row for row in grounding]
 
 
 def test_nowhere_hides_nothing():
@@ -53,10 +53,10 @@ def grounded(unet, adapter, tokens, isolation, size=(8, 12)):
 
 def halves(batch=2, regions=tiny.REGIONS, size=(8, 12)):
     """Region 0 in the upper half, region 1 in the lower one."""
-    shares = torch.zeros(batch, regions, *size)
-    shares[:, 0, : size[0] // 2] = 1
-    shares[:, 1, size[0] // 2 :] = 1
-    return Isolation(shares=shares, ranks=torch.arange(regions).repeat(batch, 1))
+    covered = torch.zeros(batch, regions, *size)
+    covered[:, 0, : size[0] // 2] = 1
+    covered[:, 1, size[0] // 2 :] = 1
+    return Isolation(covered=covered, seen=covered)
 
 
 @pytest.mark.parametrize("field", [0, 16])
@@ -96,17 +96,6 @@ def test_every_backend_keeps_the_mask(backend):
         expected = grounded(unet, adapter, tokens, halves())
     assert torch.allclose(apart, expected, atol=1e-5)
     assert not torch.allclose(apart, together, atol=1e-4)
-
-
-def test_the_mask_of_a_gate_is_the_one_of_attention():
-    q, k, v = torch.randn(3, 1, 2, 8, 4)
-    _, mask = APART.territories(2, 4, tokens=0)
-    seen = attention(q, k, v, mask=mask)
-    k2, v2 = k.clone(), v.clone()
-    k2[:, :, 0], v2[:, :, 0] = 9.0, 9.0  # cell 0 is region 1's
-    hidden = attention(q, k2, v2, mask=mask)
-    assert torch.equal(seen[:, :, 1], hidden[:, :, 1])
-    assert not torch.equal(seen[:, :, 7], hidden[:, :, 7])
 
 
 def test_isolation_of_nothing_is_no_isolation():
