@@ -79,6 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         guidance=options.guidance,
         schedule=options.schedule,
         scheduler=options.scheduler,
+        isolate=options.isolate,
     )
     for picture, (path, overlay) in zip(pictures, places, strict=True):
         for written in picture.save(path, overlay):

@@ -4,13 +4,13 @@
     [picture] = generator(GroundedPrompt(prompt="lava llama", regions=regions), seed=7)
     picture.save("llama.png")
 
-Axes: B pictures drawn together, C latent channels, h x w latent cells.
 Every picture has its own random generator, on the CPU: a seed means the same noise on every device
 and beside whatever other pictures.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -24,47 +24,44 @@ from tqdm import tqdm
 
 from gligen.adapter import GligenAdapter
 from gligen.inject import route_attention
-from gligen.sampler import Condition, initial_noise, make_scheduler, sample
 from grounding.attention import Backend, choose_backend
 from grounding.errors import LavallamaError
-from grounding.prompt import Canvas, GroundedPrompt, Maps, Provenance, Sampling
-from pipelines.defaults import GENERATION_KEY, model_defaults
+from grounding.prompt import GroundedPrompt, Provenance, Sampling
+from pipelines.companions.company import Company
+from pipelines.companions.notes import TILED
 from pipelines.device import choose_device, choose_dtype
 from pipelines.frame import Frame
 from pipelines.grounder import Grounder
-from pipelines.layout import Notice, notice
-from pipelines.original import Original, picture_condition
+from pipelines.interpreter import Interpreter
+from pipelines.layout import notice
+from pipelines.offload import Offload
 from pipelines.picture import Generation
-from pipelines.request import Grounding, Job, Request, Solver, batches
-from pipelines.source_picture import (
-    BLEND_KEY,
-    INPAINTED_KEY,
-    SOURCE_KEY,
-    blend_of,
-    read_picture,
-    starting_picture,
-)
-from pipelines.text import TextReader, Words
+from pipelines.renderer import Renderer
+from pipelines.request import Job, batches
+from pipelines.text import TextReader
+from pipelines.wishes import Wishes
 from weights.base import BaseModel, load_base
 from weights.gligen import load_adapter
 from weights.image_encoder import ImageEncoder, find_image_encoder
 
 if TYPE_CHECKING:
-    from typing_extensions import TypedDict, Unpack
+    from typing_extensions import Unpack
 
-    class SamplingOverrides(TypedDict, total=False):
-        """Keyword arguments that win over a document's own `sampling`."""
+    from pipelines.companions.company import CompanionNames
+    from pipelines.wishes import Overrides
 
-        seed: int | None
-        steps: int | None
-        guidance: float | None
-        schedule: tuple[float, float, float] | None
-        scheduler: str | None
+    class Extras(CompanionNames, total=False):
+        """What else a model is loaded with."""
+
+        tile_vae: bool
+        offload: bool
 
 
 __all__ = ["NO_ADAPTER", "Generator"]
 
 NO_ADAPTER = "none"  # as an adapter's name: draw without gates even if the model has its own
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -78,6 +75,10 @@ class Generator:
         names: what the model and the adapter are called in the documents of pictures.
         ignore_boxes: without an adapter, draw documents with boxes all the same, with a warning.
         image_encoder: reads reference pictures, for an adapter that takes them.
+        company: LoRA and the like, which are put into the model here.
+        tile_vae: encode and decode pictures tile by tile: less memory, slightly other pixels.
+        offload: the device that parts of the model visit only while they work; the base is on the
+            CPU. None: all of it stays where it is.
     """
 
     base: BaseModel
@@ -86,23 +87,43 @@ class Generator:
     names: tuple[str, str | None] = ("", None)
     ignore_boxes: bool = False
     image_encoder: ImageEncoder | None = None
+    company: Company = field(default_factory=Company)
+    tile_vae: bool = False
+    offload: torch.device | None = None
     defaults: Sampling = field(init=False)
     frame: Frame = field(init=False)
 
     def __post_init__(self) -> None:
-        self.defaults = model_defaults(self.base.scheduler_config)
-        config = self.base.scheduler_config
-        self._process = {key: value for key, value in config.items() if key != GENERATION_KEY}
-        self.frame = Frame.of(self.base.unet, self.base.vae)
-        self._reader = TextReader.of(self.base)
+        unet, adapter = self.base.unet, self.adapter
+        parameter = next(unet.parameters())
+        self.device, self.dtype = self.offload or parameter.device, parameter.dtype
         choose_backend(self.attention, self.device, self.dtype)
-        if self.adapter is not None and not self.adapter.is_injected:
-            self.adapter.inject(self.base.unet, attention=self.attention)
-        if self.adapter is None and self.attention != "auto":
-            route_attention(self.base.unet, self.attention)
-        self._grounder = None
-        if self.adapter is not None:
-            self._grounder = Grounder(self.adapter, self._reader, self.image_encoder)
+        if self.tile_vae:
+            _tile(self.base.vae)
+        self.company.attach(self.base)
+        if adapter is not None and not adapter.is_injected:
+            adapter.inject(unet, attention=self.attention)
+        if adapter is None and self.attention != "auto":
+            route_attention(unet, self.attention)
+        reader = TextReader.of(self.base, self.company.spelled)
+        grounder = None if adapter is None else Grounder(adapter, reader, self.image_encoder)
+        self._interpreter = Interpreter(
+            base=self.base,
+            reader=reader,
+            grounder=grounder,
+            company=self.company,
+            name=self.names[0],
+            ignore_boxes=self.ignore_boxes,
+        )
+        self.frame, self.defaults = self._interpreter.frame, self._interpreter.defaults
+        self._renderer = Renderer(
+            base=self.base,
+            frame=self.frame,
+            grounder=grounder,
+            company=self.company,
+            device=self.device,
+            offload=None if self.offload is None else self._offloaded(self.offload),
+        )
 
     @classmethod
     def from_pretrained(
@@ -115,6 +136,7 @@ class Generator:
         attention: Backend = "auto",
         offline: bool = False,
         image_encoder: str | Path | None = None,
+        **extras: Unpack[Extras],
     ) -> Generator:
         """Load a model by name.
 
@@ -126,8 +148,10 @@ class Generator:
             dtype: "auto" (float16 on CUDA, else float32), "float32", "float16", "bfloat16".
             attention: "auto" (xformers on CUDA where installed, else sdpa), or one by name.
             offline: never use the network.
-            image_encoder: of reference pictures: a folder or hub id; None takes the adapter's or
-                the model's own if there is one.
+            image_encoder: of reference pictures and of the IP-Adapter: a folder or hub id; None
+                takes what the adapter, the model or the IP-Adapter came with.
+            extras: loras (FILE or FILE=WEIGHT), embeddings (FILE or FILE=WORD), controlnets and
+                ip_adapter, by path or hub id; tile_vae; offload.
 
         Raises:
             LavallamaError: anything of this that cannot be had, in one line.
@@ -135,7 +159,16 @@ class Generator:
         where = choose_device(device)
         choose_backend(attention, where)
         precision = choose_dtype(dtype, where)
-        base = load_base(model, device=where, dtype=precision, offline=offline)
+        waits, tile_vae = extras.pop("offload", False), extras.pop("tile_vae", False)
+        if waits and where.type == "cpu":
+            log.warning("offload has no effect: the model runs on the CPU")
+            waits = False
+        at_first: Any = {
+            "device": torch.device("cpu") if waits else where,
+            "dtype": precision,
+            "offline": offline,
+        }
+        base = load_base(model, **at_first)
         source = base.adapter_source if adapter is None else adapter
         gates = None
         if source is not None and str(source) != NO_ADAPTER:
@@ -143,8 +176,9 @@ class Generator:
         images = None
         if gates is not None and gates.config.modality == "text_image":
             images = find_image_encoder(
-                image_encoder, (source, model), device=where, dtype=precision, offline=offline
+                image_encoder, (source, model), **{**at_first, "device": where}
             )
+        encoder = None if image_encoder is None else str(image_encoder)
         return cls(
             base=base,
             adapter=gates,
@@ -152,17 +186,10 @@ class Generator:
             names=(str(model), None if gates is None else str(adapter or model)),
             ignore_boxes=adapter is not None and str(adapter) == NO_ADAPTER,
             image_encoder=images,
+            company=Company.load(extras, base, image_encoder=encoder, **at_first),
+            tile_vae=tile_vae,
+            offload=where if waits else None,
         )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the UNet is."""
-        return next(self.base.unet.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the UNet's parameters."""
-        return next(self.base.unet.parameters()).dtype
 
     def __call__(
         self,
@@ -173,9 +200,7 @@ class Generator:
         batch: int = 1,
         strict: bool = False,
         progress: bool = True,
-        image: str | None = None,
-        blend: int | None = None,
-        **sampling: Unpack[SamplingOverrides],
+        **wishes: Unpack[Overrides],
     ) -> list[Generation]:
         """Draw pictures; `stream` gives them one after the other.
 
@@ -188,13 +213,19 @@ class Generator:
                 drawn beside it; more is faster on a GPU and changes the last bits.
             strict: raise instead of warning about what cannot be used as it stands.
             progress: show a bar on a terminal.
-            image: path or data URI of a picture to start from, in place of the documents': it is
-                redrawn inside the boxes and kept outside, whatever the adapter for boxes, by
+            wishes: win over the documents' own settings.
+                seed, steps, guidance, schedule, scheduler, isolate: as in `Sampling`.
+                image: path or data URI of a picture to start from, in place of the documents': it
+                is redrawn inside the boxes and kept outside, whatever the adapter for boxes, by
                 Blended Latent Diffusion (Avrahami et al., arXiv 2206.02779); a canny adapter
                 follows its edges. A document's own image is redrawn by models for inpainting only.
-            blend: pixels inside the boxes over which an inpainted picture fades from old to new;
-                default the document's, else 0, a hard edge. Outside of them nothing changes.
-            sampling: seed, steps, guidance, schedule, scheduler: these win over the documents'.
+                blend: pixels inside the boxes over which an inpainted picture fades from old to
+                new; 0 is a hard edge. Outside of them nothing changes.
+                strength: in (0, 1]: begin from the picture, made as noisy as the last `strength`
+                of the steps expect, and redraw all of it (SDEdit, arXiv 2108.01073).
+                controls: one map for each ControlNet, PICTURE or PICTURE=WEIGHT; "canny:PICTURE"
+                takes the edges of one.
+                ip_image: PICTURE or PICTURE=WEIGHT for the IP-Adapter.
 
         Returns:
             All pictures of the first document, then those of the second, ...
@@ -210,9 +241,7 @@ class Generator:
                 batch=batch,
                 strict=strict,
                 progress=progress,
-                image=image,
-                blend=blend,
-                **sampling,
+                **wishes,
             )
         )
 
@@ -225,79 +254,16 @@ class Generator:
         batch: int = 1,
         strict: bool = False,
         progress: bool = True,
-        image: str | None = None,
-        blend: int | None = None,
-        **sampling: Unpack[SamplingOverrides],
+        **wishes: Unpack[Overrides],
     ) -> Iterator[Generation]:
         """Draw pictures and yield each as soon as it is done; arguments as in a call."""
         documents = [prompts] if isinstance(prompts, GroundedPrompt) else list(prompts)
-        if image is not None:
-            documents = [one.replace(image=image, files={}) for one in documents]
         if images < 1 or batch < 1:
             raise LavallamaError(f"images and batch must be at least 1; got {images} and {batch}")
-        if blend is not None and blend < 0:
-            raise LavallamaError(f"blend is a number of pixels, 0 or more; got {blend}")
-        say, wanted = notice(strict), Sampling.model_validate(sampling)
-        requests = [
-            self._understand(one, size, wanted, image is not None, blend, say) for one in documents
-        ]
+        say, wanted = notice(strict), Wishes.of(wishes)
+        requests = [self._interpreter(one, size, wanted, say) for one in documents]
         jobs = [job for request in requests for job in request.jobs(images)]
         return self._draw_all(jobs, batch, progress)
-
-    def _understand(
-        self,
-        document: GroundedPrompt,
-        size: tuple[int, int] | None,
-        wanted: Sampling,
-        from_picture: bool,
-        blend: int | None,
-        say: Notice,
-    ) -> Request:
-        sampling = wanted.filled(document.sampling).filled(self.defaults)
-        config = None if self.adapter is None else self.adapter.config
-        start = starting_picture(
-            config, document, asked=from_picture, base_inpaints=self.base.inpaints
-        )
-        picture = read_picture(start.name) if start is not None and start.inpaints else None
-        canvas = document.canvas
-        if picture is not None:
-            canvas = Canvas(width=picture.width, height=picture.height)
-        width, height = self.frame.size(size, canvas, say)
-        grounding = None
-        if self._grounder is None:
-            self._refuse_boxes(document, say)
-        else:
-            grounding = self._grounder(document, (width, height), say)
-        notes: dict[str, str | int] = {} if start is None else {SOURCE_KEY: start.name}
-        original = None
-        if picture is not None:
-            blend = blend_of(document) if blend is None else blend
-            boxes = [box for region in document.regions if (box := region.bounds()) is not None]
-            original = Original.of(picture, boxes, self.base, (width, height), blend)
-            notes |= {INPAINTED_KEY: 1, **({BLEND_KEY: blend} if blend else {})}
-        return Request(
-            document=document.replace(
-                canvas=Canvas(width=width, height=height), sampling=sampling, image=None, files={}
-            ),
-            size=(width, height),
-            solver=Solver.of(sampling),
-            positive=self._reader.prompt(document.prompt, say, (width, height)),
-            negative=self._reader.negative(document.negative_prompt, say, (width, height)),
-            grounding=grounding,
-            original=original,
-            notes=notes,
-        )
-
-    def _refuse_boxes(self, document: GroundedPrompt, say: Notice) -> None:
-        if not document.regions and document.maps == Maps():
-            return
-        problem = f"{self.names[0] or 'this model'} has no GLIGEN gates, so boxes have no effect"
-        if self.base.inpaints:
-            say(f"{problem} but to say where the picture is redrawn")
-            return
-        if not self.ignore_boxes:
-            raise LavallamaError(f"{problem}; name an adapter, or leave the boxes out")
-        say(problem)
 
     def _draw_all(self, jobs: list[Job], batch: int, progress: bool) -> Iterator[Generation]:
         total = sum(job.request.solver.settings.steps for job in jobs)
@@ -309,64 +275,23 @@ class Generator:
                     yield Generation(image=picture, document=self._record(job))
 
     def _draw(self, jobs: list[Job], bar: tqdm) -> list[Image.Image]:
-        requests = [job.request for job in jobs]
-        solver = requests[0].solver
-        start, length = bar.n, solver.settings.steps * len(jobs)
+        start, length = bar.n, jobs[0].request.solver.settings.steps * len(jobs)
 
         def on_step(done: int, total: int, _: Tensor) -> None:
             bar.update(start + length * done // total - bar.n)
 
-        generators = [torch.Generator("cpu").manual_seed(job.seed) for job in jobs]
-        noise = initial_noise(generators, self.frame.latent_shape(requests[0].size))
-        layouts = [request.grounding for request in requests if request.grounding is not None]
-        originals = [request.original for request in requests if request.original is not None]
-        tokens, negative_tokens = self._tokens(layouts)
-        latents = sample(
-            self.base.unet,
-            make_scheduler(solver.scheduler, self._process),
-            noise.to(self.device),
-            Condition(
-                **vars(Words.together([request.positive for request in requests])),
-                tokens=tokens,
-                extra=self._extra(layouts, noise),
-                **picture_condition(originals, generators),
-            ),
-            Condition(
-                **vars(Words.together([request.negative for request in requests])),
-                tokens=negative_tokens,
-            ),
-            settings=solver.settings,
-            adapter=self.adapter,
-            on_step=on_step,
-        )
-        drawn = [self._decode(one) for one in latents.split(1)]
-        if not originals:
-            return drawn
-        return [old.composed(new) for old, new in zip(originals, drawn, strict=True)]
+        return self._renderer(jobs, on_step)
 
-    def _tokens(self, layouts: list[Grounding]) -> tuple[Tensor | None, Tensor | None]:
-        """Grounding tokens of both halves of the guidance; None for no region at all."""
-        if self._grounder is None or not layouts:
-            return None, None
-        return self._grounder.tokens(layouts), self._grounder.negative_tokens(layouts)
-
-    @torch.no_grad()
-    def _extra(self, layouts: list[Grounding], noise: Tensor) -> Tensor | None:
-        maps = [layout.maps for layout in layouts if layout.maps is not None]
-        if self.adapter is None or not maps:
-            return None
-        return self.adapter.extra_channels(torch.cat(maps), *noise.shape[-2:])
-
-    @torch.no_grad()
-    def _decode(self, latents: Tensor) -> Image.Image:
-        """Latents [1, C, h, w] to a picture; one at a time, so neighbours change no bit."""
-        vae: Any = self.base.vae
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        latents = latents / vae.config.scaling_factor + shift
-        latents = latents.to(next(vae.parameters()).dtype)  # of SDXL not the UNet's in float16
-        pixels = vae.decode(latents, return_dict=False)[0]
-        pixels = pixels.float().add(1).mul(127.5).round().clamp(0, 255)
-        return Image.fromarray(pixels[0].permute(1, 2, 0).byte().cpu().numpy(), "RGB")
+    def _offloaded(self, device: torch.device) -> Offload:
+        """What works together, one group after the other; the autoencoder, small, stays."""
+        base, images = self.base, self.image_encoder
+        at_steps = [base.unet, *([self.adapter] if self.adapter else []), *self.company.models]
+        texts = [one for one in (base.text_encoder, base.text_encoder_2) if one is not None]
+        pictures: list[torch.nn.Module] = [] if images is None else [images.model]
+        if self.company.ip_adapter is not None:
+            pictures.append(self.company.ip_adapter.encoder)
+        base.vae.to(device)
+        return Offload([group for group in (texts, pictures, at_steps) if group], device)
 
     def _record(self, job: Job) -> GroundedPrompt:
         """The document of one picture: given back, it draws the same again."""
@@ -382,7 +307,12 @@ class Generator:
                 dtype=str(self.dtype).removeprefix("torch."),
                 attention=choose_backend(self.attention, self.device, self.dtype),
                 index=job.index,
-                settings={"torch": torch.__version__, **job.request.notes},
+                settings={
+                    "torch": torch.__version__,
+                    **self.company.notes(),
+                    **({TILED: True} if self.tile_vae else {}),
+                    **job.request.notes,
+                },
             ),
         )
 
@@ -392,3 +322,11 @@ def _software() -> str:
         return f"lavallama {version('lavallama')}"
     except PackageNotFoundError:  # run from a source tree that is not installed
         return "lavallama"
+
+
+def _tile(vae: Any) -> None:
+    if not hasattr(vae, "enable_tiling"):
+        raise LavallamaError(
+            f"{type(vae).__name__} has no tiles and needs none: leave out tiling of the VAE"
+        )
+    vae.enable_tiling()

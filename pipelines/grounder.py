@@ -13,15 +13,18 @@ from PIL import Image
 from torch import Tensor
 
 from gligen.adapter import GligenAdapter
+from gligen.config import BOX_MODALITIES
+from gligen.isolation import Isolation
 from gligen.joints import JOINTS
-from grounding.errors import PromptError
+from grounding.errors import CheckpointError, PromptError
 from grounding.geometry import normalized_to_pixels
 from grounding.prompt import GroundedPrompt
 from grounding.region import Reference, Region
 from pipelines.layout import Layout, Notice, plan_layout
 from pipelines.maps import read_map
-from pipelines.request import Grounding
+from pipelines.request import Grounded, Grounding
 from pipelines.source_picture import read_picture, source_picture
+from pipelines.territory import territory
 from pipelines.text import TextReader
 
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ class Grounder:
         adapter: its modality decides what is read.
         reader: of phrases.
         images: of reference pictures, if there is one.
+
+    Raises:
+        CheckpointError: the adapter's phrases are not those of the reader.
     """
 
     def __init__(
@@ -44,10 +50,21 @@ class Grounder:
     ) -> None:
         self.adapter, self.reader, self.images = adapter, reader, images
         self._like = next(adapter.parameters())
+        wanted = adapter.config.phrase_dim
+        if adapter.config.modality in BOX_MODALITIES and wanted != reader.phrase_dim:
+            raise CheckpointError(
+                f"the adapter reads phrases of {wanted} channels, the text encoders of this base "
+                f"give {reader.phrase_dim}: take the adapter of this base"
+            )
 
     @torch.no_grad()
     def __call__(
-        self, document: GroundedPrompt, size: tuple[int, int], say: Notice
+        self,
+        document: GroundedPrompt,
+        size: tuple[int, int],
+        say: Notice,
+        *,
+        cells: tuple[int, int] | None = None,
     ) -> Grounding | None:
         """What a document asks for, or None if it asks for a plain picture.
 
@@ -55,12 +72,13 @@ class Grounder:
             document: any prompt document.
             size: (width, height) of the picture to be drawn.
             say: told of everything that has no effect on the picture.
+            cells: (height, width) of the latents, if regions are to be kept apart.
 
         Raises:
             PromptError: it asks for what this adapter cannot do, or names files that do not serve.
         """
         config = self.adapter.config
-        layout = plan_layout(document, config, say)
+        layout = plan_layout(document, config, say, isolate=cells is not None)
         if config.map is not None:
             return self._map(document, size)
         if config.modality == "keypoint":
@@ -69,42 +87,28 @@ class Grounder:
             return None
         boxes, masks = self._boxes(layout)
         phrases, said = self._words(layout.phrases, say)
-        others, denied = self._words(layout.negatives, say)
-        inputs, negative = (boxes, masks, phrases), (boxes, denied, others)
-        if config.modality == "text_image":
-            images, shown = self._references(document, layout)
-            inputs += images, said, shown
-            negative += torch.zeros_like(images), denied, torch.zeros_like(shown)
-        return self._grounding(*inputs, negative=negative if denied.any() else None)
+        isolation = None
+        if cells is not None:
+            isolation = territory(layout.regions, config.max_boxes, size, cells)
+        if config.modality == "text":
+            return self._grounding(boxes, masks, phrases, isolation=isolation)
+        images, shown = self._references(document, layout)
+        return self._grounding(boxes, masks, phrases, images, said, shown, isolation=isolation)
 
     @torch.no_grad()
-    def tokens(self, layouts: Sequence[Grounding]) -> Tensor:
-        """Grounding tokens of a batch."""
+    def grounded(self, layouts: Sequence[Grounding]) -> Grounded:
+        """What a batch of pictures grounds together."""
         columns = zip(*(layout.inputs for layout in layouts), strict=True)
-        return self.adapter.tokens(*(torch.cat(column) for column in columns))
-
-    @torch.no_grad()
-    def negative_tokens(self, layouts: Sequence[Grounding]) -> Tensor | None:
-        """Those of the negative half of guidance; None if no region has a negative phrase."""
-        if all(layout.negative is None for layout in layouts):
-            return None
-        net = self.adapter.position_net
-        nothing = net.nothing(1, self.adapter.config.token_count)
-        columns = zip(*(layout.negative or nothing for layout in layouts), strict=True)
-        return self.adapter.tokens(*(torch.cat(column) for column in columns))
+        apart = [layout.isolation for layout in layouts if layout.isolation is not None]
+        return Grounded(
+            tokens=self.adapter.tokens(*(torch.cat(column) for column in columns)),
+            isolation=Isolation.joined(apart) if apart else None,
+        )
 
     def _grounding(
-        self,
-        *inputs: Tensor,
-        negative: tuple[Tensor, ...] | None = None,
-        maps: Tensor | None = None,
+        self, *inputs: Tensor, maps: Tensor | None = None, isolation: Isolation | None = None
     ) -> Grounding:
-        device = self._like.device
-        return Grounding(
-            inputs=tuple(one.to(device) for one in inputs),
-            negative=None if negative is None else tuple(one.to(device) for one in negative),
-            maps=None if maps is None else maps.to(device),
-        )
+        return Grounding(inputs=inputs, maps=maps, isolation=isolation).to(self._like.device)
 
     def _boxes(self, layout: Layout) -> tuple[Tensor, Tensor]:
         """Boxes [1, N, 4] and masks [1, N]; absent ones are zero."""
@@ -155,11 +159,11 @@ class Grounder:
 
     def _poses(self, layout: Layout) -> Grounding | None:
         """Points [1, K, 2] and masks [1, K]: person by person, joint by joint."""
-        if not layout.people:
+        if not layout.regions:
             return None
         count = self.adapter.config.token_count
         points, masks = torch.zeros(1, count, 2), torch.zeros(1, count)
-        for person, region in enumerate(layout.people):
+        for person, region in enumerate(layout.regions):
             for joint, place in _joints(region).items():
                 index = person * len(JOINTS) + joint
                 points[0, index] = torch.tensor(place)

@@ -31,11 +31,8 @@ DRAWS_FROM = {
 _MODALITY_OF_MAP = {"semantic": "sem"}  # the other maps are called like their modality
 # Read by an adapter, shown on the overlay, or a result that stands beside what was asked.
 _REGION_FIELDS = {"id", "phrase", "box", "z", "score"}
-_READ_FIELDS = {
-    "text": {"negative_phrase"},
-    "text_image": {"negative_phrase", "reference"},
-    "keypoint": {"keypoints"},
-}
+_READ_FIELDS = {"text_image": {"reference"}, "keypoint": {"keypoints"}}
+_OUTLINES = {"polygon", "mask"}
 _DOCUMENT_FIELDS = {
     "schema_",
     "canvas",
@@ -54,17 +51,15 @@ class Layout:
 
     Attributes:
         phrases: in words; "" where there are none.
-        negatives: what the negative half of guidance is told instead; "" for nothing.
         boxes: normalised xyxy, origin top left, one for each phrase.
         references: in pictures, one for each phrase; None where there is none.
-        people: regions with keypoints, for an adapter that reads those.
+        regions: those that are drawn: of boxes, one for each phrase; else people with keypoints.
     """
 
     phrases: tuple[str, ...] = ()
-    negatives: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
     references: tuple[Reference | None, ...] = ()
-    people: tuple[Region, ...] = ()
+    regions: tuple[Region, ...] = ()
 
 
 def notice(strict: bool) -> Notice:
@@ -78,18 +73,26 @@ def notice(strict: bool) -> Notice:
     return say
 
 
-def plan_layout(document: GroundedPrompt, config: AdapterConfig, say: Notice) -> Layout:
+def plan_layout(
+    document: GroundedPrompt, config: AdapterConfig, say: Notice, *, isolate: bool = False
+) -> Layout:
     """Choose the regions to draw.
 
     Args:
         document: any prompt document.
         config: of the adapter; of more regions than it takes, the largest are kept.
         say: told of everything that has no effect on the picture.
+        isolate: whether regions are kept apart, in their outlines if they have any.
 
     Raises:
         PromptError: the document asks for what this adapter cannot do.
     """
     kind = config.modality
+    if isolate and kind not in BOX_MODALITIES:
+        raise PromptError(
+            f"isolate keeps boxes apart, and this adapter draws from {DRAWS_FROM[kind]}: take an "
+            "adapter for text or text_image, or leave isolate out"
+        )
     _refuse_other_wishes(document, config)
     used, most = {*_DOCUMENT_FIELDS, "maps"}, 0
     if kind in BOX_MODALITIES:
@@ -104,7 +107,7 @@ def plan_layout(document: GroundedPrompt, config: AdapterConfig, say: Notice) ->
         usable, what = [], ""
     unused = _unused(document, used)
     if usable:
-        read = _REGION_FIELDS | _READ_FIELDS.get(kind, set())
+        read = _REGION_FIELDS | _READ_FIELDS.get(kind, set()) | (_OUTLINES if isolate else set())
         of_regions = (_unused(region, read) for region in usable)
         unused += [f"{name} of regions" for name in dict.fromkeys(chain(*of_regions))]
     if unused:
@@ -115,10 +118,10 @@ def plan_layout(document: GroundedPrompt, config: AdapterConfig, say: Notice) ->
         kept = {region.id for region in largest}
         usable = [region for region in usable if region.id in kept]
     if kind == "keypoint":
-        return Layout(people=tuple(usable))
+        return Layout(regions=tuple(usable))
     return Layout(
-        phrases=tuple(_said(region.phrase) for region in usable),
-        negatives=tuple(_said(region.negative_phrase) for region in usable),
+        regions=tuple(usable),
+        phrases=tuple(region.phrase if region.phrase.strip() else "" for region in usable),
         boxes=tuple(box for region in usable if (box := region.bounds()) is not None),
         references=tuple(region.reference for region in usable),
     )
@@ -141,10 +144,6 @@ def _refuse_other_wishes(document: GroundedPrompt, config: AdapterConfig) -> Non
             f"the document asks for {asked}; this adapter draws from {DRAWS_FROM[kind]}: take an "
             f"adapter for {modality}, or leave it out"
         )
-
-
-def _said(text: str) -> str:
-    return text if text.strip() else ""
 
 
 def _is_only_pose(region: Region) -> bool:

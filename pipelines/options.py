@@ -137,6 +137,12 @@ def _how(group) -> None:
         choices=SCHEDULERS,
         help=f"{', '.join(SCHEDULERS)} (default: the model's)",
     )
+    group.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        help="keep regions apart: each place belongs to one box (or outline), where boxes overlap "
+        "to that of the higher z, else the smaller, and sees nothing of the others",
+    )
     for side in ("width", "height"):
         group.add_argument(
             f"--{side}",

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
+from gligen.isolation import Isolation
 from gligen.sampler import SamplerSettings
 from grounding.errors import LavallamaError
 from grounding.prompt import GroundedPrompt, Sampling
+from pipelines.companions.cues import Cues
 from pipelines.original import Original
 from pipelines.text import Words
 
-__all__ = ["Grounding", "Job", "Request", "Solver", "batches"]
+__all__ = ["Grounded", "Grounding", "Job", "Request", "Solver", "batches"]
 
 MAX_SEED = 2**63 - 1
 
@@ -27,13 +30,34 @@ class Grounding:
 
     Attributes:
         inputs: what the adapter's tokenizer is called with (`gligen.tokenizers`), of one image.
-        negative: the same for the negative half of guidance; None: no region at all.
         maps: [1, M, H, W], if the adapter reads maps.
+        isolation: where the regions lie, if they are kept apart; those of `inputs`.
     """
 
     inputs: tuple[Tensor, ...]
-    negative: tuple[Tensor, ...] | None = None
     maps: Tensor | None = None
+    isolation: Isolation | None = None
+
+    def to(self, device: torch.device) -> Grounding:
+        """The same, on a device."""
+        return Grounding(
+            inputs=tuple(one.to(device) for one in self.inputs),
+            maps=None if self.maps is None else self.maps.to(device),
+            isolation=None if self.isolation is None else self.isolation.to(device),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grounded:
+    """What is grounded in a batch (`gligen.sampler.Condition`).
+
+    Attributes:
+        tokens: [B, N, D]; None: no region.
+        isolation: where the regions lie, if they are kept apart.
+    """
+
+    tokens: Tensor | None = None
+    isolation: Isolation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +68,20 @@ class Solver:
     settings: SamplerSettings
 
     @classmethod
-    def of(cls, sampling: Sampling) -> Solver:
-        """Take it from sampling settings without gaps."""
+    def of(cls, sampling: Sampling, strength: float | None = None) -> Solver:
+        """Take it from sampling settings without gaps; of image-to-image also the strength."""
         given = (sampling.scheduler, sampling.steps, sampling.guidance, sampling.schedule)
         scheduler, steps, guidance, schedule = given
         assert scheduler is not None
         assert steps is not None
         assert guidance is not None
         assert schedule is not None
-        settings = SamplerSettings(steps=steps, guidance=guidance, schedule=schedule)
+        settings = SamplerSettings(
+            steps=steps,
+            guidance=guidance,
+            schedule=schedule,
+            strength=1.0 if strength is None else strength,
+        )
         return cls(scheduler=scheduler, settings=settings)
 
 
@@ -68,6 +97,8 @@ class Request:
         negative: the negative prompt.
         grounding: None for a plain picture.
         original: what is inpainted; None: nothing.
+        beginning: [1, C, h, w] latents that image-to-image begins from; None: from noise.
+        cues: what the companions of the model are given.
         notes: for the provenance: what else the picture was made from.
     """
 
@@ -78,7 +109,9 @@ class Request:
     negative: Words
     grounding: Grounding | None
     original: Original | None = None
-    notes: Mapping[str, str | int] = field(default_factory=dict)
+    beginning: Tensor | None = None
+    cues: Cues = Cues()
+    notes: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def is_like(self, other: Request) -> bool:
         """Whether pictures of both can be drawn in one batch."""
@@ -86,7 +119,16 @@ class Request:
             self.size == other.size
             and self.solver == other.solver
             and (self.grounding is None) == (other.grounding is None)
+            and self.is_isolated == other.is_isolated
+            and (self.original is None) == (other.original is None)
+            and (self.beginning is None) == (other.beginning is None)
+            and self.cues.is_like(other.cues)
         )
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether regions are kept apart."""
+        return self.grounding is not None and self.grounding.isolation is not None
 
     def jobs(self, images: int) -> list[Job]:
         """One job for each picture; picture i has the document's seed + i.

@@ -64,6 +64,7 @@ class TextReader:
         encoder: its `CLIPTextModel`; the device and dtype are those of the results.
         second: tokenizer and `CLIPTextModelWithProjection` of a base with two encoders (SDXL).
         zero_negative: an empty negative prompt is all zeros (SDXL), not the empty text.
+        spelled: rewrites every text before it is read, such as words of one's own.
 
     Raises:
         CheckpointError: a tokenizer and its encoder disagree on the token that ends a text, which
@@ -77,10 +78,11 @@ class TextReader:
         second: tuple[Any, Any] | None = None,
         *,
         zero_negative: bool = False,
+        spelled: Callable[[str], str] = str,
     ) -> None:
         self.first = _Encoder(tokenizer, encoder)
         self.second = None if second is None else _Encoder(*second)
-        self.zero_negative = zero_negative
+        self.zero_negative, self.spelled = zero_negative, spelled
         if self.second is not None and self.second.length != self.first.length:
             raise CheckpointError(
                 f"the text encoders read {self.first.length} and {self.second.length} tokens: "
@@ -88,12 +90,24 @@ class TextReader:
             )
 
     @classmethod
-    def of(cls, base: BaseModel) -> TextReader:
+    def of(cls, base: BaseModel, spelled: Callable[[str], str] = str) -> TextReader:
         """The reader of a base model."""
         second = None
         if base.text_encoder_2 is not None:
             second = base.tokenizer_2, base.text_encoder_2
-        return cls(base.tokenizer, base.text_encoder, second, zero_negative=base.zero_negative)
+        return cls(
+            base.tokenizer,
+            base.text_encoder,
+            second,
+            zero_negative=base.zero_negative,
+            spelled=spelled,
+        )
+
+    @property
+    def phrase_dim(self) -> int:
+        """Channels of a phrase."""
+        wide: int = self.first.model.config.hidden_size
+        return wide if self.second is None else wide + self.second.model.config.projection_dim
 
     @torch.inference_mode()
     def prompt(self, text: str, notice: Notice, size: tuple[int, int]) -> Words:
@@ -104,6 +118,7 @@ class TextReader:
             notice: told what the encoders do not see.
             size: (width, height) of the picture; SDXL is told them.
         """
+        text = self.spelled(text)
         self.first.tell_what_is_cut(text, notice)
         one = self.first(text, padding="max_length", output_hidden_states=self.second is not None)
         if self.second is None:
@@ -127,6 +142,7 @@ class TextReader:
     @torch.inference_mode()
     def phrase(self, text: str, notice: Notice) -> Float[Tensor, "1 D"]:
         """Encode a phrase in the way that GLIGEN's gates read it."""
+        text = self.spelled(text)
         self.first.tell_what_is_cut(text, notice)
         pooled = self.first(text, padding=False).pooler_output
         if self.second is None:

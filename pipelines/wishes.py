@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         guidance: float | None
         schedule: tuple[float, float, float] | None
         scheduler: str | None
+        isolate: bool | None
 
 
 __all__ = ["Wishes"]
@@ -38,7 +39,7 @@ class Wishes:
     """Settings of a call; None: what the document says.
 
     Attributes:
-        sampling: seed, steps, guidance, schedule, scheduler.
+        sampling: seed, steps, guidance, schedule, scheduler, isolate.
         image: path or data URI of a picture to start from.
         blend: pixels over which an inpainted picture fades from old to new.
         strength: in (0, 1]: how much of the picture is drawn anew, all over.

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders.ip_adapter import IPAdapterMixin
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from jaxtyping import Float
 from PIL import Image
@@ -116,7 +115,14 @@ class IpAdapter:
 
     def attach(self) -> None:
         """Put the processors into the UNet; before the gates, which look at what is there."""
-        _Loader(self.unet).load_ip_adapter(
+        from diffusers.loaders.ip_adapter import IPAdapterMixin
+
+        class Loader(IPAdapterMixin):
+            """As much of a pipeline of diffusers as its loader asks for."""
+
+            unet = self.unet
+
+        Loader().load_ip_adapter(
             self.state, subfolder="", weight_name="", image_encoder_folder=None
         )
         self.unet.eval().requires_grad_(False)
@@ -177,15 +183,6 @@ class Likeness:
         )
         added = {**call["added_cond_kwargs"], "image_embeds": [torch.cat(halves).to(latents)]}
         return {**call, "added_cond_kwargs": added}
-
-
-class _Loader(IPAdapterMixin):
-    """As much of a pipeline of diffusers as its loader asks for."""
-
-    unet_name = "unet"
-
-    def __init__(self, unet: Any) -> None:
-        self.unet = unet
 
 
 def _check(name: str, shapes: Mapping[str, tuple[int, ...]], base: BaseModel) -> None:
