@@ -119,6 +119,10 @@ class Sampling(Part):
         default=None, description="Which solver."
     )
 
+    isolate: Annotated[bool, Field(strict=True)] | None = Field(
+        default=None, description="Keep regions apart: none sees what lies in another."
+    )
+
     @field_validator("schedule")
     @classmethod
     def _is_whole(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:

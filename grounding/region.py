@@ -158,9 +158,6 @@ class Region(Part):
         description="Unique name in the document; absent: assigned as r1, r2, ... by position.",
     )
     phrase: Text = Field(default="", description='What it is, in words, such as "red apple".')
-    negative_phrase: Text = Field(
-        default="", description="What it is not, in words; said to the negative half of guidance."
-    )
     box: NormalizedBox | None = Field(
         default=None, description="Normalised [x0, y0, x1, y1], x0 < x1, y0 < y1."
     )

@@ -16,7 +16,7 @@ from grounding.prompt import Canvas, GroundedPrompt
 
 __all__ = ["read_short", "write_short"]
 
-_PLAIN = ("id", "negative_phrase", "reference", "audio", "attributes", "z", "score")
+_PLAIN = ("id", "reference", "audio", "attributes", "z", "score")
 _GEOMETRY = ("points", "strokes", "polygon", "mask", "keypoints")
 
 

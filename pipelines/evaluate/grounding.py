@@ -162,6 +162,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     results: dict[str, Any] = {
         "model": str(arguments.model),
         "adapter": arguments.adapter,
+        "isolate": arguments.isolate,
         "data": layouts.what,
         "detector": bench.detector
         and {"name": bench.detector.name, "threshold": bench.detector.threshold},
@@ -306,7 +307,7 @@ def _rows(arguments: argparse.Namespace, bench: Bench) -> dict[str, Any]:
         results["true"] = bench.measure("true", _true_pictures)
     for number, (row, adapter) in enumerate(adapters.items()):
         generator = opened(adapter) if number else generator
-        results[row] = bench.measure(row, _drawn_by(generator, arguments.batch, arguments.steps))
+        results[row] = bench.measure(row, _drawn_by(generator, arguments))
     return results
 
 
@@ -316,12 +317,17 @@ def _true_pictures(layouts: "LayoutSet") -> Iterator[tuple["Layout", np.ndarray]
         yield layout, layout.truth()
 
 
-def _drawn_by(generator: "Generator", batch: int, steps: int | None) -> Draw:
+def _drawn_by(generator: "Generator", arguments: argparse.Namespace) -> Draw:
+    batch: int = arguments.batch
+    isolate = True if arguments.isolate and generator.adapter is not None else None
+
     def draw(layouts: "LayoutSet") -> Iterator[tuple["Layout", np.ndarray]]:
         rest = layouts.layouts()
         while some := list(islice(rest, batch * CHUNK)):
             documents = [layout.document for layout in some]
-            drawn = generator.stream(documents, batch=batch, progress=False, steps=steps)
+            drawn = generator.stream(
+                documents, batch=batch, progress=False, steps=arguments.steps, isolate=isolate
+            )
             for layout, picture in zip(some, drawn, strict=True):
                 yield layout, np.asarray(picture.image.convert("RGB"))
 

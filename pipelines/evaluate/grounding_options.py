@@ -91,6 +91,9 @@ def _model(group) -> None:
         default=10,
         help="pictures drawn at once (default: 10)",
     )
+    group.add_argument(
+        "--isolate", action="store_true", help="keep regions apart, as lavallama generate does"
+    )
     group.add_argument("--no-floor", action="store_true", help="leave out the base without gates")
     group.add_argument(
         "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"

@@ -24,6 +24,8 @@ def report(results: Result, pictures: Sequence[str] = ()) -> str:
         pictures: Files of contact sheets to show, relative to the report.
     """
     lines = [f"# Grounding of `{results['model']}`", "", f"On {results['data']}."]
+    if results.get("isolate"):
+        lines[-1] += " Drawn with regions kept apart."
     if results.get("detector"):
         seen = results["detector"]
         lines[-1] += (
