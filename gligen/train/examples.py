@@ -52,13 +52,12 @@ class Batch:
 
 
 class Examples(Protocol):
-    """A data set.
+    """A data set."""
 
-    Attributes:
-        buckets: The numbers of the examples, those of one size together.
-    """
-
-    buckets: Sequence[Sequence[int]]
+    @property
+    def buckets(self) -> Sequence[Sequence[int]]:
+        """The numbers of the examples, those of one size together."""
+        ...
 
     def batch(self, draws: Sequence[Draw]) -> Batch:
         """Read examples of one bucket."""

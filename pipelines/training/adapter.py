@@ -1,6 +1,7 @@
 """The adapter before its first step: another's, or a fresh one."""
 
 import argparse
+from typing import Any
 
 import torch
 
@@ -44,6 +45,7 @@ def _fresh(
     options: argparse.Namespace, base: BaseModel, images: ImageEncoder | None
 ) -> GligenAdapter:
     phrase = TextReader.of(base).phrase("a", notice(strict=False))
+    sizes: dict[str, Any] = {} if images is None else {"image_dim": images.projection.shape[0]}
     config = AdapterConfig(
         modality=options.modality,
         inpainting=options.inpainting,
@@ -51,7 +53,7 @@ def _fresh(
         context_dim=base.unet.config["cross_attention_dim"],
         position_features=options.places,
         field_dim=options.field,
-        **({} if images is None else {"image_dim": images.projection.shape[0]}),
+        **sizes,
     )
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)

@@ -149,7 +149,7 @@ class Preparer:
         try:
             source_size = _upright_size(data)
             document = found.document()
-        except PromptError as error:
+        except ValueError as error:  # ours, or of JSON and Unicode
             raise Dropped("a document that makes no sense", str(error)) from None
         given = None
         if self.config.map is not None:

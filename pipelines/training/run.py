@@ -82,7 +82,7 @@ class Run:
             generator=Generator(base=base, adapter=adapter, image_encoder=self.images),
             layouts=held_out_requests(options, examples.preparer, held_out, eyes.get("judge")),
             steps=options.sample_steps,
-            precision=self.accelerator.autocast,
+            precision=lambda: self.accelerator.autocast(),
             **eyes,
         )
         loop = self._loop_config(BEST if show.measures else "")

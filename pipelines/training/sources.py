@@ -9,6 +9,7 @@
 | SHARD.tar, SHARD-{000..9}.tar| webdataset: jpg, png or webp with json of the same key            |
 """
 
+import importlib
 import io
 import json
 import tarfile
@@ -159,7 +160,7 @@ def _failing(error: Exception) -> Callable[[], GroundedPrompt]:
 
 def _shards(pattern: str) -> Iterator[Found]:
     try:
-        import webdataset
+        webdataset: Any = importlib.import_module("webdataset")
     except ImportError:
         raise LavallamaError(
             'shards are read by webdataset, which is not installed; pip install -e ".[train]"'
@@ -168,7 +169,7 @@ def _shards(pattern: str) -> Iterator[Found]:
     for name in names:
         if not Path(name).is_file():
             raise PromptError(f"{name}: no such shard; check the pattern {pattern}")
-    samples: Any = webdataset.WebDataset(names, shardshuffle=False, empty_check=False)
+    samples = webdataset.WebDataset(names, shardshuffle=False, empty_check=False)
     for sample in _whole(samples, pattern):
         found = [value for end, value in sample.items() if f".{end.lower()}" in PICTURES]
         said = sample.get("json")

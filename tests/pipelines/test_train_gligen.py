@@ -10,12 +10,15 @@ import sys
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from PIL import Image
 
 from gligen.config import MapConfig
 from gligen.train import gates
 from grounding.prompt import GroundedPrompt, Region
 from pipelines.generator import Generator
 from pipelines.train import main
+from tests.pipelines.conftest import WIDTH
+from tests.pipelines.test_modalities import write_image_encoder
 from tests.pipelines.training.coco_folder import write_coco
 from weights.gligen import read_adapter
 
@@ -194,11 +197,18 @@ def test_an_adapter_can_be_trained_further(given, adapter_folder, tmp_path):
     assert any(not torch.equal(before[key], after[key]) for key in before)
 
 
+def short(given, folder):
+    """A run of two small steps from closed gates."""
+    arguments = [*given, "--runs", str(folder), "--detector", "none", "--steps", "2"]
+    return [*arguments, "--init-style", "zero", "--batch", "1", "--accumulate", "1"]
+
+
 @pytest.mark.parametrize("kind", ["canny", "text+inpainting"])
-def test_other_kinds_learn_too(kind, given, tmp_path, monkeypatch):
+def test_what_reads_more_than_latents_widens_the_first_convolution(
+    kind, given, tmp_path, monkeypatch
+):
     modality, _, inpainting = kind.partition("+")
-    arguments = [*given, "--runs", str(tmp_path / "run"), "--detector", "none", "--steps", "2"]
-    arguments += ["--modality", modality, "--init-style", "zero", "--batch", "1"]
+    arguments = [*short(given, tmp_path / "run"), "--modality", modality]
     arguments += ["--inpainting"] if inpainting else []
     small = MapConfig(dims=(8, 8, 8, 16), depths=(1, 1, 1, 1))
     monkeypatch.setattr("gligen.config.MAPS", {"canny": small})
@@ -206,6 +216,29 @@ def test_other_kinds_learn_too(kind, given, tmp_path, monkeypatch):
     learnt = state(tmp_path / "run")["parameters"]
     assert learnt["conv_in.weight"].shape[1] == (9 if inpainting else 12)
     assert learnt["conv_in.weight"][:, 4:].abs().sum() > 0  # new channels began at zero
+
+
+def test_reference_pictures_are_cut_out_of_the_boxes(given, tmp_path):
+    images = write_image_encoder(tmp_path / "images")
+    arguments = [*short(given, tmp_path / "run"), "--modality", "text_image"]
+    assert main([*arguments, "--image-encoder", str(images)]) == 0
+    learnt = state(tmp_path / "run")["parameters"]
+    assert learnt["position_net.linears_image.0.weight"].shape[1] == WIDTH + 64
+    assert any((tmp_path / "cache" / "features").rglob("*.safetensors"))
+
+
+def test_poses_are_learnt_from_keypoints(given, tmp_path):
+    data = tmp_path / "poses"
+    data.mkdir()
+    for number in range(4):
+        Image.new("RGB", (32, 32), (60 * number, 0, 0)).save(data / f"{number}.png")
+        joints = [{"xy": [0.2 * number, 0.5], "name": name} for name in ("nose", "left_knee")]
+        document = {"prompt": "a dancer", "regions": [{"keypoints": joints}]}
+        (data / f"{number}.json").write_text(json.dumps(document))
+    captions = given.index("--captions")
+    arguments = short([*given[:captions], *given[captions + 2 :]], tmp_path / "run")
+    assert main([*arguments, "--modality", "keypoint", "--data", str(data)]) == 0
+    assert "position_net.person_embeddings" in state(tmp_path / "run")["parameters"]
 
 
 @pytest.mark.parametrize(

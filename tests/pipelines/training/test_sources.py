@@ -80,14 +80,18 @@ def test_shards(tmp_path):
         "a.json": json.dumps(DOCUMENT).encode(),
         "b.png": png(),
         "c.json": json.dumps(DOCUMENT).encode(),
+        "d.png": png(),
+        "d.json": b"{cut off",
     }
-    for shard, names in enumerate((("a.png", "a.json"), ("b.png", "c.json"))):
+    for shard, names in enumerate((("a.png", "a.json"), ("b.png", "c.json", "d.png", "d.json"))):
         with tarfile.open(tmp_path / f"mine-{shard}.tar", "w") as tar:
             for name in names:
                 info = tarfile.TarInfo(name)
                 info.size = len(members[name])
                 tar.addfile(info, io.BytesIO(members[name]))
-    a, b, c = found(tmp_path / "mine-{0..1}.tar", tmp_path)
+    a, b, c, d = found(tmp_path / "mine-{0..1}.tar", tmp_path)
+    with pytest.raises(ValueError, match="Expecting"):
+        d.document()
     assert boxes(a) == [tuple(BOX)]
     assert a.read() == png()
     with pytest.raises(Dropped, match="no document"):
