@@ -74,9 +74,9 @@ def open_clip_part(shapes: Shapes, source: str, *, projected: bool) -> Part:
         elif layer is not None:
             if int(layer[1]) < kept:
                 ours = _in_layer(layer[2], source, key)
-                placed = tuple(f"{prefix}encoder.layers.{layer[1]}.{name}" for name in ours)
+                placed = [f"{prefix}encoder.layers.{layer[1]}.{name}" for name in ours]
                 if len(placed) > 1:
-                    fused[key] = placed
+                    fused[key] = tuple(placed)
                 else:
                     names[key] = placed[0]
         elif key not in IGNORED:
