@@ -223,6 +223,15 @@ def test_a_gate_of_another_base_is_one_line(folders):
     assert "\n" not in str(caught.value)
 
 
+def test_phrases_of_another_text_encoder_are_one_line(folders, tmp_path):
+    base = load_base(folders / "sd2")
+    narrow = AdapterConfig(phrase_dim=8, context_dim=WIDTH, hidden_dim=WIDTH)
+    save_pretrained(GligenAdapter.for_unet(base.unet, narrow), tmp_path / "narrow")
+    with pytest.raises(CheckpointError, match="phrases of 8 channels, .* give 16") as caught:
+        Generator.from_pretrained(folders / "sd2", tmp_path / "narrow", device="cpu")
+    assert "\n" not in str(caught.value)
+
+
 def test_sizes_that_cannot_be_name_the_multiple(folders):
     with pytest.raises(GeometryError, match="width must be a multiple of 8 for this model, got 33"):
         load(folders, "sdxl")(asked(), size=(33, 57))
