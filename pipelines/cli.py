@@ -12,7 +12,7 @@ COMMANDS = {
     "generate": ("pipelines.generate", "draw pictures from a prompt and boxes"),
     "segment": ("pipelines.segment", "find objects on pictures and videos"),
     "chat": ("pipelines.chat", "ask about a picture"),
-    "train": ("pipelines.train", "train the embedded models"),
+    "train": ("pipelines.train", "train an adapter on your own pictures, or the embedded models"),
     "evaluate": ("pipelines.evaluate", "measure a model on held-out scenes or your data"),
     "serve": ("pipelines.serve.command", "answer questions about pictures over HTTP"),
     "convert": ("pipelines.convert", "convert GLIGEN adapters between layouts"),

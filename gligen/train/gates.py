@@ -83,7 +83,8 @@ class GatesTask:
     def __post_init__(self) -> None:
         """Freeze the base, inject the adapter."""
         self.unet.requires_grad_(False)
-        self.adapter.inject(self.unet)
+        if not self.adapter.is_injected:
+            self.adapter.inject(self.unet)
         self._has_boxes = self.adapter.config.modality in BOX_MODALITIES
         taught = self.config.attention_weight and self.adapter.config.modality == "text"
         self._teacher = AttentionTeacher(self.adapter) if taught else None

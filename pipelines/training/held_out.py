@@ -84,7 +84,7 @@ class HeldOut:
             for one in seen[:SHOWN]
         ]
         write_files({path: contact_sheet(lines, {"drawn": "drawn, boxes as asked for"})})
-        return self._measured(seen)
+        return self._measured([one for one in seen if one.layout.instances])
 
     def _measured(self, seen: Sequence[Seen]) -> dict[str, float]:
         numbers: dict[str, float] = {}

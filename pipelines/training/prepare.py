@@ -23,7 +23,7 @@ from gligen.evaluation.coco_layouts import MIN_AREA
 from gligen.train.buckets import nearest_bucket, placement
 from gligen.train.mirror import mirrored
 from grounding.errors import PromptError
-from grounding.geometry import CanvasMap, Size, box_area, clip_xyxy
+from grounding.geometry import CanvasMap, Size, box_area, clip_xyxy, normalized_to_pixels
 from grounding.prompt import Canvas, GroundedPrompt, Keypoint, Maps, Region
 from grounding.region import Reference
 from pipelines.inquiry import open_picture
@@ -38,6 +38,7 @@ __all__ = ["Prepared", "Preparer"]
 
 SHAPE_SLACK = 0.02  # of a picture's shape against the size that its document names
 NORMAL_FLIP = 255  # x of a normal is red, 0 to 255 from left to right
+NO_BOX = (0.0, 0.0, 0.0, 0.0)
 Picture = Callable[[], Image.Image]
 
 
@@ -226,7 +227,7 @@ class Preparer:
                 lost.append("no joints on the picture")
             elif not people and placed.box is None:
                 lost.append("no box on the picture")
-            elif not people and box_area(placed.box or (0, 0, 0, 0)) < MIN_AREA:
+            elif not people and box_area(placed.box or NO_BOX) < MIN_AREA:
                 lost.append(f"a box under {MIN_AREA:.0%} of the picture")
             elif self.config.modality == "text" and not placed.phrase.strip():
                 lost.append("no phrase")
@@ -235,8 +236,8 @@ class Preparer:
         most = self.config.max_boxes
         if self.config.modality in BOX_MODALITIES and len(kept) > most:
             lost += [f"beyond the {most} largest boxes"] * (len(kept) - most)
-            largest = sorted(kept, key=lambda region: -box_area(region.box or (0, 0, 0, 0)))
-            kept = [region for region in kept if region in largest[:most]]
+            order = sorted(range(len(kept)), key=lambda i: -box_area(kept[i].box or NO_BOX))
+            kept = [kept[i] for i in sorted(order[:most])]
         return kept, lost
 
     def _map(self, one: Prepared, name: str, flip: bool, picture: Picture | None) -> str:
@@ -281,17 +282,12 @@ class Preparer:
 
         def make() -> bytes:
             assert picture is not None, "what is prepared is in the cache"
-            width, height = one.size
-            x0, y0, x1, y1 = round(box[0] * width), round(box[1] * height), *_far(box, one.size)
+            x0, y0, x1, y1 = (round(edge) for edge in normalized_to_pixels(box, one.size))
             return _png(_flipped(picture(), flip).crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1))))
 
         made_from = ["crop", one.digest, one.size, box, flip]
         path = self.cache.file("pictures", made_from, ".png", make)
         return region.replace(reference=Reference(image=str(path)))
-
-
-def _far(box: Any, size: Size) -> tuple[int, int]:
-    return round(box[2] * size[0]), round(box[3] * size[1])
 
 
 def _placed_region(region: Region, where: CanvasMap) -> Region:

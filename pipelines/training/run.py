@@ -69,21 +69,21 @@ class Run:
             base.unet.enable_gradient_checkpointing()
         config = {k: v for k, v in base.scheduler_config.items() if k != GENERATION_KEY}
         eyes = open_eyes(options) if process[0] == 0 else {}
-        task = GatesTask(
-            unet=base.unet,
-            adapter=adapter,
-            scheduler=make_scheduler("ddim", config),
-            examples=examples,
-            config=self._gates_config(),
-            show=lambda path: show(path),
-            process=process,
-        )
         show = HeldOut(
             generator=Generator(base=base, adapter=adapter, image_encoder=self.images),
             layouts=held_out_requests(options, examples.preparer, held_out, eyes.get("judge")),
             steps=options.sample_steps,
             precision=lambda: self.accelerator.autocast(),
             **eyes,
+        )
+        task = GatesTask(
+            unet=base.unet,
+            adapter=adapter,
+            scheduler=make_scheduler("ddim", config),
+            examples=examples,
+            config=self._gates_config(),
+            show=show,
+            process=process,
         )
         loop = self._loop_config(BEST if show.measures else "")
         train(task, loop, folder, self.accelerator, self._writers())

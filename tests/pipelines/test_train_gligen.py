@@ -18,6 +18,7 @@ from grounding.prompt import GroundedPrompt, Region
 from pipelines.generator import Generator
 from pipelines.train import main
 from tests.pipelines.conftest import WIDTH
+from tests.pipelines.families import PROJECTION, write_family
 from tests.pipelines.test_modalities import write_image_encoder
 from tests.pipelines.training.coco_folder import write_coco
 from weights.gligen import read_adapter
@@ -225,6 +226,16 @@ def test_reference_pictures_are_cut_out_of_the_boxes(given, tmp_path):
     learnt = state(tmp_path / "run")["parameters"]
     assert learnt["position_net.linears_image.0.weight"].shape[1] == WIDTH + 64
     assert any((tmp_path / "cache" / "features").rglob("*.safetensors"))
+
+
+def test_sdxl_is_a_base_like_any_other(given, tmp_path):
+    base = write_family(tmp_path / "sdxl", "sdxl")
+    arguments = [*short(given, tmp_path / "run"), "--model", str(base)]
+    assert main([*arguments, "--batch", "2", "--caption-dropout", "0.5"]) == 0
+    learnt = state(tmp_path / "run")["parameters"]
+    assert learnt["position_net.null_positive_feature"].shape == (WIDTH + PROJECTION,)
+    inpainting = write_family(tmp_path / "other", "sd1_inpainting")
+    assert main([*arguments, "--model", str(inpainting)]) == 2
 
 
 def test_poses_are_learnt_from_keypoints(given, tmp_path):

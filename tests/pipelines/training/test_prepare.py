@@ -88,6 +88,11 @@ def test_regions_are_kept_as_gligen_keeps_them(base, tmp_path):
     assert "dropped 1 regions: no phrase (such as a.png)" in bench.drops.lines()
 
 
+def test_of_equal_regions_no_more_are_kept(base, tmp_path):
+    [one] = Bench(base, tmp_path).one(boxes(*[(0, 0, 0.5, 0.5)] * 5), photo())
+    assert len(one.document.regions) == 3
+
+
 def test_boxes_follow_the_picture_onto_its_bucket(base, tmp_path):
     bench = Bench(base, tmp_path)
     document = boxes((0, 0, 0.5, 1), (0.9, 0, 1, 1))
