@@ -25,6 +25,13 @@ import torch
 from accelerate import init_empty_weights
 from torch import Tensor
 
+try:
+    from transformers.initialization import no_init_weights
+except ImportError:  # transformers 4
+    from transformers.modeling_utils import (  # pyright: ignore[reportAttributeAccessIssue]
+        no_init_weights,
+    )
+
 from grounding.errors import CheckpointError, OutputError
 from grounding.files import write_files
 from grounding.llava.config import LlavaConfig
@@ -132,8 +139,7 @@ def fill_llava(files: LlavaFiles, *, dtype: torch.dtype | None = None) -> Llava:
         files: Of `read_llava`.
         dtype: Of its parameters; None: as stored.
     """
-    with init_empty_weights(include_buffers=False):
-        model = build_llava(files.config)
+    model = _empty(files.config)
     inner = _inner(model)
     model.load_state_dict(
         {
@@ -290,8 +296,7 @@ def _cut(state: Mapping[str, Tensor], config: LlavaConfig) -> dict[str, Tensor]:
 
 def _checked(state: Mapping[str, Tensor], config: LlavaConfig, source: str) -> dict[str, Tensor]:
     """Compare names and shapes with those of the config's model; a tied head is filled in."""
-    with init_empty_weights(include_buffers=False):
-        model = build_llava(config)
+    model = _empty(config)
     expected = {key: tuple(tensor.shape) for key, tensor in llava_state(model).items()}
     ready = dict(state)
     words = next(f"{name}.weight" for name, m in model.named_modules() if m is model.embedding)
@@ -313,6 +318,12 @@ def _checked(state: Mapping[str, Tensor], config: LlavaConfig, source: str) -> d
                 f"{source}: {key} has shape {tuple(ready[key].shape)}, expected {expected[key]}"
             )
     return ready
+
+
+def _empty(config: LlavaConfig) -> Llava:
+    """A model without parameters, not even fresh ones."""
+    with init_empty_weights(include_buffers=False), no_init_weights():
+        return build_llava(config)
 
 
 def _inner(model: Llava) -> str:
