@@ -319,14 +319,17 @@ def _true_pictures(layouts: "LayoutSet") -> Iterator[tuple["Layout", np.ndarray]
 
 def _drawn_by(generator: "Generator", arguments: argparse.Namespace) -> Draw:
     batch: int = arguments.batch
-    isolate = True if arguments.isolate and generator.adapter is not None else None
 
     def draw(layouts: "LayoutSet") -> Iterator[tuple["Layout", np.ndarray]]:
         rest = layouts.layouts()
         while some := list(islice(rest, batch * CHUNK)):
             documents = [layout.document for layout in some]
             drawn = generator.stream(
-                documents, batch=batch, progress=False, steps=arguments.steps, isolate=isolate
+                documents,
+                batch=batch,
+                progress=False,
+                steps=arguments.steps,
+                isolate=arguments.isolate or None,
             )
             for layout, picture in zip(some, drawn, strict=True):
                 yield layout, np.asarray(picture.image.convert("RGB"))

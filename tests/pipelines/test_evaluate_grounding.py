@@ -223,6 +223,16 @@ def test_a_detector_that_tells_no_attributes(world, capsys):
     assert "tells no attributes" in said
 
 
+def test_regions_are_kept_apart_if_asked_for(world, tmp_path, capsys):
+    _, [painter, _], _ = world
+    arguments = ("--scenes", 2, "--tasks", "instances", "--no-floor", "--pictures", 0)
+    assert results_of(capsys, *arguments, "--out", tmp_path)["isolate"] is False
+    assert painter.isolated is None
+    assert results_of(capsys, *arguments, "--out", tmp_path, "--isolate")["isolate"] is True
+    assert painter.isolated is True
+    assert "regions kept apart" in (tmp_path / "report.md").read_text()
+
+
 def test_fid_counts_the_true_pictures_once(world, monkeypatch, capsys):
     seen = []
 

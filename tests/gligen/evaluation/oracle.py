@@ -53,10 +53,11 @@ class Painter:
 
     def __init__(self, oracle, spoil=lambda things: things):
         self.oracle, self.spoil, self.count = oracle, spoil, 0
-        self.batches = []
+        self.batches, self.isolated = [], None
 
-    def stream(self, documents, *, batch, progress, steps):
+    def stream(self, documents, *, batch, progress, steps, isolate):
         assert not progress
+        self.isolated = isolate
         self.batches.append((len(documents), batch, steps))
         for document in documents:
             things = []
