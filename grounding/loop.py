@@ -170,6 +170,8 @@ class _Run:
     def train(self) -> dict[str, Tensor]:
         """Take all steps that are left."""
         config, main = self.config, self.accelerator.is_main_process
+        if main and config.best and self.start == 0:
+            self._sample(0)  # where it starts from
         steps = range(self.start, config.steps)
         began, seen = time.monotonic(), self.start
         bar = tqdm(steps, initial=self.start, total=config.steps, disable=None if main else True)

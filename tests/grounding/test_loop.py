@@ -147,8 +147,8 @@ def test_what_is_measured_is_told_and_makes_the_best(tmp_path):
     told = Told()
     train(Measured(), config, tmp_path, writers=[told])
     logged = {"grad_norm", "grad_norm/bias", "grad_norm/weight", "loss", "lr", "x"}
-    assert [step for step, _ in told.steps] == [3, 6, 6, 9, 12, 12]
-    assert logged <= set(told.steps[1][1])
+    assert [step for step, _ in told.steps] == [0, 3, 6, 6, 9, 12, 12]
+    assert logged <= set(told.steps[2][1])
     assert told.steps[0][1] == ["score"]
     assert told.pictures[-1] == (12, "0000012.png")
     assert told.closed
