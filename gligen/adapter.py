@@ -87,7 +87,9 @@ class GligenAdapter(nn.Module):
         blocks = transformer_blocks(unet)
         if config is None:
             width = next(iter(blocks.values())).cross_attention_dim
-            config = AdapterConfig() if width is None else AdapterConfig(context_dim=width)
+            config = AdapterConfig()
+            if width is not None:  # the text encoders' phrases are as wide as their context
+                config = AdapterConfig(phrase_dim=width, context_dim=width)
         gates = {path: _gate_for(block, config) for path, block in blocks.items()}
         if init == "residual":
             for gate in gates.values():

@@ -186,23 +186,9 @@ def write_adapter(
     )
     if layout == "lavallama":
         return _write_own(state, config, path)
-    if inferred["position_features"] or inferred["field_dim"]:
-        raise CheckpointError(
-            f"layout {layout!r} has no position features and no box field (*.fuser.position.*, "
-            "box_field.*): use 'lavallama'"
-        )
+    _check_layout(AdapterConfig(**inferred), layout, base)
     if layout == "diffusers":
         return _write_diffusers(state, config, path, base)
-    if layout == "comfyui" and (config.modality != "text" or config.inpainting):
-        raise CheckpointError(
-            f"ComfyUI reads adapters for text boxes; this one is for {_kind(config)}: use layout "
-            "'official' or 'lavallama'"
-        )
-    if depths != MapConfig().depths:
-        raise CheckpointError(
-            f"layout {layout!r} reads maps with a ConvNeXt of {MapConfig().depths} blocks, the "
-            f"adapter's has {depths}: use 'lavallama'"
-        )
     unet = keymap.UNetLayout.of(base.config) if base is not None else keymap.SD1
     official = {keymap.official_adapter_key(k, unet.layers): v for k, v in state.items()}
     if layout == "comfyui":
@@ -220,6 +206,35 @@ def write_adapter(
         content[CONFIG_DICT] = {"grounding_tokenizer_input": {"target": target}}
     write_files({path: lambda partial: torch.save(content, partial)})
     return path
+
+
+def _check_layout(config: AdapterConfig, layout: str, base: UNet2DConditionModel | None) -> None:
+    """Check that a layout other than ours has a place for all of an adapter.
+
+    Raises:
+        CheckpointError: It has not.
+    """
+    if config.position_features or config.field_dim:
+        raise CheckpointError(
+            f"layout {layout!r} has no position features and no box field (*.fuser.position.*, "
+            "box_field.*): use 'lavallama'"
+        )
+    if base is not None and base.config["in_channels"] != base.config["out_channels"]:
+        raise CheckpointError(
+            f"layout {layout!r} cannot tell a base that inpaints by itself from gates that widen "
+            "theirs: write the adapter without the base"
+        )
+    if layout == "comfyui" and (config.modality != "text" or config.inpainting):
+        raise CheckpointError(
+            f"ComfyUI reads adapters for text boxes; this one is for {_kind(config)}: use layout "
+            "'official' or 'lavallama'"
+        )
+    depths, custom = (MapConfig() if config.map is None else config.map).depths, MapConfig().depths
+    if layout == "official" and depths != custom:
+        raise CheckpointError(
+            f"layout {layout!r} reads maps with a ConvNeXt of {custom} blocks, the adapter's has "
+            f"{depths}: use 'lavallama'"
+        )
 
 
 def _kind(config: AdapterConfig) -> str:

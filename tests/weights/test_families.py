@@ -254,6 +254,20 @@ def test_sdxl_adapters_pass_through_every_layout(layout, tmp_path):
     assert tiny.same(gligen.load_adapter(path, unet).state_dict(), adapter.state_dict())
 
 
+@pytest.mark.parametrize("layout", ["diffusers", "official"])
+def test_an_adapter_is_not_written_into_a_unet_that_inpaints_by_itself(layout, tmp_path):
+    unet = made("sd2", in_channels=9)
+    adapter = GligenAdapter.for_unet(unet)
+    with pytest.raises(CheckpointError, match="write the adapter without the base"):
+        gligen.write_adapter(
+            adapter.state_dict(), adapter.config, tmp_path / "x.bin", layout=layout, base=unet
+        )
+    path = gligen.write_adapter(
+        adapter.state_dict(), adapter.config, tmp_path / "gates.bin", layout="official"
+    )
+    assert tiny.same(gligen.load_adapter(path, unet).state_dict(), adapter.state_dict())
+
+
 def test_a_gated_sdxl_unet_of_diffusers_is_an_adapter(tmp_path):
     """As jiuntian/gligen-xl-1024 is saved: a whole UNet with `attention_type` gated."""
     gated = made("sdxl", attention_type="gated")
