@@ -20,7 +20,7 @@ from pipelines.options import PROG, generate_parser
 if TYPE_CHECKING:
     from grounding.attention import Backend
     from grounding.prompt import GroundedPrompt
-    from pipelines.generator import Generator
+    from pipelines.generator import Extras, Generator
     from pipelines.picture import Generation
 
 __all__ = ["Generation", "Generator", "main"]
@@ -66,6 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     generator = _load_generator(options, document)
+    document = _without_replaced(options, document)
     pictures = generator.stream(
         document,
         options.images,
@@ -74,6 +75,9 @@ def _run(options: argparse.Namespace) -> int:
         strict=options.strict,
         image=options.image,
         blend=options.blend,
+        strength=options.strength,
+        controls=options.control,
+        ip_image=options.ip_image,
         seed=options.seed,
         steps=options.steps,
         guidance=options.guidance,
@@ -257,7 +261,48 @@ def _load_generator(options: argparse.Namespace, document: "GroundedPrompt") -> 
         attention=cast("Backend", attention or "auto"),
         offline=options.offline,
         image_encoder=options.image_encoder,
+        **_extras(options, document),
     )
+
+
+def _extras(options: argparse.Namespace, document: "GroundedPrompt") -> "Extras":
+    """What to load beside the model: as the options say, else as the picture was drawn with."""
+    from pipelines.companions import notes
+
+    made = document.provenance
+    again = options.from_image is not None and made is not None
+    settings = made.settings if again and made is not None else {}
+
+    def names(kind: str, given: list[str] | None) -> tuple[str, ...]:
+        return notes.listed(kind, settings) if given is None else tuple(given)
+
+    adapters = names(notes.IP_ADAPTER, [options.ip_adapter] if options.ip_adapter else None)
+    return {
+        "loras": names(notes.LORA, options.lora),
+        "embeddings": names(notes.EMBEDDING, options.embedding),
+        "controlnets": names(notes.CONTROLNET, options.controlnet),
+        "ip_adapter": adapters[0] if adapters else None,
+        "tile_vae": options.tile_vae or bool(settings.get(notes.TILED)),
+        "offload": options.offload,
+    }
+
+
+def _without_replaced(options: argparse.Namespace, document: "GroundedPrompt") -> "GroundedPrompt":
+    """The document without mention of what the options put something else in place of."""
+    from pipelines.companions import notes
+
+    made = document.provenance
+    if made is None:
+        return document
+    given = (options.lora, options.embedding, options.controlnet, options.ip_adapter)
+    replaced = [
+        key
+        for kind, names in zip(notes.KINDS, given, strict=True)
+        if names is not None
+        for key in notes.numbered(kind, notes.listed(kind, made.settings))
+    ]
+    kept = {key: value for key, value in made.settings.items() if key not in replaced}
+    return document.replace(provenance=made.replace(settings=kept))
 
 
 if __name__ == "__main__":

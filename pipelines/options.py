@@ -4,6 +4,8 @@ import argparse
 import math
 from collections.abc import Callable
 
+from grounding.errors import PromptError
+from pipelines.companions.weighted import Weighted
 from pipelines.console import Parser
 
 __all__ = ["PROG", "generate_parser"]
@@ -50,6 +52,7 @@ def generate_parser() -> argparse.ArgumentParser:
     _what(parser.add_argument_group("what to draw"))
     _how(parser.add_argument_group("how to draw it"))
     _model(parser.add_argument_group("with which model"))
+    _beside(parser.add_argument_group("what else beside the model"))
     _output(parser.add_argument_group("where to"))
     return parser
 
@@ -97,7 +100,21 @@ def _what(group) -> None:
         "--image",
         metavar="FILE",
         help="a picture to start from: it is redrawn inside the boxes and kept outside; canny "
-        "adapters follow its edges",
+        "adapters follow its edges; with --strength all of it is redrawn",
+    )
+    group.add_argument(
+        "--control",
+        metavar="FILE[=W]",
+        action="append",
+        type=weighted,
+        help="the map for a --controlnet, and how much it counts (1); canny:FILE takes the edges "
+        "of a picture; once for each ControlNet, in order",
+    )
+    group.add_argument(
+        "--ip-image",
+        metavar="FILE[=W]",
+        type=weighted,
+        help="the picture for the --ip-adapter, and how much it counts (1)",
     )
     group.add_argument(
         "--from-image",
@@ -173,6 +190,12 @@ def _how(group) -> None:
         help="inpainting: pixels inside the boxes over which old fades into new; outside nothing "
         "changes (default: 0)",
     )
+    group.add_argument(
+        "--strength",
+        metavar="X",
+        type=strength,
+        help="begin from --image instead of noise and redraw so much of it: above 0, at most 1",
+    )
 
 
 def _model(group) -> None:
@@ -191,7 +214,7 @@ def _model(group) -> None:
         "--image-encoder",
         metavar="PATH|ID",
         help="reads reference pictures: a folder with image_encoder/ and image_project/ "
-        "(default: the adapter's or the model's own)",
+        "(default: the adapter's or the model's own); or --ip-image: one with image_encoder/",
     )
     group.add_argument(
         "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"
@@ -211,6 +234,45 @@ def _model(group) -> None:
         help="auto, sdpa, xformers, math; auto is xformers on cuda where installed, else sdpa",
     )
     group.add_argument("--offline", action="store_true", help="never use the network")
+    group.add_argument(
+        "--tile-vae",
+        action="store_true",
+        help="encode and decode tile by tile: large pictures in less memory, slightly different",
+    )
+    group.add_argument(
+        "--offload",
+        action="store_true",
+        help="keep on the GPU only the part of the model that is at work",
+    )
+
+
+def _beside(group) -> None:
+    group.add_argument(
+        "--lora",
+        metavar="PATH|ID[=W]",
+        action="append",
+        type=weighted,
+        help="a LoRA of diffusers or kohya, and how much it counts (1); may be repeated",
+    )
+    group.add_argument(
+        "--embedding",
+        metavar="PATH|ID[=WORD]",
+        action="append",
+        help="a word of your own (textual inversion), of diffusers or A1111, and what prompts call "
+        "it (default: what the file does); may be repeated",
+    )
+    group.add_argument(
+        "--controlnet",
+        metavar="PATH|ID",
+        action="append",
+        help="a ControlNet in diffusers' layout; needs --control; may be repeated",
+    )
+    group.add_argument(
+        "--ip-adapter",
+        metavar="PATH|ID",
+        help="an IP-Adapter, such as h94/IP-Adapter/models/ip-adapter_sd15.safetensors; needs "
+        "--ip-image",
+    )
 
 
 def _output(group) -> None:
@@ -251,6 +313,23 @@ def map_file(text: str) -> tuple[str, str]:
             f"must be KIND=FILE with a kind of {', '.join(MAP_KINDS)}, got {text!r}"
         )
     return kind, file
+
+
+def weighted(text: str) -> str:
+    """Check FILE or FILE=WEIGHT."""
+    try:
+        Weighted.parse(text)
+    except PromptError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def strength(text: str) -> float:
+    """Read a share above 0 and at most 1."""
+    value = real(0.0, 1.0)(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text!r}")
+    return value
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

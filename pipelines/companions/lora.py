@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from grounding.errors import CheckpointError, LavallamaError
@@ -81,7 +82,7 @@ class Lora:
                 f"({name_some(file.shapes)})"
             ) from error
         _check(asked.name, state, base)
-        return cls(asked=asked, state=state, alphas=alphas)
+        return cls(asked=asked, state=state, alphas=alphas or None)
 
 
 def attach_loras(loras: Sequence[Lora], base: BaseModel) -> None:
@@ -91,18 +92,16 @@ def attach_loras(loras: Sequence[Lora], base: BaseModel) -> None:
     from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin as Loader
 
     names = [f"lora{place}" for place in range(len(loras))]
-    for name, lora in zip(names, loras, strict=True):
-        # On the meta device first: peft would draw initial values from the global generator.
-        options = {"adapter_name": name, "low_cpu_mem_usage": True}
-        alphas = lora.alphas or None
-        if _part(lora.state, UNET):
-            Loader.load_lora_into_unet(lora.state, alphas, base.unet, **options)
-        for part in TEXT_ENCODERS:
-            if _part(lora.state, part):
-                encoder = getattr(base, part)
-                Loader.load_lora_into_text_encoder(
-                    lora.state, alphas, encoder, prefix=part, **options
-                )
+    with torch.random.fork_rng(devices=[]):  # layers get values before they get those of the file
+        for name, lora in zip(names, loras, strict=True):
+            options = {"adapter_name": name, "low_cpu_mem_usage": True}
+            if _part(lora.state, UNET):
+                Loader.load_lora_into_unet(lora.state, lora.alphas, base.unet, **options)
+            for part in TEXT_ENCODERS:
+                if _part(lora.state, part):
+                    Loader.load_lora_into_text_encoder(
+                        lora.state, lora.alphas, getattr(base, part), prefix=part, **options
+                    )
     weights = {name: lora.asked.weight for name, lora in zip(names, loras, strict=True)}
     for part in (UNET, *TEXT_ENCODERS):
         model = getattr(base, part)
