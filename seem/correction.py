@@ -18,7 +18,7 @@ from seem.ranking import STRIDE
 
 __all__ = ["kept_to_marks"]
 
-MARGIN = 3.0  # the logit that a drawn pixel shall have at least, with its sign
+MARGIN = 5.0  # the logit that a drawn pixel shall have at least, with its sign
 LIKENESS = 0.5  # length scale of the kernel: distance of unit mask features
 NEARNESS = 0.15  # and of places, in longer sides of the map
 NOISE = 0.1  # variance: marks may be a little off
