@@ -10,6 +10,7 @@ is left over.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,9 @@ def attach_loras(loras: Sequence[Lora], base: BaseModel) -> None:
     from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin as Loader
 
     names = [f"lora{place}" for place in range(len(loras))]
-    with torch.random.fork_rng(devices=[]):  # layers get values before they get those of the file
+    # Layers get random values before they get those of the file.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several: yes
         for name, lora in zip(names, loras, strict=True):
             options = {"adapter_name": name, "low_cpu_mem_usage": True}
             if _part(lora.state, UNET):
