@@ -32,7 +32,7 @@ except ImportError:  # transformers 4
         no_init_weights,
     )
 
-from grounding.errors import CheckpointError, OutputError
+from grounding.errors import CheckpointError, LavallamaError, OutputError
 from grounding.files import write_files
 from grounding.llava.config import LlavaConfig
 from grounding.llava.model import Llava, build_llava
@@ -108,18 +108,12 @@ def read_llava(
         tokens = local_folder(under, offline=offline)
     at = folder / CONFIG if (folder / CONFIG).is_file() else tokens / CONFIG
     values = _read_json(at)
-    layout = configs.layout_of_config(values)
-    if layout is None:
-        raise CheckpointError(
-            f"{at}: expected a LLaVA: neither the original's keys (mm_*) nor transformers' "
-            "(vision_config, text_config) are in it"
-        )
+    layout, config = _config(values, vision_tower, at, offline=offline)
     state = _translated(tokens, layout)
     if is_adapter(folder):
         state = merge_adapter(state, folder, layout)
     elif under is not None:
         state |= _translated_file(TensorFile(folder / PROJECTOR), layout)
-    config = _config(values, layout, vision_tower, str(at), offline=offline)
     if layout == "transformers":
         state = _cut(fold_projector(state, config.projector, str(folder)), config)
     elif not any(key.startswith("vision_tower.") for key in state):
@@ -251,15 +245,31 @@ def _translated_file(file: TensorFile, layout: Layout) -> dict[str, Tensor]:
 
 
 def _config(
-    values: Mapping[str, Any],
-    layout: Layout,
-    vision_tower: str | Path | None,
-    where: str,
-    *,
-    offline: bool,
-) -> LlavaConfig:
-    if layout == "transformers":
-        return configs.read_transformers(values, where)
+    values: Mapping[str, Any], vision_tower: str | Path | None, path: Path, *, offline: bool
+) -> tuple[Layout, LlavaConfig]:
+    """The layout, and what the model is made of."""
+    where = str(path)
+    try:
+        layout = configs.layout_of_config(values)
+        if layout is None:
+            raise CheckpointError(
+                f"{where}: expected a LLaVA: neither the original's keys (mm_*) nor transformers' "
+                "(vision_config, text_config) are in it"
+            )
+        if layout == "transformers":
+            return layout, configs.read_transformers(values, where)
+        vision = _vision(values, vision_tower, where, offline=offline)
+        return layout, configs.read_original(values, vision, where)
+    except LavallamaError:
+        raise
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise CheckpointError(f"{where}: a value in it is of the wrong kind ({error})") from error
+
+
+def _vision(
+    values: Mapping[str, Any], vision_tower: str | Path | None, where: str, *, offline: bool
+) -> Any:
+    """The config of an original model's vision tower."""
     own = values.get(configs.OUR_VISION)
     tower = vision_tower or values.get("mm_vision_tower")
     if isinstance(own, Mapping) and vision_tower is None:
@@ -270,7 +280,7 @@ def _config(
         vision = configs.KNOWN_TOWERS[str(tower)]
     else:
         vision = _read_json(local_folder(tower, offline=offline) / CONFIG)
-    return configs.read_original(values, configs.vision_config(vision, where), where)
+    return configs.vision_config(vision, where)
 
 
 def _tower_state(source: str, *, offline: bool) -> dict[str, Tensor]:
@@ -322,8 +332,14 @@ def _checked(state: Mapping[str, Tensor], config: LlavaConfig, source: str) -> d
 
 def _empty(config: LlavaConfig) -> Llava:
     """A model without parameters, not even fresh ones."""
-    with init_empty_weights(include_buffers=False), no_init_weights():
-        return build_llava(config)
+    try:
+        with init_empty_weights(include_buffers=False), no_init_weights():
+            return build_llava(config)
+    except LavallamaError:
+        raise
+    except Exception as error:  # what transformers says of impossible sizes has no common kind
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"no LLaVA can be made of its config: {reason}") from error
 
 
 def _inner(model: Llava) -> str:

@@ -16,7 +16,7 @@ from weights.registry import lookup_chat
 
 __all__ = ["default_template", "load_chat", "load_chat_tokenizer"]
 
-TEMPLATES = {"mistral": "mistral_instruct", "mpt": "mpt", "qwen2": "chatml_direct"}
+TEMPLATES = {"mistral": "mistral_instruct", "mpt": "mpt"}
 """By the type of the language model; vicuna_v1 for all others."""
 
 
@@ -35,8 +35,8 @@ def load_chat(
     Args:
         source: A folder, a short name of `weights.registry.CHATS` or a hub id.
         base: What a LoRA or a projector alone is put upon.
-        template: How it is spoken to; None: as the registry says, else as its language model is
-            usually spoken to.
+        template: How it is spoken to; None: as its config or the registry says, else as LLaVAs upon
+            its language model are.
         device: Where it is to be.
         dtype: Of its parameters; None: as stored.
         bits: 4 or 8 for a language model in so many bits a weight, through bitsandbytes.
@@ -47,8 +47,8 @@ def load_chat(
     """
     known = lookup_chat(str(source))
     files = read_llava(source, base=base, offline=offline)
-    name = template or (known.template if known else default_template(files.config.text.model_type))
-    chosen = find_template(name)
+    own = files.config.template or (known.template if known is not None else None)
+    chosen = find_template(template or own or default_template(files.config.text.model_type))
     tokenizer = load_chat_tokenizer(files.folder)
     model = fill_llava(files, dtype=dtype)
     if bits is not None:

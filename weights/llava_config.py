@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, CLIPVisionConfig
+from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL_LM
 
 from grounding.errors import CheckpointError
@@ -41,6 +41,8 @@ UNPADDED = "unpadded_vocab_size"
 """In a transformers config that we wrote: words before a place for `<image>` was added."""
 OUR_VISION = "mm_vision_config"
 """In an original config that we wrote: the vision tower's."""
+TEMPLATE = "conversation_template"
+"""In a config that we wrote: how the model was spoken to."""
 LARGE = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
@@ -102,6 +104,7 @@ def read_original(config: Mapping[str, Any], vision: Any, where: str) -> LlavaCo
         pinpoints=_pinpoints(config.get("image_grid_pinpoints"), where),
         image_token=config.get("image_token_index"),
         fenced=bool(config.get("mm_use_im_start_end")),
+        template=config.get(TEMPLATE),
     )
 
 
@@ -133,6 +136,7 @@ def read_transformers(config: Mapping[str, Any], where: str) -> LlavaConfig:
         pinpoints=PINPOINTS if pinpoints is None else tuple((w, h) for h, w in pinpoints),
         image_token=None if own is not None else config.get("image_token_index"),
         fenced=bool(config.get("mm_use_im_start_end")),
+        template=config.get(TEMPLATE),
     )
 
 
@@ -158,6 +162,8 @@ def original_config(config: LlavaConfig) -> dict[str, Any]:
         "image_aspect_ratio": config.aspect,
         OUR_VISION: _plain(config.vision),
     }
+    if config.template is not None:
+        written[TEMPLATE] = config.template
     if anyres:
         written["image_grid_pinpoints"] = [list(canvas) for canvas in config.pinpoints]
     if config.image_token is not None:
@@ -190,6 +196,8 @@ def transformers_config(config: LlavaConfig, image_token: int, vocabulary: int) 
         "mm_use_im_start_end": config.fenced,
         "image_aspect_ratio": config.aspect,
     }
+    if config.template is not None:
+        written[TEMPLATE] = config.template
     if anyres:
         written["image_grid_pinpoints"] = [[h, w] for w, h in config.pinpoints]
     if config.image_token is None:
@@ -205,8 +213,6 @@ def vision_config(values: Mapping[str, Any], where: str) -> Any:
     """
     inner = values.get("vision_config")
     values = inner if isinstance(inner, Mapping) else values
-    if not values.get("model_type"):
-        return CLIPVisionConfig.from_dict(dict(values))
     config = _config_of(values, "clip_vision_model", where)
     if not all(hasattr(config, name) for name in ("image_size", "patch_size", "hidden_size")):
         raise CheckpointError(
@@ -241,7 +247,13 @@ def _text_config(config: Mapping[str, Any], where: str) -> Any:
     model = next((getattr(transformers, n) for n in names if hasattr(transformers, n)), None)
     if model is None:
         raise CheckpointError(f"{where}: transformers has no language model {names[0]}")
-    skipped = ("architectures", "image_grid_pinpoints", "image_aspect_ratio", "image_token_index")
+    skipped = (
+        "architectures",
+        "image_grid_pinpoints",
+        "image_aspect_ratio",
+        "image_token_index",
+        TEMPLATE,
+    )
     values = {
         key: value
         for key, value in config.items()

@@ -27,6 +27,7 @@ class LlavaConfig:
         pinpoints: Canvases of the aspect `anyres`, (width, height) in pixels.
         image_token: Id of `<image>` in the vocabulary; None: it is in none.
         fenced: Whether pictures stand between `<im_start>` and `<im_end>`, as in the first LLaVA.
+        template: Name of the template that it was trained with; None: its files do not say.
     """
 
     vision: Any  # PretrainedConfig
@@ -38,12 +39,18 @@ class LlavaConfig:
     pinpoints: tuple[Size, ...] = PINPOINTS
     image_token: int | None = None
     fenced: bool = False
+    template: str | None = None
 
     def __post_init__(self) -> None:
         if self.side % self.patch:
             raise CheckpointError(
                 f"the side of the vision tower's pictures must be a multiple of its patches', got "
                 f"{self.side} and {self.patch}"
+            )
+        depth = int(self.vision.num_hidden_layers)
+        if not -depth - 1 <= self.layer <= depth:
+            raise CheckpointError(
+                f"the vision tower has {depth} layers, layer {self.layer} is none of them"
             )
         for width, height in self.pinpoints if self.aspect == "anyres" else ():
             if width % self.side or height % self.side or min(width, height) < self.side:

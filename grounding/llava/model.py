@@ -78,7 +78,7 @@ class Llava(nn.Module):
         grid = self.config.side // self.config.patch
         if self.config.feature == "patch" and features.shape[1] == grid * grid + 1:
             features = features[:, 1:]  # without the class token
-        words = self.projector(features)
+        words = self.projector(features.to(next(self.projector.parameters(), features).dtype))
         return words[0] if self.image_newline is None else self._unrolled(words, pixels, grid)
 
     def _unrolled(
