@@ -5,10 +5,14 @@ import io
 import json
 import tarfile
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from gligen.train.scenes import Record, Scenes
 from grounding.prompt import GroundedPrompt, Region
+from grounding.stickers.scene import render
+from grounding.stickers.world import PRESETS
 from pipelines.training.drops import Dropped
 from pipelines.training.sources import open_source
 from tests.pipelines.training.coco_folder import write_coco
@@ -160,3 +164,27 @@ def test_the_document_format_is_the_shared_one():
     assert GroundedPrompt.model_validate(DOCUMENT).regions[0] == Region(
         id="r1", phrase="dog", box=(0.25, 0.25, 0.75, 0.75)
     )
+
+
+def test_the_sticker_world(tmp_path, monkeypatch):
+    world = PRESETS["small"]
+    scenes = [world.scene(seed, "train") for seed in range(2)]
+    drawn = Scenes(
+        np.stack([render(scene).image for scene in scenes]),
+        [
+            Record(
+                caption=scene.caption,
+                background=scene.background,
+                concepts=tuple(s.concept for s in scene.stickers),
+                materials=tuple(s.material for s in scene.stickers),
+                boxes=tuple(s.box for s in scene.stickers),
+            )
+            for scene in scenes
+        ],
+    )
+    monkeypatch.setattr("gligen.train.scenes.rendered", lambda *_: drawn)
+    first, second = found("stickers", tmp_path, scenes=2)
+    assert first.document().prompt == scenes[0].caption
+    assert [r.phrase for r in second.document().regions] == [s.phrase for s in scenes[1].stickers]
+    with Image.open(io.BytesIO(second.read())) as image:
+        assert np.array_equal(np.asarray(image), drawn.images[1])
