@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import init_empty_weights
 from jaxtyping import Float
@@ -26,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from grounding.clip_pixels import clip_pixels
 from grounding.errors import CheckpointError, OfflineError
 from weights.components import fill, read_config, read_folder
 from weights.hub import fetch_adapter
@@ -43,8 +43,6 @@ __all__ = [
 ]
 
 TEXT_NORM = 28.7  # length of CLIP-L's pooled texts; GLIGEN, gligen_inference.py
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/CLIP, clip.py
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 ENCODER, PROJECT, MATRIX = "image_encoder", "image_project", "projection_matrix"
 NOT_PICTURES = ("text_model.", "text_projection.", "logit_scale")  # the rest of a whole CLIP
 
@@ -71,18 +69,6 @@ class ImageEncoder:
         seen = self.model(pixels.to(self.projection)).image_embeds
         feature = torch.nn.functional.linear(seen, self.projection)
         return TEXT_NORM * feature / feature.norm(dim=-1, keepdim=True)
-
-
-def clip_pixels(picture: Image.Image, side: int) -> Float[Tensor, "1 3 side side"]:
-    """A picture as CLIP reads it: the short side scaled to `side`, the middle cut out."""
-    scale = side / min(picture.size)
-    width, height = (max(side, round(length * scale)) for length in picture.size)
-    picture = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - side) // 2, (height - side) // 2
-    picture = picture.crop((left, top, left + side, top + side))
-    values = np.asarray(picture, dtype=np.float32) / 255
-    values = (values - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
-    return torch.from_numpy(values).permute(2, 0, 1)[None]
 
 
 def load_image_encoder(
