@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -42,7 +43,7 @@ from pipelines.text import TextReader
 from pipelines.wishes import Wishes
 from weights.base import BaseModel, load_base
 from weights.gligen import load_adapter
-from weights.image_encoder import ImageEncoder, find_image_encoder
+from weights.image_encoder import ImageEncoder, find_image_encoder, find_phrase_encoder
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -174,10 +175,11 @@ class Generator:
         if source is not None and str(source) != NO_ADAPTER:
             gates = load_adapter(source, base.unet, offline=offline)
         images = None
+        place = {**at_first, "device": where}
         if gates is not None and gates.config.modality == "text_image":
-            images = find_image_encoder(
-                image_encoder, (source, model), **{**at_first, "device": where}
-            )
+            images = find_image_encoder(image_encoder, (source, model), **place)
+        elif gates is not None and gates.config.modality == "text" and source is not None:
+            images = find_phrase_encoder(source, device=where, dtype=precision)
         encoder = None if image_encoder is None else str(image_encoder)
         return cls(
             base=base,
@@ -325,8 +327,10 @@ def _software() -> str:
 
 
 def _tile(vae: Any) -> None:
-    if not hasattr(vae, "enable_tiling"):
+    # AutoencoderTiny has tiles as well, but only for a factor of 8, and little need of them.
+    if not isinstance(vae, AutoencoderKL):
         raise LavallamaError(
-            f"{type(vae).__name__} has no tiles and needs none: leave out tiling of the VAE"
+            f"tiles are for an AutoencoderKL, and {type(vae).__name__} needs little memory: leave "
+            "them out (--tile-vae)"
         )
     vae.enable_tiling()

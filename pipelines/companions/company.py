@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,30 +79,32 @@ class Company:
         """
         place = {"device": device, "dtype": dtype, "offline": offline}
         picture = names.get("ip_adapter")
-        return cls(
-            loras=tuple(
-                Lora.load(Weighted.parse(one), base, offline=offline)
-                for one in names.get("loras", ())
-            ),
-            embeddings=tuple(
-                Embedding.load(str(one), base, offline=offline)
-                for one in names.get("embeddings", ())
-            ),
-            controlnets=tuple(
-                ControlNet.load(str(one), base, **place) for one in names.get("controlnets", ())
-            ),
-            ip_adapter=None
-            if picture is None
-            else IpAdapter.load(str(picture), base, encoder=image_encoder, **place),
-        )
+        with _own_chance():
+            return cls(
+                loras=tuple(
+                    Lora.load(Weighted.parse(one), base, offline=offline)
+                    for one in names.get("loras", ())
+                ),
+                embeddings=tuple(
+                    Embedding.load(str(one), base, offline=offline)
+                    for one in names.get("embeddings", ())
+                ),
+                controlnets=tuple(
+                    ControlNet.load(str(one), base, **place) for one in names.get("controlnets", ())
+                ),
+                ip_adapter=None
+                if picture is None
+                else IpAdapter.load(str(picture), base, encoder=image_encoder, **place),
+            )
 
     def attach(self, base: BaseModel) -> None:
         """Put into a base model what changes it; before the gates are injected."""
-        attach_loras(self.loras, base)
-        for embedding in self.embeddings:
-            embedding.attach(base)
-        if self.ip_adapter is not None:
-            self.ip_adapter.attach()
+        with _own_chance():
+            attach_loras(self.loras, base)
+            for embedding in self.embeddings:
+                embedding.attach(base)
+            if self.ip_adapter is not None:
+                self.ip_adapter.attach()
 
     def spelled(self, text: str) -> str:
         """A text as the tokenizers are to read it, words of one's own spelled out."""
@@ -199,3 +202,8 @@ class Company:
             for name in listed(kind, settings)
             if name not in listed(kind, own)
         ]
+
+
+def _own_chance() -> AbstractContextManager[None]:
+    """Leave the caller's random state alone: layers get some values before those of their files."""
+    return torch.random.fork_rng(devices=[])

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from grounding.errors import CheckpointError, LavallamaError
@@ -93,8 +92,7 @@ def attach_loras(loras: Sequence[Lora], base: BaseModel) -> None:
     from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin as Loader
 
     names = [f"lora{place}" for place in range(len(loras))]
-    # Layers get random values before they get those of the file.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several: yes
         for name, lora in zip(names, loras, strict=True):
             options = {"adapter_name": name, "low_cpu_mem_usage": True}
