@@ -78,7 +78,9 @@ class Grounder:
             PromptError: it asks for what this adapter cannot do, or names files that do not serve.
         """
         config = self.adapter.config
-        layout = plan_layout(document, config, say, isolate=cells is not None)
+        layout = plan_layout(
+            document, config, say, isolate=cells is not None, pictures=self._pictures_as_phrases
+        )
         if config.map is not None:
             return self._map(document, size)
         if config.modality == "keypoint":
@@ -91,6 +93,7 @@ class Grounder:
         if cells is not None:
             isolation = territory(layout.regions, config.max_boxes, size, cells)
         if config.modality == "text":
+            phrases = self._with_pictures(phrases, document, layout)
             return self._grounding(boxes, masks, phrases, isolation=isolation)
         images, shown = self._references(document, layout)
         return self._grounding(boxes, masks, phrases, images, said, shown, isolation=isolation)
@@ -130,6 +133,17 @@ class Grounder:
                 said[0, index] = 1
         return phrases, said
 
+    @property
+    def _pictures_as_phrases(self) -> bool:
+        return self.images is not None and self.images.speaks_phrases
+
+    def _with_pictures(self, phrases: Tensor, document: GroundedPrompt, layout: Layout) -> Tensor:
+        """Phrases [1, N, D], with the features of reference pictures in the place of theirs."""
+        for index, reference in enumerate(layout.references):
+            if reference is not None:
+                phrases[0, index] = self._feature(document, reference)[0]
+        return phrases
+
     def _references(self, document: GroundedPrompt, layout: Layout) -> tuple[Tensor, Tensor]:
         """Features [1, N, V] of the regions' reference pictures, and where there are any [1, N]."""
         config = self.adapter.config
@@ -149,7 +163,8 @@ class Grounder:
                 "model came with one: name one with --image-encoder"
             )
         feature = self.images(_referred(document, reference))
-        width = self.adapter.config.image_dim
+        config = self.adapter.config
+        width = config.phrase_dim if config.modality == "text" else config.image_dim
         if feature.shape[-1] != width:
             raise PromptError(
                 f"the adapter reads pictures in {width} channels, the image encoder gives "

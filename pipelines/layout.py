@@ -31,7 +31,6 @@ DRAWS_FROM = {
 _MODALITY_OF_MAP = {"semantic": "sem"}  # the other maps are called like their modality
 # Read by an adapter, shown on the overlay, or a result that stands beside what was asked.
 _REGION_FIELDS = {"id", "phrase", "box", "z", "score"}
-_READ_FIELDS = {"text_image": {"reference"}, "keypoint": {"keypoints"}}
 _OUTLINES = {"polygon", "mask"}
 _DOCUMENT_FIELDS = {
     "schema_",
@@ -74,7 +73,12 @@ def notice(strict: bool) -> Notice:
 
 
 def plan_layout(
-    document: GroundedPrompt, config: AdapterConfig, say: Notice, *, isolate: bool = False
+    document: GroundedPrompt,
+    config: AdapterConfig,
+    say: Notice,
+    *,
+    isolate: bool = False,
+    pictures: bool = False,
 ) -> Layout:
     """Choose the regions to draw.
 
@@ -83,20 +87,22 @@ def plan_layout(
         config: of the adapter; of more regions than it takes, the largest are kept.
         say: told of everything that has no effect on the picture.
         isolate: whether regions are kept apart, in their outlines if they have any.
+        pictures: whether reference pictures may stand in the place of phrases ("text").
 
     Raises:
         PromptError: the document asks for what this adapter cannot do.
     """
     kind = config.modality
+    pictures = kind == "text_image" or (pictures and kind == "text")
     if isolate and kind not in BOX_MODALITIES:
         raise PromptError(
             f"isolate keeps boxes apart, and this adapter draws from {DRAWS_FROM[kind]}: take an "
             "adapter for text or text_image, or leave isolate out"
         )
-    _refuse_other_wishes(document, config)
+    _refuse_other_wishes(document, config, pictures)
     used, most = {*_DOCUMENT_FIELDS, "maps"}, 0
     if kind in BOX_MODALITIES:
-        usable = [region for region in document.regions if _is_usable(region, kind, say)]
+        usable = [region for region in document.regions if _is_usable(region, pictures, say)]
         most, what = config.max_boxes, "boxes"
         used.add("regions")
     elif kind == "keypoint":
@@ -107,7 +113,9 @@ def plan_layout(
         usable, what = [], ""
     unused = _unused(document, used)
     if usable:
-        read = _REGION_FIELDS | _READ_FIELDS.get(kind, set()) | (_OUTLINES if isolate else set())
+        read = _REGION_FIELDS | (_OUTLINES if isolate else set())
+        read |= {"reference"} if pictures else set()
+        read |= {"keypoints"} if kind == "keypoint" else set()
         of_regions = (_unused(region, read) for region in usable)
         unused += [f"{name} of regions" for name in dict.fromkeys(chain(*of_regions))]
     if unused:
@@ -127,14 +135,14 @@ def plan_layout(
     )
 
 
-def _refuse_other_wishes(document: GroundedPrompt, config: AdapterConfig) -> None:
+def _refuse_other_wishes(document: GroundedPrompt, config: AdapterConfig, pictures: bool) -> None:
     """Refuse what only an adapter of another modality can do."""
     kind, wishes = config.modality, []
     for name in Maps.model_fields:
         modality = _MODALITY_OF_MAP.get(name, name)
         if getattr(document.maps, name) is not None and modality != kind:
             wishes.append((f"a map (maps.{name})", modality))
-    if kind != "text_image" and any(region.reference for region in document.regions):
+    if not pictures and any(region.reference for region in document.regions):
         wishes.append(("reference pictures", "text_image"))
     if kind != "keypoint" and any(_is_only_pose(region) for region in document.regions):
         wishes.append(("keypoints", "keypoint"))
@@ -151,10 +159,10 @@ def _is_only_pose(region: Region) -> bool:
     return bool(region.keypoints) and not (region.phrase.strip() and region.bounds())
 
 
-def _is_usable(region: Region, kind: str, say: Notice) -> bool:
+def _is_usable(region: Region, pictures: bool, say: Notice) -> bool:
     missing = [] if region.bounds() else ["box"]
-    if not region.phrase.strip() and not (kind == "text_image" and region.reference):
-        missing.append("phrase" if kind == "text" else "phrase and no reference")
+    if not region.phrase.strip() and not (pictures and region.reference):
+        missing.append("phrase and no reference" if pictures else "phrase")
     if missing:
         say(f"region {region.id!r} is left out: it has no {' and no '.join(missing)}")
     return not missing

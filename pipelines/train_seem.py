@@ -217,6 +217,7 @@ class _Run:
     def _start(self, scenes: "Scenes", vocabulary: "Vocabulary") -> "Predictor":
         """The model before its first step, with its words."""
         from seem.encoded_image import Resizing
+        from seem.mask_rules import MaskRules
         from seem.predictor import Predictor
 
         resizing = Resizing(short_side=self.size, long_side=LONGEST * self.size)
@@ -229,8 +230,7 @@ class _Run:
                 resizing=resizing,
                 box_mode="outline",
                 object_threshold=LEAST_PROBABILITY,
-                connected=True,
-                corrected=True,
+                rules=MaskRules(connected=True, corrected=True, wholes=True),
             )
         from grounding.errors import CheckpointError
         from pipelines.segmenter import open_predictor
@@ -246,8 +246,7 @@ class _Run:
             resizing=resizing,
             box_mode="outline",
             object_threshold=opened.object_threshold,
-            connected=opened.connected,
-            corrected=opened.corrected,
+            rules=opened.rules,
         )
 
     def _fresh(self, scenes: "Scenes") -> tuple["Seem", Any]:

@@ -17,6 +17,7 @@ from seem.correction import kept_to_marks
 from seem.decoder import DecoderOutput, Predictions
 from seem.encoded_image import EncodedImage, object_predictions
 from seem.marks import BoxMode, Drawing, draw
+from seem.mask_rules import MaskRules
 from seem.model import Seem
 from seem.parts import touched_parts
 from seem.postprocess import restore_linear
@@ -42,6 +43,7 @@ class Asked:
         box: Normalised xyxy to which the answer is clipped.
         by_box: Whether answers are judged by how well they fit the box.
         connected: Whether parts of a mask on which nothing was drawn are left out.
+        wholes: Whether a text's parts give way to its wholes.
         corrected: Whether masks are made to agree with clicks and strokes.
     """
 
@@ -52,6 +54,7 @@ class Asked:
     by_box: bool
     connected: bool
     corrected: bool
+    wholes: bool
 
 
 def read(
@@ -61,8 +64,7 @@ def read(
     question: Question,
     *,
     box_mode: BoxMode,
-    connected: bool,
-    corrected: bool,
+    rules: MaskRules,
 ) -> Asked:
     """Turn a question into a prompt.
 
@@ -106,8 +108,9 @@ def read(
         drawing=drawing,
         box=box,
         by_box=by_box,
-        connected=connected and drawing is not None and bool(drawing.evidence.any()),
-        corrected=corrected and bool(marks.points or marks.strokes) and marks.mask is None,
+        connected=rules.connected and drawing is not None and bool(drawing.evidence.any()),
+        corrected=rules.corrected and bool(marks.points or marks.strokes) and marks.mask is None,
+        wholes=rules.wholes,
     )
 
 
@@ -149,6 +152,7 @@ def rank_answers(
         drawing=asked.drawing,
         box=asked.box if asked.by_box else None,
         size=image.size,
+        wholes=asked.wholes,
     )
     masks = ranked.mask_logits
     if asked.corrected and (drawing := asked.drawing) is not None:

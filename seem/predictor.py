@@ -33,6 +33,7 @@ from seem.encoded_image import (
     object_predictions,
 )
 from seem.marks import BoxMode, Marks, check_box_mode, draw, pixel_marks
+from seem.mask_rules import MaskRules
 from seem.model import Seem
 from seem.postprocess import (
     OBJECT_THRESHOLD,
@@ -48,9 +49,12 @@ from seem.question import Exemplar, Found, Prediction, Question
 from seem.ranking import ALTERNATIVES, Ranked
 from seem.suppression import distinct
 from seem.vocabulary import TEMPLATES, Vocabulary
+from seem.wholes import wholes_first
 from seem.words import Words
 
 __all__ = ["Predictor"]
+
+OFFICIAL = MaskRules()
 
 
 class Predictor:
@@ -86,8 +90,7 @@ class Predictor:
         resizing: Resizing | None = None,
         box_mode: BoxMode = "corners",
         object_threshold: float = OBJECT_THRESHOLD,
-        connected: bool = False,
-        corrected: bool = False,
+        rules: MaskRules = OFFICIAL,
     ) -> None:
         """Prepare a model for questions.
 
@@ -98,8 +101,7 @@ class Predictor:
             resizing: The size at which the model sees images; None: the official one.
             box_mode: What a box means.
             object_threshold: The least probability of a panoptic segment where none is named.
-            connected: Leave out the parts of a mask on which none of the marks lies.
-            corrected: Make masks agree with clicks and strokes (`seem.correction`).
+            rules: What is done with masks beyond the official rules.
 
         Raises:
             PromptError: there is no such box mode.
@@ -111,8 +113,7 @@ class Predictor:
         self.vocabulary = vocabulary
         self.resizing = default_resizing(model) if resizing is None else resizing
         self.box_mode: BoxMode = box_mode
-        self.object_threshold = object_threshold
-        self.connected, self.corrected = connected, corrected
+        self.object_threshold, self.rules = object_threshold, rules
         self._image: EncodedImage | None = None
 
     @property
@@ -213,8 +214,7 @@ class Predictor:
                 image,
                 question,
                 box_mode=self.box_mode,
-                connected=self.connected,
-                corrected=self.corrected,
+                rules=self.rules,
             )
             for question in questions
         ]
@@ -264,6 +264,7 @@ class Predictor:
             said = queries_of(output, 0, group)
             chance = likelihood(self.model, self.words, said, prompt)
             masks = mask_logits(said.mask_embeddings, image.memory)[0]
+            chance = wholes_first(masks, chance) if self.rules.wholes else chance
             best = distinct(masks, chance, image.size, threshold=threshold, overlap=overlap)
             ranked = Ranked(mask_logits=masks[best], probability=chance[best])
             answer = finish(ranked, image, len(best))

@@ -27,6 +27,7 @@ from seem.image_memory import ImageMemory
 from seem.marks import Drawing
 from seem.preprocess import ImageSize
 from seem.results import mask_boxes
+from seem.wholes import wholes_first
 
 __all__ = ["ALTERNATIVES", "Ranked", "agreement", "box_overlap", "clip_to_box", "rank"]
 
@@ -59,6 +60,7 @@ def rank(
     drawing: Drawing | None,
     box: Box | None,
     size: ImageSize,
+    wholes: bool = False,
 ) -> Ranked:
     """Take the best `ALTERNATIVES` candidates.
 
@@ -70,15 +72,18 @@ def rank(
         drawing: What was drawn.
         box: Normalised xyxy that the answer shall fit.
         size: Of the image.
+        wholes: For a text alone, whether parts give way to wholes.
     """
     embeddings = candidates.mask_embeddings
-    judged = box is not None or (probability is not None and drawing is not None)
+    judged = box is not None or (probability is not None and (wholes or drawing is not None))
     masks = mask_logits(embeddings, memory)[0] if judged else None
     if masks is not None:
         value = masks.new_ones(len(masks)) if probability is None else probability
         if drawing is not None:
             agreed = agreement(masks > 0, drawing.evidence, drawing.counter_evidence)
             value = value * (agreed + LAST_RESORT)
+        elif probability is not None and box is None:
+            value = wholes_first(masks, value)
         if box is not None:
             value = value * (box_overlap(masks > 0, box, size) + LAST_RESORT)
     elif probability is not None:

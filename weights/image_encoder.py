@@ -8,6 +8,10 @@ one, so it is sent back through CLIP's text projection and given the length that
 
 Where it can come from: a folder with `image_encoder/` (a CLIPVisionModelWithProjection of
 transformers) and `image_project/` (diffusers) or `projection_matrix` (the official file).
+
+An encoder that was taught to give the embedding of a phrase (`gligen.train.image_encoder`) says so
+in its config: `phrase_length`, that of its adapter's phrases. Its features can stand in the place
+of phrases, so that an adapter for text takes pictures too.
 Axes: n pictures, V channels of a feature.
 """
 
@@ -22,6 +26,7 @@ import torch
 from accelerate import init_empty_weights
 from jaxtyping import Float
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -38,11 +43,14 @@ __all__ = [
     "ImageEncoder",
     "clip_pixels",
     "find_image_encoder",
+    "find_phrase_encoder",
     "load_image_encoder",
     "load_vision_tower",
+    "save_phrase_encoder",
 ]
 
 TEXT_NORM = 28.7  # length of CLIP-L's pooled texts; GLIGEN, gligen_inference.py
+PHRASE_LENGTH = "phrase_length"  # in the config of an encoder that speaks phrases
 ENCODER, PROJECT, MATRIX = "image_encoder", "image_project", "projection_matrix"
 NOT_PICTURES = ("text_model.", "text_projection.", "logit_scale")  # the rest of a whole CLIP
 
@@ -54,10 +62,14 @@ class ImageEncoder:
     Attributes:
         model: CLIP's image tower.
         projection: [V, V]; a feature is `projection @ image embedding`, as a linear layer does.
+        length: of a feature.
+        speaks_phrases: whether a feature can stand in the place of a phrase's embedding.
     """
 
     model: Any  # CLIPVisionModelWithProjection
     projection: Tensor
+    length: float = TEXT_NORM
+    speaks_phrases: bool = False
 
     @torch.inference_mode()
     def __call__(self, picture: Image.Image) -> Float[Tensor, "1 V"]:
@@ -68,7 +80,7 @@ class ImageEncoder:
         pixels = clip_pixels(picture, self.model.config.image_size)
         seen = self.model(pixels.to(self.projection)).image_embeds
         feature = torch.nn.functional.linear(seen, self.projection)
-        return TEXT_NORM * feature / feature.norm(dim=-1, keepdim=True)
+        return self.length * feature / feature.norm(dim=-1, keepdim=True)
 
 
 def load_image_encoder(
@@ -98,7 +110,13 @@ def load_image_encoder(
         )
     model = load_vision_tower(folder / ENCODER, device=device, dtype=dtype)
     projection = _projection(folder, int(model.config.projection_dim))
-    return ImageEncoder(model=model, projection=projection.to(device=device, dtype=dtype))
+    length = read_config(folder / ENCODER / "config.json").get(PHRASE_LENGTH)
+    return ImageEncoder(
+        model=model,
+        projection=projection.to(device=device, dtype=dtype),
+        length=TEXT_NORM if length is None else float(length),
+        speaks_phrases=length is not None,
+    )
 
 
 def load_vision_tower(
@@ -160,6 +178,47 @@ def find_image_encoder(
         if folder is not None:
             return load_image_encoder(folder, **place)
     return None
+
+
+def find_phrase_encoder(
+    adapter: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> ImageEncoder | None:
+    """Load the encoder beside an adapter for text whose features can stand in a phrase's place.
+
+    Args:
+        adapter: As it was loaded; only a folder on this machine can have such an encoder.
+        device: As for `load_image_encoder`.
+        dtype: The same.
+
+    Returns:
+        None if there is none.
+
+    Raises:
+        CheckpointError: It is incomplete or damaged.
+    """
+    path = embedded("gligen") if str(adapter) == EMBEDDED else Path(adapter)
+    config = path / ENCODER / "config.json"
+    if not config.is_file() or PHRASE_LENGTH not in read_config(config):
+        return None
+    return load_image_encoder(path, device=device, dtype=dtype)
+
+
+def save_phrase_encoder(
+    model: CLIPVisionModelWithProjection, folder: Path, *, length: float
+) -> None:
+    """Write an encoder that was taught to give the embeddings of phrases beside their adapter.
+
+    Args:
+        model: What `gligen.train.image_encoder` trained.
+        folder: The adapter's.
+        length: Of the phrases' embeddings.
+    """
+    setattr(model.config, PHRASE_LENGTH, length)
+    model.save_pretrained(folder / ENCODER)
+    (folder / PROJECT).mkdir(exist_ok=True)
+    width = int(model.config.projection_dim)
+    identity = {"project.weight": torch.eye(width, dtype=model.dtype)}
+    save_file(identity, folder / PROJECT / "model.safetensors")
 
 
 def _local(source: str | Path, offline: bool) -> Path:

@@ -13,6 +13,7 @@ Official files hold the model alone: their predictor has the official sizes, and
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from grounding.files import write_files
 from seem.config import GroupingName
 from seem.encoded_image import Resizing
 from seem.marks import BoxMode
+from seem.mask_rules import MaskRules
 from seem.postprocess import OBJECT_THRESHOLD
 from seem.predictor import Predictor
 from seem.vocabulary import Vocabulary
@@ -55,6 +57,7 @@ class _Settings(BaseModel):
     object_threshold: float = Field(default=OBJECT_THRESHOLD, ge=0, le=1)
     connected: bool = False
     corrected: bool = False
+    wholes: bool = False
 
 
 def load_predictor(
@@ -98,8 +101,9 @@ def load_predictor(
         resizing=resizing,
         box_mode=settings.box_mode,
         object_threshold=settings.object_threshold,
-        connected=settings.connected,
-        corrected=settings.corrected,
+        rules=MaskRules(
+            connected=settings.connected, corrected=settings.corrected, wholes=settings.wholes
+        ),
     )
 
 
@@ -122,8 +126,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         long_side=predictor.resizing.long_side,
         box_mode=predictor.box_mode,
         object_threshold=predictor.object_threshold,
-        connected=predictor.connected,
-        corrected=predictor.corrected,
+        **asdict(predictor.rules),
     )
     write_seem(predictor.model.state_dict(), predictor.model.config, folder)
     tokenizer.save_pretrained(folder / TOKENIZER_NAME)

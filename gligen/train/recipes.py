@@ -17,7 +17,7 @@ class Recipe:
         decoder_width: Channels of the autoencoder's refiner.
         width: Channels of the UNet and of the text encoder.
         words: Steps in which the text encoder learns to name phrases.
-        decoder, base, field, gates, judge: The stages' loops; each with its batch beside it.
+        decoder, base, field, gates, vision, judge: The stages' loops, each with its batch.
     """
 
     preset: str
@@ -34,6 +34,8 @@ class Recipe:
     field_batch: int
     gates: LoopConfig
     gates_batch: int
+    vision: LoopConfig
+    vision_batch: int
     judge: LoopConfig
     judge_batch: int
 
@@ -45,6 +47,9 @@ _BASE = LoopConfig(
 _FIELD = LoopConfig(steps=6000, learning_rate=2e-3, warmup=100, weight_decay=0.0, ema=0.998)
 _GATES = LoopConfig(
     steps=4500, learning_rate=1e-3, warmup=200, ema=0.998, save_every=300, sample_every=600
+)
+_VISION = LoopConfig(
+    steps=3000, learning_rate=1e-3, warmup=200, ema=0.998, save_every=250, sample_every=3000
 )
 _JUDGE = LoopConfig(steps=600, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=600)
 
@@ -65,6 +70,8 @@ RECIPES: Final[dict[str, Recipe]] = {
         field_batch=64,
         gates=_GATES,
         gates_batch=16,
+        vision=_VISION,
+        vision_batch=64,
         judge=_JUDGE,
         judge_batch=64,
     ),
@@ -84,6 +91,8 @@ RECIPES: Final[dict[str, Recipe]] = {
         field_batch=128,
         gates=dataclasses.replace(_GATES, steps=60_000, warmup=1000, save_every=2000),
         gates_batch=128,
+        vision=dataclasses.replace(_VISION, steps=30_000),
+        vision_batch=128,
         judge=dataclasses.replace(_JUDGE, steps=6000),
         judge_batch=128,
     ),

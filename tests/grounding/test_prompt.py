@@ -181,7 +181,10 @@ def test_ids_are_assigned_by_position_without_collisions() -> None:
         ({"sampling": {"steps": 0}}, "sampling.steps: expected at least 1, got 0"),
         ({"sampling": {"steps": 1.5}}, "sampling.steps: expected a whole number"),
         ({"sampling": {"schedule": [0.3, 0.3, 0.3]}}, "must add up to 1, got 0.9"),
-        ({"sampling": {"scheduler": "euler"}}, "expected 'plms', 'ddim', 'dpm++', 'unipc' or 'lcm'"),
+        (
+            {"sampling": {"scheduler": "euler"}},
+            "expected 'plms', 'ddim', 'dpm++', 'unipc' or 'lcm'",
+        ),
         ({"schema": "other/v2"}, "schema: expected 'lavallama/prompt/v1'"),
         ({"canvas": {"width": 10**9, "height": 1}}, "canvas.width: expected at most 16384"),
         ([1], "expected an object"),

@@ -5,13 +5,16 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from gligen.train.recipes import RECIPES
 from grounding.loop import LoopConfig
-from grounding.prompt import GroundedPrompt, Region
+from grounding.prompt import GroundedPrompt
+from grounding.region import Reference, Region
 from grounding.stickers.judge import StickerJudge
 from pipelines.generator import Generator
-from pipelines.train import Workshop, main
+from pipelines.train import main
+from pipelines.workshop import Workshop
 
 TWO_STEPS = LoopConfig(steps=2, learning_rate=1e-3, warmup=1, save_every=2, sample_every=2)
 MINIATURE = dataclasses.replace(
@@ -25,11 +28,13 @@ MINIATURE = dataclasses.replace(
     base=TWO_STEPS,
     field=TWO_STEPS,
     gates=TWO_STEPS,
+    vision=TWO_STEPS,
     judge=TWO_STEPS,
     decoder_batch=2,
     base_batch=2,
     field_batch=2,
     gates_batch=2,
+    vision_batch=4,
     judge_batch=4,
 )
 
@@ -44,12 +49,13 @@ def workshop(tmp_path_factory):
     workshop.train_gates()
     after = workshop.text_to_latents().state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before), "the base is frozen in stage 3"
+    workshop.train_vision()
     workshop.train_judge()
     return workshop
 
 
 def test_every_stage_leaves_a_checkpoint_a_log_and_samples(workshop):
-    for stage in ("decoder", "base", "field", "gates", "judge"):
+    for stage in ("decoder", "base", "field", "gates", "vision", "judge"):
         folder = workshop.folder / stage
         assert (folder / "checkpoint.pt").exists()
         assert json.loads((folder / "log.jsonl").read_text().splitlines()[-1])["step"] == 2
@@ -72,6 +78,10 @@ def test_the_exported_model_draws(workshop, tmp_path):
     )
     [drawn] = generator(document, steps=2, progress=False)
     assert drawn.image.size == (128, 128)
+    Image.new("RGB", (40, 60), "red").save(tmp_path / "red.png")
+    shown = Region(box=(0.1, 0.1, 0.9, 0.9), reference=Reference(image=str(tmp_path / "red.png")))
+    [other] = generator(document.replace(regions=(shown,)), steps=2, progress=False)
+    assert other.image.tobytes() != drawn.image.tobytes()
     assert StickerJudge.from_pretrained(tmp_path / "judge").concepts[0] == "llama"
 
 

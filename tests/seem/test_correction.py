@@ -3,6 +3,7 @@
 import torch
 
 from seem.correction import MARGIN, MOST_CELLS, kept_to_marks
+from seem.mask_rules import MaskRules
 from tests.seem.predicting import picture, tiny_predictor
 
 
@@ -60,11 +61,11 @@ def test_of_a_long_stroke_some_pixels_are_enough():
 
 def test_a_predictor_that_corrects_honours_every_click():
     predictor = tiny_predictor()
-    predictor.corrected = True
+    predictor.rules = MaskRules(corrected=True)
     predictor.set_image(picture())
     points = [(20, 20), (60, 40), (40, 30)]
     [mask] = predictor.predict(points=points, labels=[1, 1, 0]).masks
     assert [bool(mask[y, x]) for x, y in points] == [True, True, False]
-    predictor.corrected = False
+    predictor.rules = MaskRules()
     [plain] = predictor.predict(points=points, labels=[1, 1, 0]).masks
     assert not torch.equal(mask, plain)
