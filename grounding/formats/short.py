@@ -81,7 +81,9 @@ def _list_entries(data: Sequence[object]) -> list[tuple[str, Box, dict[str, obje
             raise PromptError(
                 f'{where}.bbox: unknown field; name it "box" and write [x0, y0, x1, y1]'
             )
-        phrase = as_text(needed(entry, "phrase", where), f"{where}.phrase")
+        # What has an id can be described elsewhere, by a reference picture for one.
+        said = entry.get("phrase", "") if "id" in entry else needed(entry, "phrase", where)
+        phrase = as_text(said, f"{where}.phrase")
         box = _box(needed(entry, "box", where), f"{where}.box")
         extra = {key: value for key, value in entry.items() if key != "box"}
         entries.append((f"{where}.box", box, extra | {"phrase": phrase}))

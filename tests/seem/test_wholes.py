@@ -31,3 +31,10 @@ def test_neighbours_and_empty_masks_are_no_parts():
 def test_of_equal_masks_none_gives_way():
     value = torch.tensor([1.0, 1.0])
     assert torch.equal(wholes_first(boxes((2, 8), (2, 8)), value), value)
+
+
+def test_one_of_two_things_is_no_part_of_both():
+    both = boxes((1, 6), (1, 6))
+    both[1, :, 9:15] = 1
+    value = torch.tensor([0.9, 1.0])
+    assert torch.equal(wholes_first(both, value), value)
