@@ -292,7 +292,8 @@ class Generator:
         pictures: list[torch.nn.Module] = [] if images is None else [images.model]
         if self.company.ip_adapter is not None:
             pictures.append(self.company.ip_adapter.encoder)
-        base.vae.to(device)
+        vae: Any = base.vae
+        vae.to(device)
         return Offload([group for group in (texts, pictures, at_steps) if group], device)
 
     def _record(self, job: Job) -> GroundedPrompt:

@@ -278,7 +278,8 @@ class Workshop:
         records = [record for some in (scenes, *tests) for record in some.records]
         text_encoder = self.text_to_latents().text_encoder.eval()
         phrases = Layouts.of(records, text_encoder, build_tokenizer()).phrases
-        encoder = self.image_encoder().to(self.device)
+        encoder: Any = self.image_encoder()
+        encoder.to(self.device)
         task = ImageEncoderTask(encoder, scenes, phrases, batch=self.recipe.vision_batch)
         train(task, self.recipe.vision, self.folder / "vision")
         encoder = self.image_encoder().eval()

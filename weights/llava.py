@@ -28,8 +28,8 @@ from torch import Tensor
 try:
     from transformers.initialization import no_init_weights
 except ImportError:  # transformers 4
-    from transformers.modeling_utils import (  # pyright: ignore[reportAttributeAccessIssue]
-        no_init_weights,
+    from transformers.modeling_utils import (
+        no_init_weights,  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 from grounding.errors import CheckpointError, LavallamaError, OutputError

@@ -95,7 +95,7 @@ class _Speaking:
     ):
         self.document = document
         self.picture = picture
-        self.showing = showing
+        self.showing: Showing = showing
         self.dialect = dialect
         self.view = view
         self.pictures = pictures

@@ -122,9 +122,8 @@ class IpAdapter:
 
             unet = self.unet
 
-        Loader().load_ip_adapter(
-            self.state, subfolder="", weight_name="", image_encoder_folder=None
-        )
+        state: Any = self.state  # typed as one level of names, and read as two
+        Loader().load_ip_adapter(state, subfolder="", weight_name="", image_encoder_folder=None)
         self.unet.eval().requires_grad_(False)
         self._processors.extend(
             processor

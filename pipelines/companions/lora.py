@@ -73,9 +73,10 @@ class Lora:
         if any("dora_scale" in key for key in file.shapes):
             raise CheckpointError(f"{asked.name}: is a DoRA; only LoRA can be used")
         try:
-            state, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(
+            read: Any = StableDiffusionLoraLoaderMixin.lora_state_dict(
                 file.read(), unet_config=base.unet.config
             )
+            state, alphas = read
         except (ValueError, KeyError, AttributeError, RuntimeError, IndexError) as error:
             raise CheckpointError(
                 f"{asked.name}: not a LoRA in diffusers' or kohya's layout "
@@ -112,13 +113,15 @@ def attach_loras(loras: Sequence[Lora], base: BaseModel) -> None:
 
 def _activate(model: nn.Module, weights: Mapping[str, float]) -> None:
     """Let every LoRA in a model count with its weight; frozen, as the model is."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.tuners.tuners_utils import (
+        BaseTunerLayer,  # pyright: ignore[reportMissingImports]
+    )
 
-    for layer in model.modules():
-        if isinstance(layer, BaseTunerLayer):
-            layer.set_adapter(list(weights))
-            for name, weight in weights.items():
-                layer.set_scale(name, weight)
+    layers: list[Any] = [part for part in model.modules() if isinstance(part, BaseTunerLayer)]
+    for layer in layers:
+        layer.set_adapter(list(weights))
+        for name, weight in weights.items():
+            layer.set_scale(name, weight)
     model.eval().requires_grad_(False)
 
 
