@@ -50,6 +50,7 @@ def model_defaults(scheduler_config: Mapping[str, Any]) -> Sampling:
             "steps": _STEPS[solver],
             "guidance": _GUIDANCE,
             "schedule": _SCHEDULE,
+            "isolate": False,
         }
     )
     return own.filled(solver_defaults(solver)).filled(custom)

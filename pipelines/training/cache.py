@@ -151,6 +151,7 @@ class CachedImages:
     def __init__(self, encoder: ImageEncoder, cache: Cache) -> None:
         self.encoder, self.cache = encoder, cache
         self.digest = state_digest(encoder.model.state_dict() | {"project": encoder.projection})
+        self.speaks_phrases = encoder.speaks_phrases
 
     def __call__(self, picture: Any) -> Tensor:
         """As `ImageEncoder`; in float32 on the CPU."""

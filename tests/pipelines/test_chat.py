@@ -1,7 +1,7 @@
 """The chat command, with a model of a few thousand parameters and with one behind a server."""
 
 import io
-import json
+import shutil
 import sys
 
 import pytest
@@ -111,9 +111,7 @@ def test_what_is_wrong_is_one_line(arguments, problem, image, capsys, monkeypatc
 
 
 def test_a_broken_model_is_one_line(model, image, capsys, tmp_path):
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "config.json").write_text(json.dumps({"mm_hidden_size": 4}))
+    broken = shutil.copytree(model, tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"x")
     assert chat.main([image, "What?", "--model", str(broken)]) == 2
     assert "not a complete safetensors file" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def test_solver_and_steps(config, scheduler, steps):
 
 def test_a_models_own_settings_win():
     own = {"guidance": 4.0, "schedule": [0.6, 0.2, 0.2], "scheduler": "ddim", "steps": 30}
-    assert model_defaults({"generation": own}) == Sampling(seed=0, **own)
+    assert model_defaults({"generation": own}) == Sampling(seed=0, isolate=False, **own)
 
 
 @pytest.mark.parametrize("own", [{"steps": 0}, {"step": 3}, [], {"schedule": [1, 1, 1]}])
