@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from grounding.clip_pixels import CLIP_MEAN, CLIP_STD
 from grounding.errors import CheckpointError
 from grounding.llava.config import LlavaConfig
-from grounding.llava.pictures import CLIP_MEAN, CLIP_STD
 from weights import llava_config
 from weights.llava_keys import transformers_key
 from weights.llava_projector import unfold_projector

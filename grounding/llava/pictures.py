@@ -21,14 +21,13 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from grounding.clip_pixels import CLIP_MEAN, CLIP_STD
 from grounding.geometry import CanvasMap, Size, crop, pad, resize
 from grounding.llava.anyres import PINPOINTS, anyres_map, best_pinpoint
 
-__all__ = ["CLIP_MEAN", "CLIP_STD", "Aspect", "PictureReader", "Pixels"]
+__all__ = ["Aspect", "PictureReader", "Pixels"]
 
 Aspect = Literal["square", "pad", "anyres"]
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/CLIP, clip.py
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 BLACK = (0, 0, 0)  # around a picture on its anyres canvas
 
 
