@@ -7,6 +7,7 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil, LlavaNextImageProcessorPil
 from transformers.image_processing_utils import select_best_resolution
 
+from grounding.clip_pixels import CLIP_MEAN, CLIP_STD
 from grounding.errors import GeometryError
 from grounding.llava.anyres import (
     PINPOINTS,
@@ -16,7 +17,7 @@ from grounding.llava.anyres import (
     best_pinpoint,
     unpadded,
 )
-from grounding.llava.pictures import CLIP_MEAN, CLIP_STD, PictureReader
+from grounding.llava.pictures import PictureReader
 from tests.grounding.llava.tiny import config, picture
 
 SIZES = [(640, 480), (336, 336), (1000, 300), (300, 1000), (37, 61), (500, 499)]
