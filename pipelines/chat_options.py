@@ -7,7 +7,16 @@ from pipelines.console import Parser
 from pipelines.options import DTYPES, real, whole
 from pipelines.segment_options import pixel_box
 
-__all__ = ["DIALECTS", "PROG", "SHOWING", "TEMPLATES", "chat_options"]
+__all__ = [
+    "DIALECTS",
+    "PROG",
+    "SHOWING",
+    "TEMPLATES",
+    "chat_options",
+    "dialect_option",
+    "model_options",
+    "model_problems",
+]
 
 PROG = "lavallama chat"
 SHOWING = ("text", "marks", "crops")
@@ -56,24 +65,9 @@ def chat_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    remote = str(options.model).startswith(("http://", "https://"))
-    local_only = ("base", "template", "bits")
     for is_wrong, message in (
-        (
-            options.model is None,
-            "no chat model is built in yet: name one with --model (a folder, a hub id, a name "
-            "such as llava-1.5-7b, or the address of an OpenAI-compatible endpoint)",
-        ),
+        *model_problems(options),
         (options.question is not None and not options.question.strip(), "the question is empty"),
-        (remote and not options.served_model, "--model at an address needs --served-model"),
-        (
-            not remote and (options.served_model or options.key_variable),
-            "--served-model and --key-variable are for a --model at an address",
-        ),
-        *(
-            (remote and getattr(options, name), f"--{name} is for a model on this machine")
-            for name in local_only
-        ),
         (
             options.temperature == 0 and options.top_p != 1,
             "--top-p is for sampling: give --temperature above 0",
@@ -82,6 +76,28 @@ def chat_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         if is_wrong:
             parser.error(message)
     return options
+
+
+def model_problems(options: argparse.Namespace) -> list[tuple[bool, str]]:
+    """What may be wrong with `model_options`: whether it is, and what to say."""
+    remote = str(options.model).startswith(("http://", "https://"))
+    local_only = ("base", "template", "bits")
+    return [
+        (
+            options.model is None,
+            "no chat model is built in yet: name one with --model (a folder, a hub id, a name "
+            "such as llava-1.5-7b, or the address of an OpenAI-compatible endpoint)",
+        ),
+        (remote and not options.served_model, "--model at an address needs --served-model"),
+        (
+            not remote and bool(options.served_model or options.key_variable),
+            "--served-model and --key-variable are for a --model at an address",
+        ),
+        *(
+            (remote and bool(getattr(options, name)), f"--{name} is for a model on this machine")
+            for name in local_only
+        ),
+    ]
 
 
 def _parser() -> Parser:
@@ -95,7 +111,7 @@ def _parser() -> Parser:
     parser.add_argument("question", metavar="QUESTION", nargs="?", help="what to ask about it")
     _regions(parser.add_argument_group("what it is about"))
     _answers(parser.add_argument_group("how to answer"))
-    _model(parser.add_argument_group("with which model"))
+    model_options(parser.add_argument_group("with which model"))
     return parser
 
 
@@ -114,6 +130,11 @@ def _regions(group) -> None:
         default="text",
         help="how regions reach the model: boxes in words, numerals on the picture, or crops",
     )
+    dialect_option(group)
+
+
+def dialect_option(group) -> None:
+    """Add the option that says how a chat model writes boxes."""
     group.add_argument(
         "--dialect",
         choices=DIALECTS,
@@ -155,7 +176,8 @@ def _answers(group) -> None:
     )
 
 
-def _model(group) -> None:
+def model_options(group) -> None:
+    """Add the options that name a chat model."""
     group.add_argument(
         "--model", metavar="MODEL", help="folder, name, hub id, or http(s)://HOST/v1"
     )

@@ -16,7 +16,7 @@ from grounding.prompt import GroundedPrompt
 from pipelines.device import choose_device, choose_dtype
 from weights.llava_chat import load_chat
 
-__all__ = ["ask", "open_speaker"]
+__all__ = ["ask", "box_view", "open_speaker"]
 
 
 def open_speaker(
@@ -91,7 +91,7 @@ def ask(
         LavallamaError: It cannot be asked, or there is no answer.
     """
     written = find_dialect(dialect)
-    view = _view(speaker, written, picture.size)
+    view = box_view(speaker, written, picture.size)
     conversation = conversation_of(
         document, picture, showing=showing, dialect=written, view=view, pictures=pictures
     )
@@ -103,8 +103,14 @@ def ask(
     return with_answer(document, answer, text_to_regions(answer, written, view))
 
 
-def _view(speaker: Speaker, dialect: Dialect, size: Size) -> CanvasMap:
-    """Where the picture lies on the canvas of boxes: LLaVA speaks of the square that it sees."""
+def box_view(speaker: Speaker | None, dialect: Dialect, size: Size) -> CanvasMap:
+    """Where a picture lies on the canvas of boxes: LLaVA speaks of the square that it sees.
+
+    Args:
+        speaker: None: nobody knows who speaks, and the dialect says.
+        dialect: How boxes are written.
+        size: Of the picture.
+    """
     if isinstance(speaker, Chat) and speaker.reader.aspect != "anyres" and dialect.name == "llava":
         return speaker.view(size)
     return dialect.view(size)
