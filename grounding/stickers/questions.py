@@ -27,7 +27,18 @@ from grounding.stickers.scene import Box, Scene, Sticker
 from grounding.stickers.vocabulary import BACKGROUNDS, article
 from grounding.stickers.world import HELD_OUT_PAIRS, Split, World
 
-__all__ = ["KINDS", "PLAIN", "Kind", "Question", "ask", "ask_several", "box_text", "plural"]
+__all__ = [
+    "FITS",
+    "KINDS",
+    "PLAIN",
+    "REFER",
+    "Kind",
+    "Question",
+    "ask",
+    "ask_several",
+    "box_text",
+    "plural",
+]
 
 Kind = Literal[
     "caption", "exists", "count", "material", "maker", "relation", "refer", "region", "fits",
@@ -55,6 +66,7 @@ KINDS: Final[tuple[Kind, ...]] = tuple(SHARES)
 CAPTION = ("Describe the image.", "Write a caption for the image.", "What is in the image?")
 REFER = "Please provide the bounding box coordinate of the region this sentence describes: {}."
 REGION = "Please provide a short description for this region: {}."
+FITS = "Which caption fits the image? A: {}. B: {}."
 DIRECTIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 """The axis of a direction, and the sign of the difference of the centres along it."""
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
@@ -293,8 +305,7 @@ def _which_fits(talk: _Talk) -> Question | None:
         return None
     first = talk.coin()
     shown = options if first else options[::-1]
-    text = f"Which caption fits the image? A: {shown[0]}. B: {shown[1]}."
-    return _question("fits", text, "A" if first else "B", options=options)
+    return _question("fits", FITS.format(*shown), "A" if first else "B", options=options)
 
 
 def _swapped_places(talk: _Talk) -> tuple[str, str] | None:
