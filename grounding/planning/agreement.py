@@ -9,10 +9,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from grounding.geometry import Box
 from grounding.planning.caption import read_phrase
 from grounding.planning.lexicon import singular
-from grounding.planning.relations import holds
+from grounding.planning.relations import ANY, holds
 from grounding.planning.scene_graph import Bond, SceneGraph, Slot, Thing
 from grounding.prompt import GroundedPrompt
 from grounding.region import Region
@@ -213,39 +212,48 @@ def _extra(
 
 
 def _misplaced(graph: SceneGraph, places: dict[Slot, Region]) -> list[Finding]:
-    found = []
-    for number, bond in enumerate(graph.bonds):
-        for regions in _bound(graph, bond, places):
-            boxes: list[Box | None] = [region.bounds() for region in regions]
-            known = [box for box in boxes if box is not None]
-            if len(known) == len(boxes) and not holds(bond.predicate, known[0], known[1:]):
-                names = " and ".join(f"{r.id} {r.phrase}" for r in regions[1:])
-                first = f"{regions[0].id} {regions[0].phrase}"
-                found.append(
-                    Finding(
-                        kind="misplaced",
-                        ids=tuple(region.id for region in regions),
-                        message=f"not so: {first} {bond.predicate} {names}".rstrip(),
-                        thing=bond.subject,
-                        bond=number,
-                    )
-                )
-    return found
-
-
-def _bound(graph: SceneGraph, bond: Bond, places: dict[Slot, Region]) -> list[tuple[Region, ...]]:
-    """The regions that a relation speaks of: every subject with every other."""
-
-    def instances(thing: int) -> list[Region]:
-        return [places[slot] for slot in graph.slots() if slot.thing == thing and slot in places]
-
-    subjects = instances(bond.subject)
-    if len(bond.others) == 2 and bond.others[0] == bond.others[1]:
-        two = instances(bond.others[0])[:2]
-        return [(subject, *two) for subject in subjects] if len(two) == 2 else []
-    others = [instances(other) for other in bond.others]
     return [
-        combination
-        for combination in itertools.product(subjects, *others)
-        if len({region.id for region in combination}) == len(combination)
+        Finding(
+            kind="misplaced",
+            ids=tuple(region.id for region in regions),
+            message=_not_so(bond.predicate, regions),
+            thing=bond.subject,
+            bond=number,
+        )
+        for number, bond in enumerate(graph.bonds)
+        for subject in _instances(graph, bond.subject, places)
+        for regions in _failing(bond, subject, _others(graph, bond, places))
     ]
+
+
+def _failing(
+    bond: Bond, subject: Region, others: Sequence[tuple[Region, ...]]
+) -> list[tuple[Region, ...]]:
+    """The subject, and each group of others to which it does not stand as it should."""
+    groups = [(subject, *group) for group in others if subject not in group]
+    failing = []
+    for regions in groups:
+        boxes = [box for region in regions if (box := region.bounds()) is not None]
+        if len(boxes) < len(regions) or holds(bond.predicate, boxes[0], boxes[1:]):
+            continue
+        failing.append(regions)
+    if bond.predicate in ANY:
+        return failing[:1] if len(failing) == len(groups) else []
+    return failing
+
+
+def _instances(graph: SceneGraph, thing: int, places: dict[Slot, Region]) -> list[Region]:
+    return [places[slot] for slot in graph.slots() if slot.thing == thing and slot in places]
+
+
+def _others(graph: SceneGraph, bond: Bond, places: dict[Slot, Region]) -> list[tuple[Region, ...]]:
+    """The groups that a relation is about, besides its subject."""
+    groups = [_instances(graph, other, places) for other in bond.others]
+    if len(set(bond.others)) < len(bond.others):  # between two of one kind
+        return [tuple(groups[0][:2])] if len(groups[0]) > 1 else []
+    return [group for group in itertools.product(*groups) if len(set(map(id, group))) == len(group)]
+
+
+def _not_so(predicate: str, regions: Sequence[Region]) -> str:
+    subject, *others = (f"{region.id} {region.phrase}" for region in regions)
+    return f"not so: {subject} {predicate} {' and '.join(others)}".rstrip()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from grounding.errors import PromptError
 from grounding.geometry import Box
-from grounding.planning.relations import PLACES, cover, holds
+from grounding.planning.relations import ANY, PLACES, cover, holds
 from grounding.planning.scene_graph import Bond, SceneGraph, Slot
 
 __all__ = ["Shape", "arrange", "crowded"]
@@ -119,6 +119,10 @@ def _links(graph: SceneGraph, bond: Bond) -> list[Link]:
     subjects = instances(bond.subject)
     if len(set(bond.others)) < len(bond.others):
         return [(bond.predicate, one, tuple(instances(bond.others[0])[:2])) for one in subjects]
+    if bond.predicate in ANY and bond.others:
+        others = instances(bond.others[0])
+        pairs = zip(subjects, itertools.cycle(others), strict=False)
+        return [(bond.predicate, one, (other,)) for one, other in pairs]
     groups = itertools.product(subjects, *map(instances, bond.others))
     return [(bond.predicate, one, tuple(others)) for one, *others in groups]
 
@@ -193,9 +197,11 @@ def _sizes(task: _Task, generator: random.Random, scale: float) -> dict[Slot, tu
 def _support(task: _Task, sizes: dict[Slot, tuple[float, float]]) -> None:
     """Make what is inside something smaller than it, and what carries several wide enough."""
     load: dict[Slot, float] = {}
+    crowd = [others[0] for predicate, _, others in task.links if predicate == "inside"]
     for predicate, subject, others in task.links:
         if predicate == "inside" and subject not in task.fixed:
-            shrink = min(1.0, *(0.6 * sizes[others[0]][i] / sizes[subject][i] for i in (0, 1)))
+            share = 0.6 / crowd.count(others[0])
+            shrink = min(1.0, *(share * sizes[others[0]][i] / sizes[subject][i] for i in (0, 1)))
             sizes[subject] = (sizes[subject][0] * shrink, sizes[subject][1] * shrink)
         if predicate == "on":
             load[others[0]] = load.get(others[0], 0.0) + sizes[subject][0]
@@ -242,7 +248,8 @@ def _place(
     """Find a place for one box beside those that have theirs."""
     ranges = []
     for axis in (0, 1):
-        low, high = _bounds(slot, sizes, rows[axis], boxes, axis)
+        anchors = {one: _anchor(task.links, one, sizes[one], axis) for one in task.slots}
+        low, high = _bounds(slot, sizes, anchors, rows[axis], boxes, axis)
         for link in task.links:
             if link[1] == slot:
                 near = _range(link, sizes[slot], boxes, axis)
@@ -271,26 +278,42 @@ def _place(
 def _bounds(
     slot: Slot,
     sizes: dict[Slot, tuple[float, float]],
+    anchors: Mapping[Slot, tuple[float, float]],
     rows: Sequence[Row],
     boxes: dict[Slot, Box],
     axis: int,
 ) -> tuple[float, float]:
     """The earliest and latest start of a box, that leave room for all before and after it."""
 
-    def reach(one: Slot, forward: bool, seen: frozenset[Slot]) -> float:
-        """The start (forward: what the rest needs after the start) of a box, by longest paths."""
-        if one in seen:
-            return 2.0  # a contradiction: more than there is
-        if one in boxes and one != slot:
+    known: dict[tuple[Slot, bool], float] = {}
+
+    def reach(one: Slot, forward: bool) -> float:
+        """How far from the edge a box and all that must lie before it reach, by longest paths."""
+        if one in boxes:
             return 1 - boxes[one][axis] if forward else boxes[one][axis + 2]
-        length = sizes[one][axis]
-        steps = [b for a, b in rows if a == one] if forward else [a for a, b in rows if b == one]
-        beyond = [reach(step, forward, seen | {one}) + GAP for step in steps]
-        edge = min(MARGIN, (1 - length) / 2)
-        return length + max([edge, *beyond])
+        if (one, forward) not in known:
+            known[one, forward] = 2.0  # while it is asked for: a circle is longer than the canvas
+            length = sizes[one][axis]
+            steps = (
+                [b for a, b in rows if a == one] if forward else [a for a, b in rows if b == one]
+            )
+            edge = min(MARGIN, (1 - length) / 2)
+            low, high = anchors[one]
+            own = 1 - high if forward else low + length
+            past = [reach(step, forward) + GAP for step in steps]
+            known[one, forward] = max(own, length + max([edge, *past]))
+        return known[one, forward]
 
     length = sizes[slot][axis]
-    return reach(slot, False, frozenset()) - length, 1 - reach(slot, True, frozenset())
+    return reach(slot, False) - length, 1 - reach(slot, True)
+
+
+def _anchor(
+    links: Sequence[Link], slot: Slot, size: tuple[float, float], axis: int
+) -> tuple[float, float]:
+    """Where a box may start along an axis, by its place on the canvas."""
+    own = [_range(link, size, {}, axis) for link in links if link[1] == slot and not link[2]]
+    return max([0.0, *(low for low, _ in own)]), min([1.0 - size[axis], *(high for _, high in own)])
 
 
 def _range(

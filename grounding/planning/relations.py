@@ -11,7 +11,7 @@ from typing import Final
 
 from grounding.geometry import Box, box_area, box_intersection
 
-__all__ = ["PLACES", "PREDICATES", "cover", "holds"]
+__all__ = ["ANY", "PLACES", "PREDICATES", "cover", "holds"]
 
 MARGIN = 0.04  # of the canvas: centres nearer than this are not left of or above each other
 NEAR = 0.25  # of the canvas: the widest gap between things beside each other
@@ -27,6 +27,9 @@ PREDICATES: Final[dict[str, int]] = {
     "between": 2,
 }
 """Each predicate, and how many others it takes."""
+
+ANY: Final = frozenset({"on", "inside", "beside", "in front of", "behind"})
+"""Said of several others, these hold of one of them: cats on two chairs sit on one each."""
 
 
 def holds(predicate: str, subject: Box, others: Sequence[Box] = (), *, slack: float = 0.0) -> bool:
