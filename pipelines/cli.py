@@ -11,6 +11,7 @@ __all__ = ["main"]
 COMMANDS = {
     "generate": ("pipelines.generate", "draw pictures from a prompt and boxes"),
     "segment": ("pipelines.segment", "find objects on pictures and videos"),
+    "edit": ("pipelines.edit.command", "change a picture: select, remove, move, replace, add"),
     "chat": ("pipelines.chat", "ask about a picture"),
     "train": ("pipelines.train", "train an adapter on your own pictures, or the embedded models"),
     "evaluate": ("pipelines.evaluate", "measure a model on held-out scenes or your data"),

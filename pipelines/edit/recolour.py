@@ -1,0 +1,134 @@
+"""Recolour: give a thing another colour, pixel by pixel, or another material, drawn anew.
+
+Axes: H x W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import ImageColor
+from pydantic import AfterValidator, Field, model_validator
+from typing_extensions import Self
+
+from grounding.jsonfile import describe
+from grounding.part import Text
+from grounding.planning.caption import read_phrase
+from grounding.region import Region
+from pipelines.edit.matte import laid, matte
+from pipelines.edit.outline import outline
+from pipelines.edit.regions import captioned, outlined, setting, with_region
+from pipelines.edit.repaint import Repainting
+from pipelines.edit.scene import Scene
+from pipelines.edit.step import Feather, RegionStep, Seed, Steps
+from pipelines.edit.studio import Studio
+
+__all__ = ["Recolour", "rephrased", "tinted"]
+
+GAMMA = (0.5, 2.0)  # how far light and shade may be bent towards a colour's brightness
+DARKEST, LIGHTEST = 0.05, 0.95  # mean brightness that a gamma can tell
+
+
+def _known(colour: str) -> str:
+    try:
+        ImageColor.getrgb(colour)
+    except ValueError:
+        raise ValueError(
+            f"no colour is called {describe(colour)}: give a name such as teal, or #rrggbb; a "
+            "material is said with of"
+        ) from None
+    return colour
+
+
+Colour = Annotated[Text, AfterValidator(_known)]
+
+
+class Recolour(RegionStep):
+    """Tint a region's pixels with a colour, or draw it anew of a material."""
+
+    do: Literal["recolour"] = "recolour"
+    colour: Colour | None = Field(default=None, description="A CSS name, or #rrggbb.")
+    material: Text | None = Field(default=None, min_length=1, description='Such as "ice".')
+    feather: Feather = 1
+    seed: Seed = 0
+    steps: Steps = None
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if (self.colour is None) == (self.material is None):
+            raise ValueError("recolour with a colour, or of a material: one of the two")
+        return self
+
+    def edited(self, scene: Scene, region: Region, studio: Studio) -> Scene:
+        """Recolour one; its outline stays."""
+        area = outline(region, scene, studio)
+        name, look = region.id, self.colour or self.material or ""
+        kind = "colour" if self.colour is not None else "material"
+        phrase = rephrased(region.phrase, look, kind)
+        new = outlined(region, area).replace(
+            phrase=phrase, score=None, attributes={**region.attributes, kind: look}
+        )
+        document = captioned(with_region(scene.document, new), setting(scene.document))
+        if self.colour is not None:
+            picture = tinted(scene.picture, area, self.colour)
+        else:
+            assert new.box is not None, "a region that is outlined has a box"
+            picture = Repainting(
+                prompt=document.prompt,
+                phrase=phrase,
+                box=new.box,
+                seed=self.seed,
+                sampling=document.sampling,
+                steps=self.steps,
+            )(scene.picture, studio)
+        picture = laid(picture, scene.picture, matte(area, self.feather))
+        return scene.changed(document, picture, said=f"{name} is now {phrase or look}")
+
+
+def rephrased(phrase: str, look: str, kind: str) -> str:
+    """A phrase with another look: "red lava llama", "ice" -> "ice llama".
+
+    Args:
+        phrase: A noun phrase; any other comes back as it is.
+        look: The new colour or material; a colour in numbers is not said.
+        kind: "colour" replaces colours; "material" materials and colours.
+    """
+    thing = read_phrase(phrase)
+    if thing is None or look.startswith("#"):
+        return phrase
+    replaced = ("colour",) if kind == "colour" else ("colour", "material")
+    kept = [word for of, word in thing.attributes if of not in replaced]
+    words = (look, *kept) if kind == "colour" else (*kept, look)
+    return " ".join((*words, thing.noun))
+
+
+def tinted(
+    picture: UInt8[np.ndarray, "H W 3"], area: Bool[np.ndarray, "H W"], colour: str
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture with one hue and saturation in an area; light and shade stay.
+
+    A gamma takes the area's mean brightness half-way, in logarithms, to the colour's: black stays
+    black, and what was lighter stays lighter.
+
+    Args:
+        picture: RGB.
+        area: not empty.
+        colour: for `PIL.ImageColor`.
+    """
+    red, green, blue = (value / 255 for value in ImageColor.getrgb(colour)[:3])
+    goal = np.array([[[red, green, blue]]], np.float32)
+    hue, saturation, brightness = cv2.cvtColor(goal, cv2.COLOR_RGB2HSV)[0, 0].tolist()
+    values = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    shade = values[area][:, 2]
+    mean = min(max(float(shade.mean()), DARKEST), LIGHTEST)
+    wanted = math.sqrt(mean * min(max(brightness, DARKEST), LIGHTEST))
+    gamma = min(max(math.log(wanted) / math.log(mean), GAMMA[0]), GAMMA[1])
+    values[area] = np.stack(
+        (np.full_like(shade, hue), np.full_like(shade, saturation), shade**gamma), axis=-1
+    )
+    tint = np.rint(cv2.cvtColor(values, cv2.COLOR_HSV2RGB) * 255).clip(0, 255).astype(np.uint8)
+    return np.where(area[..., None], tint, picture)
