@@ -13,6 +13,7 @@ COMMANDS = {
     "segment": ("pipelines.segment", "find objects on pictures and videos"),
     "edit": ("pipelines.edit.command", "change a picture: select, remove, move, replace, add"),
     "chat": ("pipelines.chat", "ask about a picture"),
+    "annotate": ("pipelines.annotate.command", "turn raw pictures into training data"),
     "train": ("pipelines.train", "train an adapter on your own pictures, or the embedded models"),
     "evaluate": ("pipelines.evaluate", "measure a model on held-out scenes or your data"),
     "serve": ("pipelines.serve.command", "answer questions about pictures over HTTP"),

@@ -1,0 +1,1 @@
+"""Raw pictures -> captions, phrases, boxes, masks -> training data: ``lavallama annotate``."""

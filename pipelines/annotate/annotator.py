@@ -1,0 +1,197 @@
+"""Annotator: a picture's captions, phrases, boxes and masks, as a prompt document."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from grounding.errors import PromptError
+from grounding.llava.chat import Speaker
+from grounding.llava.conversation import Conversation
+from grounding.masks import bitmap_to_box, bitmap_to_rle
+from grounding.prompt import Canvas, GroundedPrompt, Provenance
+from grounding.region import MAX_SIDE, Region
+from pipelines.annotate.filters import Kept, sift
+from pipelines.annotate.finder import Candidate, by_name, by_phrase, stuff_of, things_of
+from pipelines.annotate.raw import LONGEST_CAPTION, Raw
+from pipelines.annotate.settings import Names, Settings, behind
+from pipelines.annotate.wording import caption_of
+from pipelines.inquiry import open_picture
+from pipelines.training.drops import Dropped
+from seem.predictor import Predictor
+
+__all__ = ["CAPTION_KEY", "NAME_KEY", "THING_KEY", "Annotator", "open_annotator"]
+
+# In a document's provenance: who wrote the caption; in a region's attributes: its name without
+# attributes, whether it can be counted, how well its box agrees, whether a caption speaks of it.
+CAPTION_KEY, NAME_KEY, THING_KEY = "caption", "name", "thing"
+GIVEN, BY_RULE = "given", "made by rule"
+QUESTION = "Describe the picture in one sentence. Name every object, and where it is."
+
+
+class Annotator:
+    """Annotates one picture after the other; none knows of another.
+
+    Args:
+        predictor: Finds regions.
+        settings: How.
+        names: What is looked for.
+        speaker: Writes captions, where none are given; None: they are made by rule.
+    """
+
+    def __init__(
+        self, predictor: Predictor, settings: Settings, names: Names, speaker: Speaker | None = None
+    ) -> None:
+        self.predictor, self.settings, self.names = predictor, settings, names
+        self.speaker = speaker
+
+    def __call__(self, raw: Raw) -> dict[str, Any]:
+        """Annotate a picture.
+
+        Returns:
+            As JSON has it: "picture", the SHA-256 of the file; "document", and "lost", a reason and
+            a detail for each region that was left out; or "dropped", the same of the picture.
+
+        Raises:
+            LavallamaError: the chat model cannot be asked.
+        """
+        try:
+            data = raw.path.read_bytes()
+            picture = _opened(data, raw)
+            document, lost = self._annotate(picture, raw.captions)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            return {"dropped": ["a picture that cannot be read", reason]}
+        except Dropped as dropped:
+            return {"dropped": [dropped.reason, dropped.detail]}
+        return {
+            "picture": hashlib.sha256(data).hexdigest(),
+            "document": document.to_dict(),
+            "lost": [list(one) for one in lost],
+        }
+
+    def _annotate(
+        self, picture: Image.Image, given: Sequence[str]
+    ) -> tuple[GroundedPrompt, list[tuple[str, str]]]:
+        predictor, least = self.predictor, self.settings.min_score
+        captions = tuple(given) or self._asked(picture)
+        predictor.set_image(picture)
+        candidates = by_phrase(predictor, things_of(captions, self.names), least)
+        candidates += by_name(predictor, self.names, least)
+        kept, lost = sift(candidates, predictor, self.settings)
+        behind_all = stuff_of(predictor, self.names)
+        if not kept:
+            raise Dropped(
+                "nothing was found", "; ".join(f"{why}: {what}" for why, what in lost[:3])
+            )
+        regions = [_region(one) for one in kept]
+        background = self._background(behind_all)
+        settings: dict[str, Any] = {
+            CAPTION_KEY: GIVEN if given else self.settings.model if captions else BY_RULE,
+            **{f"caption {n}": text for n, text in enumerate(captions[1:], 2)},
+        }
+        document = GroundedPrompt(
+            canvas=Canvas(width=picture.width, height=picture.height),
+            prompt=captions[0] if captions else caption_of(regions, background),
+            background=background,
+            regions=(*regions, *map(_stuff_region, behind_all)),
+            provenance=Provenance(model=self.settings.segmenter, settings=settings),
+        )
+        return document, lost
+
+    def _asked(self, picture: Image.Image) -> tuple[str, ...]:
+        """The chat model's caption; none without one, or if it says nothing."""
+        if self.speaker is None:
+            return ()
+        said = " ".join(self.speaker.answer(Conversation.of(QUESTION, [picture])).split())
+        return (said[:LONGEST_CAPTION],) if said else ()
+
+    def _background(self, stuff: Sequence[Candidate]) -> str:
+        """The largest stuff, as a caption says it."""
+        if not stuff:
+            return ""
+        largest = max(stuff, key=lambda one: int(np.count_nonzero(one.mask)))
+        return dict(self.names.stuff).get(largest.name) or behind(largest.name)
+
+
+def open_annotator(settings: Settings) -> Annotator:
+    """Load the models that settings name.
+
+    Raises:
+        LavallamaError: one cannot be had, or nothing says what is looked for.
+    """
+    from pipelines.segmenter import open_predictor
+    from pipelines.speaker import open_speaker
+
+    predictor = open_predictor(settings.segmenter, device=settings.device, offline=settings.offline)
+    speaker = None
+    if settings.model is not None:
+        speaker = open_speaker(
+            settings.model,
+            served_model=settings.served_model,
+            key_variable=settings.key_variable,
+            device=settings.device,
+            offline=settings.offline,
+        )
+    return Annotator(
+        predictor, settings, settings.names or _own_names(predictor, settings), speaker
+    )
+
+
+def _own_names(predictor: Predictor, settings: Settings) -> Names:
+    """The segmenter's vocabulary; the embedded one also knows materials."""
+    from grounding.stickers.vocabulary import BACKGROUNDS
+    from grounding.stickers.world import PRESETS
+    from weights.registry import EMBEDDED
+
+    own = predictor.vocabulary
+    if own is None:
+        raise PromptError(f"{settings.segmenter}: brings no vocabulary; name one (--vocabulary)")
+    said = BACKGROUNDS if settings.segmenter == EMBEDDED else {}
+    return Names(
+        things=own.things,
+        stuff=tuple((name, said.get(name) or behind(name)) for name in own.stuff),
+        attributes=PRESETS["crowd"].materials if settings.segmenter == EMBEDDED else (),
+    )
+
+
+def _opened(data: bytes, raw: Raw) -> Image.Image:
+    if raw.problem is not None:
+        raise Dropped("captions that cannot be read", raw.problem)
+    try:
+        picture = open_picture(io.BytesIO(data))  # pyright: ignore[reportArgumentType]
+    except PromptError as error:
+        raise Dropped("a picture that cannot be read", str(error).partition(": ")[2]) from None
+    if max(picture.size) > MAX_SIDE:
+        raise Dropped(f"a picture of more than {MAX_SIDE} pixels a side")
+    return picture
+
+
+def _region(kept: Kept) -> Region:
+    found = kept.found
+    return Region(
+        phrase=found.phrase,
+        box=kept.box,
+        mask=bitmap_to_rle(found.mask),
+        score=found.score,
+        attributes={
+            NAME_KEY: found.name,
+            THING_KEY: True,
+            "said": found.said,
+            "agreement": kept.agreement,
+        },
+    )
+
+
+def _stuff_region(found: Candidate) -> Region:
+    return Region(
+        phrase=found.phrase,
+        box=bitmap_to_box(found.mask),
+        mask=bitmap_to_rle(found.mask),
+        score=found.score,
+        attributes={NAME_KEY: found.name, THING_KEY: False},
+        z=-1,
+    )

@@ -1,0 +1,197 @@
+"""A folder of annotated pictures: the journals of what is done, and the training data made of it.
+
+    settings.json             how it is annotated; all runs and shards on a folder share it
+    journal/0-of-1.jsonl      what is done, a picture a line; a file for each shard
+    documents.jsonl           the truth: a prompt document a picture, with masks
+    gligen.jsonl, gligen/     for `lavallama train gligen`
+    annotations/              for `lavallama train seem`: COCO panoptic, instances and captions
+    llava.json                for `lavallama train llava`
+    report.json               what was dropped, and why
+
+Training data is made of the journals alone, in the order of the pictures' names, so it is the same
+however the work was shared out.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from grounding.errors import OutputError, PromptError
+from grounding.files import write_files
+from grounding.jsonfile import parse_json, read_text
+from pipelines.annotate.gligen_data import shard_files, write_lines
+from pipelines.annotate.llava_data import write_conversations
+from pipelines.annotate.raw import Raw
+from pipelines.annotate.record import Record, things_in
+from pipelines.annotate.seem_data import Content, seem_files
+from pipelines.annotate.settings import Settings
+from pipelines.annotate.workers import annotations, ray_annotations
+from pipelines.journal import Entry, Journal, read_entries
+from pipelines.training.drops import Dropped, Drops
+
+__all__ = ["KINDS", "Dataset"]
+
+KINDS = ("gligen", "seem", "llava")
+WHOLE = (0, 1)  # of one shard
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A folder of annotations.
+
+    Attributes:
+        folder: Where everything goes.
+        settings: How pictures are annotated.
+    """
+
+    folder: Path
+    settings: Settings
+
+    def begin(self) -> None:
+        """Write down the settings, or check that they are those of the runs before.
+
+        Raises:
+            OutputError: the folder was begun with others.
+        """
+        path, ours = self.folder / "settings.json", self.settings.identity()
+        ours = json.loads(json.dumps(ours))
+        if not path.exists():
+            write_files({path: (json.dumps(ours, indent=2, ensure_ascii=False) + "\n").encode()})
+            return
+        try:
+            theirs = parse_json(read_text(path))
+        except PromptError as error:
+            raise OutputError(f"{path}: {error}; choose another --out") from None
+        if theirs != ours:
+            known = theirs if isinstance(theirs, dict) else {}
+            name = next((name for name in ours if known.get(name) != ours[name]), "settings")
+            raise OutputError(
+                f"{self.folder} was begun with another {name.replace('_', ' ')} "
+                f"({path.name} has it); choose another --out, or delete the folder"
+            )
+
+    def annotate(
+        self,
+        raws: Sequence[Raw],
+        *,
+        shard: tuple[int, int] = WHOLE,
+        workers: int = 1,
+        ray: bool = False,
+    ) -> int:
+        """Annotate the pictures of a shard that no journal has yet.
+
+        Args:
+            raws: All pictures.
+            shard: `(index, count)`.
+            workers: Processes.
+            ray: On a Ray cluster.
+
+        Returns:
+            How many were annotated.
+
+        Raises:
+            LavallamaError: a model cannot be had or asked; nothing that is done is lost.
+        """
+        mine = [raw for raw in raws if raw.is_in(shard)]
+        with Journal(self.folder / "journal" / f"{shard[0]}-of-{shard[1]}.jsonl") as journal:
+            done, digests = read_entries(self._journals()), {}
+            for raw in mine:
+                digest = _digest(raw)
+                if _entry(done, raw, digest) is None:
+                    digests[raw.name] = digest
+            missing = [raw for raw in mine if raw.name in digests]
+            how = ray_annotations if ray else annotations
+            found = how(missing, self.settings, workers)
+            for raw, annotation in tqdm(found, total=len(missing), unit="picture", disable=None):
+                journal.append(raw.name, digests[raw.name], annotation)
+        return len(missing)
+
+    def write(
+        self, raws: Sequence[Raw], kinds: Sequence[str] = KINDS, shard_size: int = 0
+    ) -> Drops:
+        """Make training data of all that is done; all files, or none.
+
+        Args:
+            raws: All pictures.
+            kinds: Of `KINDS`.
+            shard_size: Pictures of a webdataset shard; 0: no shards.
+
+        Raises:
+            OutputError: a picture is not annotated yet, or a file cannot be written.
+        """
+        drops = Drops()
+        records = self._records(raws, drops)
+        files: dict[Path, Content] = {
+            self.folder / "documents.jsonl": write_lines(records, whole=True)
+        }
+        if "gligen" in kinds:
+            files[self.folder / "gligen.jsonl"] = write_lines(records, whole=False)
+            if shard_size:
+                files |= shard_files(records, self.folder / "gligen", shard_size)
+        if "seem" in kinds:
+            files |= seem_files(records, self.folder / "annotations")
+        if "llava" in kinds:
+            files[self.folder / "llava.json"] = write_conversations(records)
+        report = json.dumps(drops.report(), indent=2, ensure_ascii=False) + "\n"
+        files[self.folder / "report.json"] = report.encode()
+        write_files(files)
+        self._tidy(set(files))
+        return drops
+
+    def _records(self, raws: Sequence[Raw], drops: Drops) -> list[Record]:
+        """What was annotated, each picture once; all else is counted."""
+        done, records, seen = read_entries(self._journals()), [], {}
+        for raw in raws:
+            entry = _entry(done, raw, _digest(raw))
+            if entry is None:
+                raise OutputError(f"{raw.name} is not annotated yet, or was changed; run again")
+            content = entry.read()
+            if "dropped" in content:
+                drops.picture(raw.name, Dropped(*content["dropped"]))
+                continue
+            picture = content["picture"]
+            if picture in seen:
+                drops.picture(raw.name, Dropped("the same picture as another", seen[picture]))
+                continue
+            seen[picture] = raw.name
+            drops.of_picture(raw.name, (tuple(lost) for lost in content["lost"]))
+            record = Record(name=raw.name, path=raw.path, picture=picture, entry=entry)
+            records.append(record)
+            drops.pictures += 1
+            drops.regions += len(things_in(record.document()))
+        return records
+
+    def _journals(self) -> list[Path]:
+        return sorted((self.folder / "journal").glob("*.jsonl"))
+
+    def _tidy(self, written: set[Path]) -> None:
+        """Remove what earlier runs wrote and this one did not: of more pictures, or half of it."""
+        places: tuple[tuple[str, Callable[[Path], bool]], ...] = (
+            ("gligen/annotated-*.tar", lambda path: path not in written),
+            ("annotations/panoptic_annotated/*.png", lambda path: path not in written),
+            ("annotations/upright/*.png", lambda path: path not in written),
+            ("**/.*.part", lambda path: True),
+        )
+        for pattern, is_stale in places:
+            for path in list(self.folder.glob(pattern)):
+                if is_stale(path):
+                    path.unlink()
+
+
+def _entry(done: dict[str, list[Entry]], raw: Raw, digest: str) -> Entry | None:
+    """The entry of a picture as it is now."""
+    return next((entry for entry in done.get(raw.name, []) if entry.digest == digest), None)
+
+
+def _digest(raw: Raw) -> str:
+    """Of a picture and its captions; of one that cannot be read, of nothing."""
+    try:
+        return raw.digest()
+    except OSError:
+        return ""

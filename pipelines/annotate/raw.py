@@ -1,0 +1,143 @@
+"""Raw pictures: a folder's files, and the captions that come with them.
+
+Captions of PICTURE.jpg are the lines of PICTURE.txt, or "caption", "captions" or "prompt" of
+PICTURE.json beside it. A file of captions is COCO's, or an object of them by file name.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from grounding.errors import PromptError
+from grounding.formats.fields import as_list, as_object, as_text, needed
+from grounding.jsonfile import parse_json, read_text
+from pipelines.training.sources import PICTURES
+from seem.data_file import index_by_id, read_json
+
+__all__ = ["Raw", "list_pictures", "read_captions"]
+
+MOST_CAPTIONS = 16  # of a picture; COCO has five
+LONGEST_CAPTION = 2000  # characters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw:
+    """A picture that nobody has annotated.
+
+    Attributes:
+        name: Its path in the folder, with slashes.
+        path: Where it is.
+        captions: What is said of it already.
+        problem: Why its captions cannot be read; None: they can.
+    """
+
+    name: str
+    path: Path
+    captions: tuple[str, ...] = ()
+    problem: str | None = None
+
+    def digest(self) -> str:
+        """SHA-256 of the picture and its captions.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        whole = hashlib.sha256(self.path.read_bytes())
+        for caption in (*self.captions, self.problem or ""):
+            whole.update(f"\0{caption}".encode())
+        return whole.hexdigest()
+
+    def is_in(self, shard: tuple[int, int]) -> bool:
+        """Whether it belongs to a shard, `(index, count)`; told by its name alone."""
+        return zlib.crc32(self.name.encode()) % shard[1] == shard[0]
+
+
+def list_pictures(
+    folder: Path,
+    captions: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    without: Path | None = None,
+) -> list[Raw]:
+    """List a folder's pictures, and those of folders in it, by name.
+
+    Args:
+        folder: Of PNG, JPEG and WebP files.
+        captions: Of `read_captions`; None: those beside the pictures.
+        without: A folder whose pictures are left out, where results go.
+
+    Raises:
+        PromptError: there are no pictures.
+    """
+    if not folder.is_dir():
+        raise PromptError(f"{folder}: expected a folder of pictures; there is none")
+    files = [file for file in folder.rglob("*") if file.suffix.lower() in PICTURES]
+    if without is not None:
+        results = without.resolve()
+        files = [file for file in files if results not in file.resolve().parents]
+    pictures = []
+    for file in files:
+        name = file.relative_to(folder).as_posix()
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise PromptError(f"{folder}: the file name {name!r:.80} is not UTF-8") from None
+        if captions is None:
+            said, problem = _beside(file)
+        else:
+            said, problem = captions.get(name, ()), None
+        pictures.append(Raw(name=name, path=file, captions=said, problem=problem))
+    if not pictures:
+        raise PromptError(f"{folder}: expected pictures ({', '.join(PICTURES)}); found none")
+    return sorted(pictures, key=lambda raw: raw.name)
+
+
+def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read captions by file name.
+
+    Args:
+        path: COCO's captions, or `{"a.jpg": "a llama", "b.jpg": ["two dogs", "dogs"]}`.
+
+    Raises:
+        PromptError: it is neither.
+    """
+    data = read_json(path)
+    try:
+        if "annotations" not in data:
+            return {name: _texts(value, name) for name, value in data.items()}
+        images = index_by_id(data, "images")
+        found: dict[str, list[str]] = {}
+        for place, value in enumerate(as_list(data["annotations"], "annotations")):
+            where = f"annotations[{place}]"
+            entry = as_object(value, where)
+            image = images.get(needed(entry, "image_id", where))
+            if image is None:
+                raise PromptError(f"{where}.image_id: there is no such image")
+            name = as_text(needed(image, "file_name", where), where)
+            found.setdefault(name, []).extend(_texts(needed(entry, "caption", where), where))
+        return {name: tuple(texts[:MOST_CAPTIONS]) for name, texts in found.items()}
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from None
+
+
+def _beside(picture: Path) -> tuple[tuple[str, ...], str | None]:
+    """Captions beside a picture, and why they cannot be read."""
+    try:
+        path = picture.with_suffix(".txt")
+        if path.is_file():
+            return _texts(read_text(path).splitlines(), "the file"), None
+        path = picture.with_suffix(".json")
+        if path.is_file():
+            data = as_object(parse_json(read_text(path)), "the file")
+            said = next((data[k] for k in ("captions", "caption", "prompt") if data.get(k)), [])
+            return _texts(said, "its captions"), None
+    except PromptError as error:
+        return (), str(error)
+    return (), None
+
+
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    folded = (" ".join(as_text(text, where).split()) for text in texts)
+    return tuple(text[:LONGEST_CAPTION] for text in folded if text)[:MOST_CAPTIONS]
