@@ -1,0 +1,68 @@
+"""Patches spelled out: each by the words for what it shows, in the place of a vision tower's.
+
+The language model of a LLaVA knows how to answer before it sees. One that starts from nothing
+learns it here, from scenes whose patches are spelled in its own words; the projector then learns
+to say the same of what the tower sees. Axes: B pictures, N patches, D channels of a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from grounding.llava.train.cells import Cells
+from grounding.stickers.questions import PLAIN
+from grounding.stickers.world import World
+
+__all__ = ["SpelledPatches"]
+
+WAVES = (1, 2, 4)  # half turns over the canvas, of what is said of a coordinate
+PER_SIDE = 1 + 2 * len(WAVES)
+PLACED = 4 * PER_SIDE + 2  # the box; whether there is an object, and whether it is its middle
+
+
+class SpelledPatches(nn.Module):
+    """Says what patches show.
+
+    Args:
+        embedding: The language model's table of words; it stays the language model's.
+        tokenizer: Of the language model, in which each name is one word.
+        world: Of the names.
+    """
+
+    def __init__(self, embedding: nn.Module, tokenizer: Any, world: World):
+        super().__init__()
+        self._words = (embedding,)  # not a part of this module
+        width = embedding.weight.shape[1]
+        self.placed = nn.Linear(PLACED, width, bias=False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            nn.init.normal_(self.placed.weight, std=0.5 * float(embedding.weight.detach().std()))
+
+        def ids(names: tuple[str, ...]) -> Tensor:
+            return torch.tensor([tokenizer.convert_tokens_to_ids(f"Ġ{name}") for name in names])
+
+        nobody = (PLAIN,)  # on the background: not read
+        self.register_buffer("concepts", ids((*nobody, *world.concepts)), persistent=False)
+        self.register_buffer("materials", ids((PLAIN, *world.materials)), persistent=False)
+        self.register_buffer("backgrounds", ids(world.backgrounds), persistent=False)
+
+    def forward(self, cells: Cells) -> Float[Tensor, "B N D"]:
+        """Return the words of pictures."""
+        [words] = self._words
+        here = (cells.concepts > 0)[..., None]
+        thing = words(self.concepts[cells.concepts])
+        thing = thing + words(self.materials[cells.materials.clamp(min=0)])
+        behind = words(self.backgrounds[cells.backgrounds.clamp(min=0)])
+        flags = torch.stack([here[..., 0].float(), cells.middles], dim=-1)
+        placed = torch.cat([_waves(cells.boxes).flatten(-2) * here, flags], dim=-1)
+        return (torch.where(here, thing, behind) + self.placed(placed)).flatten(1, 2)
+
+
+def _waves(values: Float[Tensor, "*S 4"]) -> Float[Tensor, "*S 4 W"]:
+    """Coordinates as themselves and as waves."""
+    turns = values[..., None] * torch.tensor(WAVES, device=values.device) * torch.pi
+    return torch.cat([2 * values[..., None] - 1, turns.cos(), turns.sin()], dim=-1)
