@@ -36,7 +36,12 @@ def test_a_picture_and_its_document(generator):
     assert picture.image.mode == "RGB"
     made = picture.document
     assert made.sampling == Sampling(
-        seed=5, steps=STEPS, guidance=3.0, schedule=(0.3, 0.0, 0.7), scheduler="dpm++"
+        seed=5,
+        steps=STEPS,
+        guidance=3.0,
+        schedule=(0.3, 0.0, 0.7),
+        scheduler="dpm++",
+        isolate=False,
     )
     assert made.canvas == Canvas(width=SIDE, height=SIDE)
     assert made.regions == document().regions
