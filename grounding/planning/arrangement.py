@@ -25,7 +25,8 @@ ATTEMPTS = 300  # layouts that are begun
 TRIES = 30  # places for one box
 PATIENCE = 12  # layouts begun before the boxes shrink
 SHRINK = 0.92
-CHOICE = 6  # right layouts among which the one nearest to what was wished is taken
+CHOICE = 4  # right layouts among which the one nearest to what was wished is taken
+EPSILON = 1e-9
 MARGIN = 0.02  # of the canvas: kept free at its edges, if there is room
 GAP = 0.02  # of the canvas: between boxes in a row
 LARGEST = 0.8  # longer side of a single box
@@ -33,6 +34,7 @@ ROOM = 0.95  # longer side of each of n boxes: this over the root of n
 CLEAR = 0.02  # of the canvas: how much clearer than needed relations are
 MAX_COVER = 0.04  # share of the smaller of two boxes that the other may cover
 BOND_COVER = {"on": 0.35, "inside": 1.0, "in front of": 0.35, "behind": 0.35}
+_SIDEWAYS = ("left of", "right of", "above", "below")
 SIZES = {"big": 1.25, "large": 1.25, "huge": 1.4, "giant": 1.4, "tall": 1.1, "long": 1.1}
 SIZES |= {"small": 0.7, "little": 0.7, "tiny": 0.5, "short": 0.85}
 
@@ -104,9 +106,16 @@ class _Task:
         self.links = [link for bond in self.graph.bonds for link in _links(self.graph, bond)]
         self.allowed = _allowed(self.graph)
         self.order = _supports_first(self.slots, self.links)
+        self.straight: dict[Slot, list[tuple[str, Slot]]] = {}  # single things, left of each other
+        for predicate, subject, others in self.links:
+            pair = (subject, *others)
+            if predicate in _SIDEWAYS and all(self.graph.things[s.thing].count == 1 for s in pair):
+                self.straight.setdefault(subject, []).append((predicate, others[0]))
+                self.straight.setdefault(others[0], []).append((predicate, subject))
 
 
 Link = tuple[str, Slot, tuple[Slot, ...]]  # predicate, subject, others
+Row = tuple[Slot, Slot]  # the first comes before the second along an axis
 
 
 def _links(graph: SceneGraph, bond: Bond) -> list[Link]:
@@ -141,7 +150,7 @@ def _supports_first(slots: Sequence[Slot], links: Sequence[Link]) -> list[Slot]:
     """What others stand on, in or beside comes before them; else the order of mention."""
     needs: dict[Slot, set[Slot]] = {slot: set() for slot in slots}
     for predicate, subject, others in links:
-        if predicate not in ("left of", "right of", "above", "below"):
+        if predicate not in _SIDEWAYS:
             needs[subject].update(others)
     order: list[Slot] = []
     while len(order) < len(slots):
@@ -150,20 +159,44 @@ def _supports_first(slots: Sequence[Slot], links: Sequence[Link]) -> list[Slot]:
     return order
 
 
+@dataclass
+class _Draft:
+    """One layout that was begun."""
+
+    task: _Task
+    sizes: dict[Slot, tuple[float, float]]
+    rows: tuple[list[Row], list[Row]]
+    generator: random.Random
+    strict: bool
+    boxes: dict[Slot, Box]
+
+    def __post_init__(self) -> None:
+        links = self.task.links
+        self.anchors = [
+            {slot: _anchor(links, slot, self.sizes[slot], axis) for slot in self.task.slots}
+            for axis in (0, 1)
+        ]
+
+
 def _attempt(task: _Task, generator: random.Random, attempt: int) -> dict[Slot, Box] | None:
     """Begin one layout; None if it does not come out right."""
-    sizes = _sizes(task, generator, SHRINK ** (attempt // PATIENCE))
-    rows = _rows(task.links, generator)
-    boxes = dict(task.fixed)
-    strict = attempt < ATTEMPTS // 2
+    draft = _Draft(
+        task=task,
+        sizes=_sizes(task, generator, SHRINK ** (attempt // PATIENCE)),
+        rows=_rows(task.links, generator),
+        generator=generator,
+        strict=attempt < ATTEMPTS // 2,
+        boxes=dict(task.fixed),
+    )
+    boxes = draft.boxes
     for slot in task.order:
         if slot in boxes:
             continue
-        box = _place(task, slot, sizes, rows, boxes, generator, strict=strict)
+        box = _place(draft, slot)
         if box is None:
             return None
         boxes[slot] = box
-    slack = CLEAR if strict else 0.0
+    slack = CLEAR if draft.strict else 0.0
     moved = [link for link in task.links if not {link[1], *link[2]} <= task.fixed.keys()]
     sound = all(
         holds(predicate, boxes[subject], [boxes[other] for other in others], slack=slack)
@@ -210,15 +243,10 @@ def _support(task: _Task, sizes: dict[Slot, tuple[float, float]]) -> None:
             sizes[slot] = (min(max(sizes[slot][0], width), 1 - 2 * MARGIN), sizes[slot][1])
 
 
-Row = tuple[Slot, Slot]  # the first comes before the second along an axis
-
-
 def _rows(links: Sequence[Link], generator: random.Random) -> tuple[list[Row], list[Row]]:
     """Who comes before whom from left to right, and from top to bottom; chance decides the rest."""
     rows: tuple[list[Row], list[Row]] = ([], [])
-    turned: dict[
-        frozenset[Slot], tuple[bool, bool]
-    ] = {}  # how each pair stands around what is between
+    turned: dict[frozenset[Slot], tuple[bool, bool]] = {}  # pairs that something is between
     for predicate, subject, others in links:
         if predicate in ("left of", "above"):
             rows[predicate == "above"].append((subject, others[0]))
@@ -235,57 +263,38 @@ def _rows(links: Sequence[Link], generator: random.Random) -> tuple[list[Row], l
     return rows
 
 
-def _place(
-    task: _Task,
-    slot: Slot,
-    sizes: dict[Slot, tuple[float, float]],
-    rows: tuple[list[Row], list[Row]],
-    boxes: dict[Slot, Box],
-    generator: random.Random,
-    *,
-    strict: bool,
-) -> Box | None:
+def _place(draft: _Draft, slot: Slot) -> Box | None:
     """Find a place for one box beside those that have theirs."""
+    size, wish = draft.sizes[slot], draft.task.wished.get(slot)
     ranges = []
     for axis in (0, 1):
-        anchors = {one: _anchor(task.links, one, sizes[one], axis) for one in task.slots}
-        low, high = _bounds(slot, sizes, anchors, rows[axis], boxes, axis)
-        for link in task.links:
+        low, high = _bounds(draft, slot, axis)
+        for link in draft.task.links:
             if link[1] == slot:
-                near = _range(link, sizes[slot], boxes, axis)
+                near = _range(link, size, draft.boxes, axis)
                 low, high = max(low, near[0]), min(high, near[1])
-        if low > high + 1e-9:
+        if low > high + EPSILON:
             return None
         ranges.append((low, max(low, high)))
-    wish = task.wished.get(slot)
     for index in range(TRIES):
-        x, y = (generator.uniform(*one) for one in ranges)
-        if wish is not None and index < TRIES // 2:  # from where it was wished, further and further
-            share = index / (TRIES // 2)
+        x, y = (draft.generator.uniform(*one) for one in ranges)
+        if wish is not None:  # from where it was wished, further and further
+            share = min(1.0, 2 * index / TRIES)
             x, y = (
-                min(
-                    max(wish[axis] + share * (value - wish[axis]), ranges[axis][0]), ranges[axis][1]
-                )
-                for axis, value in enumerate((x, y))
+                min(max(wish[axis] + share * (value - wish[axis]), low), high)
+                for axis, (value, (low, high)) in enumerate(zip((x, y), ranges, strict=True))
             )
-        width, height = sizes[slot]
-        box = (round(x, 3), round(y, 3), round(min(x + width, 1), 3), round(min(y + height, 1), 3))
-        if _is_free(task, slot, box, boxes, strict=strict):
+        right, bottom = min(x + size[0], 1.0), min(y + size[1], 1.0)
+        box = (round(x, 3), round(y, 3), round(right, 3), round(bottom, 3))
+        if _is_free(draft, slot, box):
             return box
     return None
 
 
-def _bounds(
-    slot: Slot,
-    sizes: dict[Slot, tuple[float, float]],
-    anchors: Mapping[Slot, tuple[float, float]],
-    rows: Sequence[Row],
-    boxes: dict[Slot, Box],
-    axis: int,
-) -> tuple[float, float]:
+def _bounds(draft: _Draft, slot: Slot, axis: int) -> tuple[float, float]:
     """The earliest and latest start of a box, that leave room for all before and after it."""
-
     known: dict[tuple[Slot, bool], float] = {}
+    rows, boxes = draft.rows[axis], draft.boxes
 
     def reach(one: Slot, forward: bool) -> float:
         """How far from the edge a box and all that must lie before it reach, by longest paths."""
@@ -293,19 +302,18 @@ def _bounds(
             return 1 - boxes[one][axis] if forward else boxes[one][axis + 2]
         if (one, forward) not in known:
             known[one, forward] = 2.0  # while it is asked for: a circle is longer than the canvas
-            length = sizes[one][axis]
+            length = draft.sizes[one][axis]
             steps = (
                 [b for a, b in rows if a == one] if forward else [a for a, b in rows if b == one]
             )
             edge = min(MARGIN, (1 - length) / 2)
-            low, high = anchors[one]
+            low, high = draft.anchors[axis][one]
             own = 1 - high if forward else low + length
             past = [reach(step, forward) + GAP for step in steps]
             known[one, forward] = max(own, length + max([edge, *past]))
         return known[one, forward]
 
-    length = sizes[slot][axis]
-    return reach(slot, False) - length, 1 - reach(slot, True)
+    return reach(slot, False) - draft.sizes[slot][axis], 1 - reach(slot, True)
 
 
 def _anchor(
@@ -355,20 +363,17 @@ def _range_beside(predicate: str, other: Box, length: float, axis: int) -> tuple
     return 0.0, high - 0.04 - length if predicate == "behind" else 1.0 - length
 
 
-def _is_free(task: _Task, slot: Slot, box: Box, boxes: dict[Slot, Box], *, strict: bool) -> bool:
+def _is_free(draft: _Draft, slot: Slot, box: Box) -> bool:
     """Whether a box covers no other, and lies more to the side than aslant of what it is beside."""
-    for other, taken in boxes.items():
+    task = draft.task
+    for other, taken in draft.boxes.items():
         if cover(box, taken) > max(MAX_COVER, task.allowed.get(frozenset((slot, other)), 0.0)):
             return False
-    if not strict:
-        return True
-    for predicate, subject, others in task.links:
-        pair = {subject, *others}
-        if predicate in ("left of", "right of", "above", "below") and slot in pair:
-            [other] = pair - {slot} or {slot}
-            if other in boxes and not _is_straight(box, boxes[other], predicate):
-                return False
-    return True
+    return not draft.strict or all(
+        _is_straight(box, draft.boxes[other], predicate)
+        for predicate, other in task.straight.get(slot, ())
+        if other in draft.boxes
+    )
 
 
 def _is_straight(a: Box, b: Box, predicate: str) -> bool:
