@@ -13,6 +13,7 @@ TASKS = {
         "pipelines.evaluate.segmentation",
         "clicks, boxes, scribbles, words, references, panoptic maps, video",
     ),
+    "chat": ("pipelines.evaluate.chat", "questions about pictures, boxes, captions, layouts"),
 }
 
 

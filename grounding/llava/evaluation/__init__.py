@@ -1,0 +1,1 @@
+"""What a chat model knows of pictures, measured: questions, how answers are read, scores."""

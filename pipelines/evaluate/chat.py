@@ -1,0 +1,266 @@
+"""Measure how well a chat model sees: ``python -m pipelines.evaluate chat``."""
+
+import argparse
+import io
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grounding.errors import PromptError
+from grounding.files import check_writable, write_files
+from grounding.stickers.world import PRESETS, Split
+from pipelines.console import guarded, quiet_libraries
+from pipelines.evaluate.chat_options import PICTURES, PROG, TASKS, chat_options
+
+if TYPE_CHECKING:
+    from grounding.llava.chat import Speaker
+    from grounding.llava.evaluation.question import Question
+    from grounding.llava.evaluation.subject import Subject
+    from pipelines.evaluate.chat_data import ChatData
+    from pipelines.evaluate.chat_marks import Mark
+
+__all__ = ["main"]
+
+DIGITS = 4  # of the numbers in report.json
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task; returns the exit code."""
+    options = chat_options(argv)
+    return guarded(PROG, lambda: _evaluate(options))
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    out: Path | None = options.out
+    places = [options.questions] if options.questions else []
+    places += [out / "report.md", out / "report.json", out / "pictures" / "x.png"] if out else []
+    check_writable(places)
+    quiet_libraries()
+    from grounding.llava.evaluation.question import write_questions
+
+    data = _data(options)
+    tasks = _chosen(options.tasks, data)
+    questions, subjects = _questions(options, data, tasks)
+    if not questions:
+        raise PromptError(f"{data.what}: there is nothing to ask of the tasks {', '.join(tasks)}")
+    if options.questions is not None:
+        folder = options.questions.with_suffix("")
+        pictures = {folder / name: _png(subjects[name]) for name in subjects if data.scenes}
+        write_files({options.questions: write_questions(questions, options.after), **pictures})
+        print(f"{options.questions}: {len(questions)} questions")
+        return 0
+    marks = _marks(options, questions, subjects)
+    return _tell(options, data, marks, subjects)
+
+
+def _tell(
+    options: argparse.Namespace,
+    data: "ChatData",
+    marks: Sequence["Mark"],
+    subjects: dict[str, "Subject"],
+) -> int:
+    """Print the report, and write it if there is a place."""
+    from pipelines.evaluate.chat_marks import measured
+    from pipelines.evaluate.chat_report import report
+
+    out: Path | None = options.out
+    results: dict[str, Any] = {
+        "model": str(options.answers or options.served_model or options.model),
+        "data": data.what,
+        "seed": options.seed,
+        "after": options.after,
+        **_rounded(measured(marks)),
+        "left_out": data.left_out,
+    }
+    if out is not None:
+        count = PICTURES if options.pictures is None else options.pictures
+        sheets = _sheets(marks, subjects, count) if count else {}
+        files = {out / "report.md": report(results, list(sheets)).encode()}
+        files[out / "report.json"] = (json.dumps(results, indent=1) + "\n").encode()
+        files[out / "answers.jsonl"] = _answer_lines(marks)
+        write_files(files | {out / name: png for name, png in sheets.items()})
+    print(report(results))
+    print(json.dumps(results))
+    return 0
+
+
+def _data(options: argparse.Namespace) -> "ChatData":
+    from pipelines.evaluate.chat_data import Seeing, open_data
+    from pipelines.segmenter import open_predictor
+
+    def opened():
+        return open_predictor(options.segmenter, device=options.device, offline=options.offline)
+
+    return open_data(
+        options.data,
+        world=PRESETS[options.preset],
+        scenes=options.scenes,
+        split=options.split,
+        limit=options.limit,
+        seeing=Seeing(open=opened, classes=options.classes),
+    )
+
+
+def _chosen(asked: tuple[str, ...] | None, data: "ChatData") -> tuple[str, ...]:
+    """The tasks, in the order of the report."""
+    for name in asked or ():
+        if name not in TASKS:
+            raise PromptError(f"--tasks: there is no {name!r:.40}; choose from {', '.join(TASKS)}")
+        if name not in data.tasks:
+            raise PromptError(
+                f"--tasks: {data.what} has nothing for {name!r}; it has {', '.join(data.tasks)}"
+            )
+    return tuple(name for name in TASKS if name in (asked or data.tasks))
+
+
+def _questions(
+    options: argparse.Namespace, data: "ChatData", tasks: Sequence[str]
+) -> tuple[list["Question"], dict[str, "Subject"]]:
+    """All questions, and the pictures they are about."""
+    from grounding.llava.evaluation.pope import pope_questions
+    from grounding.llava.evaluation.sticker_questions import fits_questions, plan_questions
+
+    seed, subjects = options.seed, {subject.name: subject for subject in data.subjects}
+    questions: list[Question] = []
+    for task in tasks:
+        if task == "pope":
+            questions += pope_questions(
+                data.subjects,
+                data.classes,
+                each=options.each,
+                seed=seed,
+                same=_same_class if data.closed else _may_be_same,
+            )
+        elif task == "fits":
+            asked, others = fits_questions(data.scenes, data.subjects, seed=seed)
+            questions += asked
+            subjects |= {subject.name: subject for subject in others}
+        elif task == "plan":
+            half = options.scenes // 2
+            counts: dict[Split, int] = {"held-out": options.scenes - half, "held-out pairs": half}
+            questions += plan_questions(PRESETS[options.preset], counts, seed=seed)
+        else:
+            questions += _about_each(options, data, task)
+    return questions, subjects
+
+
+def _about_each(options: argparse.Namespace, data: "ChatData", task: str) -> list["Question"]:
+    """Questions of a task about each picture by itself."""
+    from grounding.llava.evaluation.sticker_questions import sticker_questions
+    from grounding.llava.evaluation.subject_questions import counting_questions, referring_questions
+
+    if not data.scenes:
+        make = {"counting": counting_questions, "referring": referring_questions}[task]
+        return [question for subject in data.subjects for question in make(subject)]
+    world = PRESETS[options.preset]
+    return [
+        question
+        for scene, subject in zip(data.scenes, data.subjects, strict=True)
+        for question in sticker_questions(task, scene, subject, world, seed=options.seed)
+    ]
+
+
+def _same_class(one: str, other: str) -> bool:
+    return one == other
+
+
+def _may_be_same(one: str, other: str) -> bool:
+    """Whether two phrases can name one thing: the last word of one is in the other."""
+    first, second = one.lower().split(), other.lower().split()
+    return first[-1] in second or second[-1] in first
+
+
+def _marks(
+    options: argparse.Namespace, questions: Sequence["Question"], subjects: dict[str, "Subject"]
+) -> list["Mark"]:
+    """Ask, or read what another asked, and mark."""
+    from grounding.jsonfile import read_text
+    from grounding.llava.box_text import find_dialect
+    from grounding.llava.decoding import Decoding
+    from grounding.llava.evaluation.question import read_answers
+    from pipelines.evaluate.chat_asking import ask_all
+    from pipelines.evaluate.chat_marks import mark
+    from pipelines.speaker import box_view
+
+    dialect, speaker = find_dialect(options.dialect), None
+    if options.answers is not None:
+        try:
+            answers = read_answers(read_text(options.answers), questions, options.after)
+        except PromptError as error:
+            raise PromptError(f"{options.answers}: {error}") from None
+    else:
+        speaker = _speaker(options)
+        decoding = Decoding(max_tokens=options.max_tokens)
+        answers = ask_all(
+            speaker,
+            questions,
+            subjects,
+            decoding=decoding,
+            batch=options.batch,
+            after=options.after,
+        )
+    views = {
+        question.image: box_view(speaker, dialect, subjects[question.image].picture().size)
+        for question in questions
+        if question.kind == "box"
+    }
+    return [
+        mark(question, answer, dialect, views.get(question.image))
+        for question, answer in zip(questions, answers, strict=True)
+    ]
+
+
+def _speaker(options: argparse.Namespace) -> "Speaker":
+    from pipelines.speaker import open_speaker
+
+    return open_speaker(
+        options.model,
+        served_model=options.served_model,
+        key_variable=options.key_variable,
+        base=options.base,
+        template=options.template,
+        device=options.device,
+        dtype=options.dtype,
+        bits=options.bits,
+        offline=options.offline,
+    )
+
+
+def _sheets(
+    marks: Sequence["Mark"], subjects: dict[str, "Subject"], count: int
+) -> dict[str, bytes]:
+    from pipelines.evaluate.chat_pictures import chosen_examples, example_sheet
+
+    tasks: defaultdict[str, list[Mark]] = defaultdict(list)
+    for each in marks:
+        tasks[each.question.task].append(each)
+    return {
+        f"pictures/{task}.png": example_sheet(chosen_examples(some, count), subjects)
+        for task, some in tasks.items()
+    }
+
+
+def _answer_lines(marks: Sequence["Mark"]) -> bytes:
+    """The questions with their answers: a file for `--answers`, and to look at."""
+    lines = [
+        json.dumps(
+            {**each.question.to_dict(number), "answer": each.answer, "right": each.is_right},
+            ensure_ascii=False,
+        )
+        for number, each in enumerate(marks, 1)
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _png(subject: "Subject") -> bytes:
+    file = io.BytesIO()
+    subject.picture().save(file, "PNG")
+    return file.getvalue()
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, DIGITS) if isinstance(value, float) else value

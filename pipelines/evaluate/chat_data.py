@@ -1,0 +1,239 @@
+"""What `lavallama evaluate chat` asks about: the sticker world, or what a path is.
+
+A path is recognised by its files:
+
+    instances*.json, panoptic*.json   COCO's objects; itself, or in a folder or in its "annotations"
+    refs*.json, phrases*.json         phrases for objects, of RefCOCO or ours; in the same places
+    *.json                            prompt documents that name their image, in any format
+    pictures alone                    what SEEM finds on them (arXiv 2305.10355, section 6.1)
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from grounding.errors import PromptError
+from grounding.formats import load
+from grounding.llava.evaluation.subject import Subject, Thing, scene_subject
+from grounding.masks import bitmap_to_box, region_box
+from grounding.stickers.scene import Scene
+from grounding.stickers.world import Split, World
+from pipelines.evaluate.chat_coco import coco_subjects
+from pipelines.evaluate.chat_options import STICKERS, TASKS
+from pipelines.inquiry import open_picture
+from seem.evaluation.phrase_source import phrase_source, refcoco_source
+from seem.evaluation.sample import Sample, Source
+from seem.predictor import Predictor
+from seem.vocabulary import spoken_name
+
+__all__ = ["ChatData", "Seeing", "open_data"]
+
+OBJECTS = ("instances*.json", "panoptic*.json")
+REFERENCES, PHRASES = "refs*.json", "phrases*.json"
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+NO_IMAGE, SAME_IMAGE = "documents without an image", "further documents of an image"
+NO_PHRASE = "regions without a phrase"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChatData:
+    """Pictures that can be asked about.
+
+    Attributes:
+        what: In a few words, for the report.
+        subjects: The pictures.
+        tasks: What can be asked.
+        classes: Nouns that can be asked for.
+        closed: Whether the nouns are classes, so that what a picture does not list is not on it;
+            else they are phrases, of which one may mean what another says.
+        scenes: Of stickers: how the pictures are made, in the order of the subjects.
+        left_out: What is not asked about, and why.
+    """
+
+    what: str
+    subjects: Sequence[Subject]
+    tasks: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    closed: bool = True
+    scenes: Sequence[Scene] = ()
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeing:
+    """How pictures alone are looked at.
+
+    Attributes:
+        open: Opens a SEEM.
+        classes: What it looks for; None: all that it knows.
+    """
+
+    open: Callable[[], Predictor]
+    classes: tuple[str, ...] | None = None
+
+
+def open_data(
+    data: str, *, world: World, scenes: int, split: str, limit: int | None, seeing: Seeing
+) -> ChatData:
+    """Open the data.
+
+    Args:
+        data: "stickers", a file or a folder.
+        world: Of the stickers.
+        scenes: How many of them.
+        split: Of RefCOCO's references.
+        limit: Pictures of a path at most.
+        seeing: For pictures alone.
+
+    Raises:
+        PromptError: The path holds none of the above.
+    """
+    if data == STICKERS:
+        if limit is not None:
+            raise PromptError("--limit is for paths; say --scenes for the sticker world")
+        return _stickers(world, scenes)
+    path = Path(data)
+    if not path.exists():
+        raise PromptError(f"{path}: no such file or folder; expected {STICKERS!r} or a data set")
+    file = _annotations(path)
+    if file is None:
+        documents = [path] if path.is_file() else sorted(path.glob("*.json"))
+        return _documents(documents[:limit]) if documents else _seen(path, limit, seeing)
+    if fnmatch(file.name, REFERENCES):
+        return _referred(refcoco_source(file, split=split, limit=limit))
+    if fnmatch(file.name, PHRASES):
+        return _referred(phrase_source(file, limit=limit))
+    subjects, classes = coco_subjects(file, limit=limit)
+    crowds = sum(len(subject.unsure) for subject in subjects)
+    return ChatData(
+        what=f"COCO annotations of {_images(subjects)} from {file.name}",
+        subjects=subjects,
+        tasks=("pope", "counting", "referring"),
+        classes=classes,
+        left_out={"classes of crowds": crowds} if crowds else {},
+    )
+
+
+def _stickers(world: World, count: int) -> ChatData:
+    """Half of the scenes have layouts that training never had, half such pairs."""
+    half = count // 2
+    counts: dict[Split, int] = {"held-out": count - half, "held-out pairs": half}
+    scenes = {
+        split: [world.scene(seed, split) for seed in range(number)]
+        for split, number in counts.items()
+    }
+    return ChatData(
+        what=f"{count} held-out scenes of the sticker world",
+        subjects=[scene_subject(scene, split) for split, some in scenes.items() for scene in some],
+        tasks=TASKS,
+        classes=world.concepts,
+        scenes=[scene for some in scenes.values() for scene in some],
+    )
+
+
+def _annotations(path: Path) -> Path | None:
+    """The file of annotations that a path is or holds."""
+    patterns = (*OBJECTS, REFERENCES, PHRASES)
+    if path.is_file():
+        return path if any(fnmatch(path.name, pattern) for pattern in patterns) else None
+    found = [
+        file
+        for place in (path, path / "annotations")
+        for pattern in patterns
+        for file in sorted(place.glob(pattern))
+    ]
+    if any(fnmatch(file.name, REFERENCES) for file in found):
+        found = [file for file in found if file.name != "instances.json"]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise PromptError(f"{path}: holds {names}; name one of these files")
+    return found[0] if found else None
+
+
+def _referred(source: Source) -> ChatData:
+    """Phrases for objects; an object has the box of its mask."""
+
+    def subject(sample: Sample) -> Subject:
+        boxes = [
+            (phrase.text, bitmap_to_box(sample.union(phrase.targets))) for phrase in sample.phrases
+        ]
+        return Subject(
+            name=sample.name,
+            picture=lambda: Image.fromarray(sample.image),
+            things=tuple(Thing(noun=text, box=box) for text, box in boxes if box is not None),
+        )
+
+    subjects = [subject(sample) for sample in tqdm(source.samples(), "images", disable=None)]
+    return ChatData(
+        what=source.what, subjects=subjects, tasks=("referring",), left_out=source.left_out
+    )
+
+
+def _documents(files: Sequence[Path]) -> ChatData:
+    """Prompt documents; what their regions are called is on the picture."""
+    subjects: dict[str, Subject] = {}
+    left_out = {NO_IMAGE: 0, NO_PHRASE: 0, SAME_IMAGE: 0}
+    for file in files:
+        document = load(file)
+        if document.image is None or document.image in subjects:
+            left_out[NO_IMAGE if document.image is None else SAME_IMAGE] += 1
+            continue
+        things = [
+            Thing(noun=" ".join(region.phrase.split()), box=region_box(region))
+            for region in document.regions
+            if region.phrase.strip()
+        ]
+        left_out[NO_PHRASE] += len(document.regions) - len(things)
+        picture = partial(open_picture, file.parent / document.image)
+        name = document.image
+        subjects[name] = Subject(name=name, picture=picture, things=tuple(things))
+    if not subjects:
+        raise PromptError(
+            f"{files[0]}: expected a prompt document with an image; name it in the field image"
+        )
+    nouns = dict.fromkeys(noun for subject in subjects.values() for noun in subject.nouns)
+    return ChatData(
+        what=f"prompt documents of {_images(list(subjects))}",
+        subjects=list(subjects.values()),
+        tasks=("pope", "referring"),
+        classes=tuple(nouns),
+        closed=False,
+        left_out={what: number for what, number in left_out.items() if number},
+    )
+
+
+def _seen(folder: Path, limit: int | None, seeing: Seeing) -> ChatData:
+    """Pictures alone: what a SEEM finds on them is there."""
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)[:limit]
+    if not files:
+        known = ", ".join((*OBJECTS, REFERENCES, PHRASES, "*.json", *PICTURES))
+        raise PromptError(f"{folder}: expected one of {known}; found none of them")
+    predictor = seeing.open()
+    classes = predictor.class_names(seeing.classes)
+    subjects = []
+    for file in tqdm(files, "segmenting", disable=None):
+        predictor.set_image(open_picture(file))
+        found = predictor.panoptic(seeing.classes)
+        nouns = dict.fromkeys(spoken_name(classes[each.label]) for each in found.segments)
+        subjects.append(
+            Subject(
+                name=file.name,
+                picture=partial(open_picture, file),
+                things=tuple(Thing(noun=noun) for noun in nouns),
+            )
+        )
+    return ChatData(
+        what=f"{_images(subjects)}, with what SEEM finds on them",
+        subjects=subjects,
+        tasks=("pope",),
+        classes=tuple(dict.fromkeys(map(spoken_name, classes))),
+    )
+
+
+def _images(subjects: Sequence[object]) -> str:
+    return f"{len(subjects)} image{'s' * (len(subjects) != 1)}"
