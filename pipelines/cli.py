@@ -9,6 +9,7 @@ __all__ = ["main"]
 
 # name: (module with `main(argv) -> int`, what it does)
 COMMANDS = {
+    "plan": ("pipelines.plan", "lay a caption out: which things go where"),
     "generate": ("pipelines.generate", "draw pictures from a prompt and boxes"),
     "segment": ("pipelines.segment", "find objects on pictures and videos"),
     "edit": ("pipelines.edit.command", "change a picture: select, remove, move, replace, add"),

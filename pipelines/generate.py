@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipelines.generator import Extras, Generator
     from pipelines.picture import Generation
 
-__all__ = ["Generation", "Generator", "main"]
+__all__ = ["Generation", "Generator", "main", "slug"]
 
 OUT_FOLDER = Path("out")
 SLUG_LENGTH = 40
@@ -182,7 +182,7 @@ def _places(
 
 
 def _picture_path(out: str | None, prompt: str) -> Path:
-    name = f"{_slug(prompt)}.png"
+    name = f"{slug(prompt)}.png"
     if out is None:
         return OUT_FOLDER / name
     path = Path(out)
@@ -196,7 +196,7 @@ def _picture_path(out: str | None, prompt: str) -> Path:
     return path
 
 
-def _slug(prompt: str) -> str:
+def slug(prompt: str) -> str:
     """A file name that says what was asked for: "A lava llama!" -> "a-lava-llama"."""
     words = re.sub(r"[^\w]+", "-", prompt.lower(), flags=re.UNICODE).strip("-_")
     return words[:SLUG_LENGTH].rstrip("-_") or "picture"

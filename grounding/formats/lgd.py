@@ -16,7 +16,15 @@ from grounding.geometry import Size
 from grounding.jsonfile import describe
 from grounding.prompt import GroundedPrompt
 
-__all__ = ["LGD_CANVAS", "is_lgd_text", "read_lgd", "read_lgd_text", "write_lgd", "write_lgd_text"]
+__all__ = [
+    "LGD_CANVAS",
+    "is_lgd_text",
+    "parse_lgd_text",
+    "read_lgd",
+    "read_lgd_text",
+    "write_lgd",
+    "write_lgd_text",
+]
 
 LGD_CANVAS = (512, 512)  # the canvas that LLM-grounded Diffusion tells its language model
 MAX_TEXT = 2**20  # characters
@@ -76,6 +84,20 @@ def read_lgd_text(
     text: str, *, canvas: Size | None = None, units: Units = "auto"
 ) -> GroundedPrompt:
     """Read the text form. Arguments and errors as for `read_lgd`."""
+    pairs, texts = parse_lgd_text(text)
+    return _document(pairs, texts, canvas, units)
+
+
+def parse_lgd_text(text: str) -> tuple[list[tuple[str, str, object]], dict[str, str]]:
+    """Read the text form as it is written, whatever its boxes mean.
+
+    Returns:
+        (where it stands, phrase, [x, y, width, height]) of each object, and `prompt`,
+        `background` and `negative_prompt`.
+
+    Raises:
+        PromptError: one line that names the entry.
+    """
     if len(text) > MAX_TEXT:
         raise PromptError(f"a layout of more than {MAX_TEXT} characters; split it")
     headings = list(_HEADING.finditer(text))
@@ -95,7 +117,7 @@ def read_lgd_text(
         texts["negative_prompt"] = ""
     if "objects" not in parts:
         raise PromptError("Objects: is missing; expected [('phrase', [x, y, width, height]), ...]")
-    return _document(_parse_pairs(parts["objects"]), texts, canvas, units)
+    return _parse_pairs(parts["objects"]), texts
 
 
 def write_lgd(prompt: GroundedPrompt) -> Written:
