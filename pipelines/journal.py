@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from grounding.errors import OutputError
+from grounding.errors import OutputError, PromptError
+from grounding.files import write_files
+from grounding.jsonfile import parse_json, read_text
 
-__all__ = ["Entry", "Journal", "read_entries"]
+__all__ = ["Entry", "Journal", "keep_settings", "read_entries"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,34 @@ def read_entries(paths: Iterable[Path]) -> dict[str, list[Entry]]:
         for key, entry in of_path.items():
             found.setdefault(key, []).append(entry)
     return found
+
+
+def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Write down how work is done, or check that it is done as before.
+
+    Args:
+        path: Of a JSON file.
+        settings: All that results depend on.
+
+    Raises:
+        OutputError: the work was begun with other settings, or the file cannot be written.
+    """
+    ours = json.loads(json.dumps(settings))
+    if not path.exists():
+        text = json.dumps(ours, indent=2, ensure_ascii=False) + "\n"
+        write_files({path: text.encode()})
+        return
+    try:
+        theirs = parse_json(read_text(path))
+    except PromptError as error:
+        raise OutputError(f"{path}: {error}; choose another --out") from None
+    if theirs != ours:
+        known = theirs if isinstance(theirs, dict) else {}
+        name = next((name for name in ours if known.get(name) != ours[name]), "settings")
+        raise OutputError(
+            f"{path.parent} was begun with another {name.replace('_', ' ')} ({path.name} has it); "
+            "choose another --out, or delete it"
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[str | None, Entry]]:

@@ -11,6 +11,7 @@ from PIL import Image
 from grounding.errors import PromptError
 from grounding.llava.chat import Speaker
 from grounding.llava.conversation import Conversation
+from grounding.llava.records import MARK
 from grounding.masks import bitmap_to_box, bitmap_to_rle
 from grounding.prompt import Canvas, GroundedPrompt, Provenance
 from grounding.region import MAX_SIDE, Region
@@ -106,7 +107,8 @@ class Annotator:
         """The chat model's caption; none without one, or if it says nothing."""
         if self.speaker is None:
             return ()
-        said = " ".join(self.speaker.answer(Conversation.of(QUESTION, [picture])).split())
+        answer = self.speaker.answer(Conversation.of(QUESTION, [picture])).replace(MARK, " ")
+        said = " ".join(answer.split())
         return (said[:LONGEST_CAPTION],) if said else ()
 
     def _background(self, stuff: Sequence[Candidate]) -> str:

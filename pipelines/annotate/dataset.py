@@ -5,7 +5,7 @@
     documents.jsonl           the truth: a prompt document a picture, with masks
     gligen.jsonl, gligen/     for `lavallama train gligen`
     annotations/              for `lavallama train seem`: COCO panoptic, instances and captions
-    llava.json                for `lavallama train llava`
+    llava.json                for `lavallama train llava`; pictures are named as in their folder
     report.json               what was dropped, and why
 
 Training data is made of the journals alone, in the order of the pictures' names, so it is the same
@@ -16,21 +16,22 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from grounding.errors import OutputError, PromptError
+from grounding.errors import OutputError
 from grounding.files import write_files
-from grounding.jsonfile import parse_json, read_text
+from grounding.llava.records import write_records
 from pipelines.annotate.gligen_data import shard_files, write_lines
-from pipelines.annotate.llava_data import write_conversations
+from pipelines.annotate.llava_data import conversations
 from pipelines.annotate.raw import Raw
 from pipelines.annotate.record import Record, things_in
 from pipelines.annotate.seem_data import Content, seem_files
 from pipelines.annotate.settings import Settings
 from pipelines.annotate.workers import annotations, ray_annotations
-from pipelines.journal import Entry, Journal, read_entries
+from pipelines.journal import Entry, Journal, keep_settings, read_entries
 from pipelines.training.drops import Dropped, Drops
 
 __all__ = ["KINDS", "Dataset"]
@@ -59,22 +60,7 @@ class Dataset:
         Raises:
             OutputError: the folder was begun with others.
         """
-        path, ours = self.folder / "settings.json", self.settings.identity()
-        ours = json.loads(json.dumps(ours))
-        if not path.exists():
-            write_files({path: (json.dumps(ours, indent=2, ensure_ascii=False) + "\n").encode()})
-            return
-        try:
-            theirs = parse_json(read_text(path))
-        except PromptError as error:
-            raise OutputError(f"{path}: {error}; choose another --out") from None
-        if theirs != ours:
-            known = theirs if isinstance(theirs, dict) else {}
-            name = next((name for name in ours if known.get(name) != ours[name]), "settings")
-            raise OutputError(
-                f"{self.folder} was begun with another {name.replace('_', ' ')} "
-                f"({path.name} has it); choose another --out, or delete the folder"
-            )
+        keep_settings(self.folder / "settings.json", self.settings.identity())
 
     def annotate(
         self,
@@ -137,7 +123,7 @@ class Dataset:
         if "seem" in kinds:
             files |= seem_files(records, self.folder / "annotations")
         if "llava" in kinds:
-            files[self.folder / "llava.json"] = write_conversations(records)
+            files[self.folder / "llava.json"] = partial(write_records, conversations(records))
         report = json.dumps(drops.report(), indent=2, ensure_ascii=False) + "\n"
         files[self.folder / "report.json"] = report.encode()
         write_files(files)

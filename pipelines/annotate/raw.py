@@ -13,6 +13,7 @@ from pathlib import Path
 from grounding.errors import PromptError
 from grounding.formats.fields import as_list, as_object, as_text, needed
 from grounding.jsonfile import parse_json, read_text
+from grounding.llava.records import MARK
 from pipelines.training.sources import PICTURES
 from seem.data_file import index_by_id, read_json
 
@@ -139,5 +140,6 @@ def _beside(picture: Path) -> tuple[tuple[str, ...], str | None]:
 
 def _texts(value: object, where: str) -> tuple[str, ...]:
     texts = value if isinstance(value, (list, tuple)) else [value]
-    folded = (" ".join(as_text(text, where).split()) for text in texts)
+    plain = (as_text(text, where).replace(MARK, " ") for text in texts)
+    folded = (" ".join(text.split()) for text in plain)
     return tuple(text[:LONGEST_CAPTION] for text in folded if text)[:MOST_CAPTIONS]

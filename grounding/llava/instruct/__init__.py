@@ -1,0 +1,1 @@
+"""Instruction data from a text-only language model, as LLaVA's was made (arXiv 2304.08485)."""

@@ -1,0 +1,1 @@
+"""Instruction data for LLaVA from captions and boxes: ``lavallama instruct``."""

@@ -1,0 +1,7 @@
+"""``python -m pipelines.instruct``."""
+
+import sys
+
+from pipelines.instruct.command import main
+
+sys.exit(main())
