@@ -51,6 +51,8 @@ class LoopConfig:
         log_every: Steps between lines of the log.
         keep: Checkpoints that stay beside the last; 0: none.
         best: The number of ``Task.sample`` whose highest value makes the best checkpoint; "": none.
+        rates: Multiples of the learning rate, by the beginning of the parameters' names; 1 for all
+            others.
     """
 
     steps: int
@@ -68,6 +70,7 @@ class LoopConfig:
     log_every: int = 50
     keep: int = 0
     best: str = ""
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class Task(Protocol):
@@ -200,7 +203,7 @@ class _Run:
         config = self.config
         rate = learning_rate(step, config)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("multiple", 1)
         self.optimizer.zero_grad(set_to_none=True)
         total, numbers = 0.0, {}
         for batch in range(step * config.accumulate, (step + 1) * config.accumulate):
@@ -266,14 +269,22 @@ class _Run:
 
 def _optimizer(parameters: dict[str, nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
     """AdamW; vectors (biases, norms) do not decay."""
-    decayed = [p for p in parameters.values() if p.ndim >= 2]
-    plain = [p for p in parameters.values() if p.ndim < 2]
+    groups: dict[float, list[nn.Parameter]] = {1: []}
+    for name, parameter in parameters.items():
+        fitting = [multiple for start, multiple in config.rates.items() if name.startswith(start)]
+        groups.setdefault(fitting[0] if fitting else 1, []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+        [
+            {"params": chosen, "weight_decay": decay, "multiple": multiple}
+            for multiple, members in groups.items()
+            for chosen, decay in (
+                ([p for p in members if p.ndim >= 2], config.weight_decay),
+                ([p for p in members if p.ndim < 2], 0.0),
+            )
+        ],
         lr=config.learning_rate,
         betas=config.betas,
         fused=True,
-        weight_decay=config.weight_decay,
     )
 
 

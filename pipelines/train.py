@@ -27,12 +27,13 @@ def _parser() -> argparse.ArgumentParser:
     stages = "\n".join(f"  {name:8} {what}" for name, (_, what) in STAGES.items())
     parser = Parser(
         prog=PROG,
-        usage="lavallama train STAGE [options] | lavallama train gligen|seem [options]",
+        usage="lavallama train STAGE [options] | lavallama train gligen|seem|llava [options]",
         description="Train the embedded models of the sticker world, stage by stage.",
         epilog=(
             f"stages:\n{stages}\n  export   write the finished models to --out\n\n"
             "`lavallama train gligen --help` tells how an adapter is trained on your pictures,\n"
-            "`lavallama train seem --help` how the segmentation model is."
+            "`lavallama train seem --help` how the segmentation model is,\n"
+            "`lavallama train llava --help` how the chat model is, and any LLaVA."
         ),
     )
     parser.add_argument("stage", choices=[*STAGES, "export"], metavar="STAGE", help="see below")
@@ -54,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pipelines import train_seem
 
         return train_seem.main(given[1:])
+    if given[:1] == ["llava"]:
+        from pipelines import train_llava
+
+        return train_llava.main(given[1:])
     if given[:1] == ["gligen"]:
         from pipelines import train_gligen
 

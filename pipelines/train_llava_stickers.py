@@ -147,6 +147,7 @@ class StickerLlava:
     def _language(self) -> Any:
         from transformers import AutoModelForCausalLM, LlamaConfig
 
+        from grounding.llava.train.begin import attend_to_alike
         from grounding.stickers.chat_tokenizer import MAX_TOKENS, place_numbers
 
         recipe = self.recipe
@@ -169,6 +170,7 @@ class StickerLlava:
             table = model.get_input_embeddings().weight
             table.normal_(0, WORD_SCALE)
             place_numbers(table, self.tokenizer)
+        attend_to_alike(model)
         return model
 
     def _projector(self) -> nn.Module:

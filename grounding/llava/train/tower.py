@@ -22,6 +22,8 @@ from grounding.stickers.world import World
 
 __all__ = ["TowerTask", "normalized"]
 
+EVENED = 64  # pictures by which the heads' input is brought to mean zero and deviation one
+RARE = -3.0  # logarithm of the odds that a patch is a middle, about
 WEIGHTS = {"concept": 1.0, "material": 1.0, "background": 0.2, "box": 8.0, "middle": 2.0}
 
 
@@ -66,7 +68,12 @@ class TowerTask:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             heads = nn.ModuleDict({k: nn.Linear(config.hidden_size, n) for k, n in sizes.items()})
+        nn.init.constant_(heads["box"].bias, 0.5)
+        nn.init.constant_(heads["middle"].bias, RARE)
         self.heads = heads.to(next(self.tower.parameters()).device)
+        with torch.no_grad():
+            seen = self._seen(np.arange(EVENED)).flatten(0, 1)
+        self._mean, self._deviation = seen.mean(0), seen.std(0).clamp(min=1e-4)
         self._whole = nn.ModuleDict({"tower": self.tower, "heads": self.heads})
 
     def trained(self) -> nn.Module:
@@ -111,10 +118,14 @@ class TowerTask:
         scenes = [self.world.scene(int(number)) for number in numbers]
         cells = cells_of(scenes, self.ids[numbers], self.world, self.grid)
         moved = Cells(**{name: value.to(device) for name, value in vars(cells).items()})
-        pixels = normalized(self.images[numbers], device)
-        seen = self.tower(pixels, output_hidden_states=True).hidden_states[-1]
-        places = seen.unflatten(1, (self.grid, self.grid))
+        even = (self._seen(numbers) - self._mean) / self._deviation
+        places = even.unflatten(1, (self.grid, self.grid))
         return {name: head(places) for name, head in self.heads.items()}, moved
+
+    def _seen(self, numbers: Sequence[int] | np.ndarray) -> Float[Tensor, "B N C"]:
+        """What the tower sees."""
+        pixels = normalized(self.images[numbers], next(self.heads.parameters()).device)
+        return self.tower(pixels, output_hidden_states=True).hidden_states[-1]
 
 
 def _judged(said: dict[str, Tensor], cells: Cells) -> dict[str, Tensor]:
