@@ -11,6 +11,7 @@ __all__ = ["main"]
 COMMANDS = {
     "plan": ("pipelines.plan", "lay a caption out: which things go where"),
     "generate": ("pipelines.generate", "draw pictures from a prompt and boxes"),
+    "compose": ("pipelines.compose", "draw, look, repair, until the picture is as asked"),
     "segment": ("pipelines.segment", "find objects on pictures and videos"),
     "edit": ("pipelines.edit.command", "change a picture: select, remove, move, replace, add"),
     "chat": ("pipelines.chat", "ask about a picture"),

@@ -1,0 +1,240 @@
+"""Looker: what a SEEM sees on a picture, against what the picture was to show.
+
+Objects are found by name among all that the model knows (`Predictor.instances`); what they are made
+of is told by which phrase fits best: "lava llama" or "ice llama". Boxes are normalised xyxy.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+
+from gligen.evaluation.detection import MATCH, Detection, distinct
+from grounding.geometry import Box, box_iou, pixels_to_normalized
+from grounding.planning.agreement import agree, same_noun
+from grounding.planning.caption import read_phrase
+from grounding.planning.lexicon import ATTRIBUTES
+from grounding.planning.scene_graph import SceneGraph, Thing
+from grounding.prompt import Canvas, GroundedPrompt
+from grounding.region import Region
+from grounding.stickers.vocabulary import CONCEPTS
+from seem.predictor import Predictor
+from seem.results import mask_boxes
+
+__all__ = ["Looker", "Verdict"]
+
+THRESHOLD = (
+    0.3  # certainty from which something is an object; as `gligen.evaluation.judge_detector`
+)
+TOLD = ("material", "colour")  # kinds of attributes that can be seen
+FINE = 0.1  # weight of how well things fit, beside how many are right
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is right about a picture.
+
+    Attributes:
+        found: What is on it: names, boxes, scores.
+        wrong: Ids of the planned regions that are missing, misplaced or wrong.
+        extra: How many things are there that should not be.
+        findings: All of it in words.
+        score: The share of planned regions that are right, less the extras, and a little for how
+            well they fit.
+    """
+
+    found: GroundedPrompt
+    wrong: tuple[str, ...]
+    extra: int
+    findings: tuple[str, ...]
+    score: float
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing is to be repaired."""
+        return not self.findings
+
+
+class Looker:
+    """Looks at pictures with a SEEM that knows words.
+
+    Args:
+        predictor: The SEEM.
+        attributes: By kind, the words among which it chooses what things are like.
+        threshold: Certainty from which something is an object.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        attributes: Mapping[str, Collection[str]] = ATTRIBUTES,
+        threshold: float = THRESHOLD,
+    ) -> None:
+        self.predictor, self.attributes, self.threshold = predictor, attributes, threshold
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "H W 3"], plan: GroundedPrompt, graph: SceneGraph
+    ) -> Verdict:
+        """Compare a picture with its plan.
+
+        Args:
+            image: What was drawn.
+            plan: Where everything was to be.
+            graph: What was asked for.
+        """
+        wanted = {region.id: read_phrase(region.phrase, CONCEPTS) for region in plan.regions}
+        things = [thing for thing in wanted.values() if thing is not None]
+        absent = [thing for one in graph.absent if (thing := read_phrase(one, CONCEPTS))]
+        found = self._find(image, [*things, *absent])
+        return judge(plan, found, graph)
+
+    def _find(self, image: UInt8[np.ndarray, "H W 3"], things: list[Thing]) -> GroundedPrompt:
+        """Name everything on a picture."""
+        predictor = self.predictor
+        predictor.set_image(image)
+        own = () if predictor.vocabulary is None else predictor.vocabulary.things
+        names = list(dict.fromkeys([*own, *(thing.noun for thing in things)]))
+        objects = self._objects(names)
+        asked = {thing.noun: thing for thing in things if thing.attributes}
+        looks = self._looks(list(asked.values()), {one.query for one in objects})
+        regions = []
+        for each in objects:
+            words = looks.get((each.query, each.name), "")
+            regions.append(
+                Region(phrase=f"{words} {each.name}".strip(), box=each.box, score=each.score)
+            )
+        height, width = image.shape[:2]
+        return GroundedPrompt(canvas=Canvas(width=width, height=height), regions=tuple(regions))
+
+    def _objects(self, names: list[str]) -> list["_Object"]:
+        """Objects that are certain enough, each once, the most certain first."""
+        told = self.predictor.instances(names)
+        best: dict[int, _Object] = {}
+        certainty: dict[int, float] = {}
+        boxes = _boxes(told.masks)
+        labels, queries = told.labels.tolist(), told.queries.tolist()
+        for label, query, score, box in zip(
+            labels, queries, told.scores.tolist(), boxes, strict=True
+        ):
+            if box is None:
+                continue
+            certainty[query] = certainty.get(query, 0.0) + score
+            if query not in best:  # scores do not rise
+                best[query] = _Object(query, names[label], box, score)
+        found = [
+            Detection(text=str(query), box=one.box, score=min(1.0, certainty[query]))
+            for query, one in best.items()
+            if certainty[query] >= self.threshold
+        ]
+        alone = distinct(Detection(text="", box=one.box, score=one.score) for one in found)
+        kept = [(one.box, one.score) for one in alone]
+        return [best[int(one.text)] for one in found if (one.box, one.score) in kept]
+
+    def _looks(self, things: list[Thing], queries: set[int]) -> dict[tuple[int, str], str]:
+        """What objects are like: for each query and noun, the words that fit best."""
+        looks: dict[tuple[int, str], str] = {}
+        for thing in things:
+            for kind in TOLD:
+                asked = [word for one, word in thing.attributes if one == kind]
+                if not asked:
+                    continue
+                words = ["", *dict.fromkeys([*asked, *self.attributes.get(kind, ())])]
+                told = self.predictor.instances([f"{one} {thing.noun}".strip() for one in words])
+                for label, query in zip(told.labels.tolist(), told.queries.tolist(), strict=True):
+                    key = (query, thing.noun)
+                    if query in queries and key not in looks:
+                        looks[key] = words[label]
+        return looks
+
+
+def judge(plan: GroundedPrompt, found: GroundedPrompt, graph: SceneGraph) -> Verdict:
+    """Compare what was found with where it was to be, and with what was asked for.
+
+    Args:
+        plan: Regions with phrases and boxes.
+        found: As `Looker` finds it.
+        graph: What was asked for.
+    """
+    seen = {region.id: read_phrase(region.phrase, CONCEPTS) for region in found.regions}
+    left = {region.id: region for region in found.regions}
+    wrong, findings, fit = [], [], 0.0
+    for region in plan.regions:
+        wanted = read_phrase(region.phrase, CONCEPTS)
+        match = _match(region, wanted, left, seen)
+        if match is None:
+            wrong.append(region.id)
+            findings.append(f"missing: {region.id} {region.phrase}")
+            continue
+        other, overlap = match
+        thing = seen[other.id]
+        del left[other.id]
+        lacking = _lacking(wanted, thing)
+        fit += overlap * (other.score or 0.0) * (0.5 if lacking else 1.0)
+        if overlap < MATCH:
+            findings.append(f"misplaced: {region.id} {region.phrase}, IoU {overlap:.2f}")
+        if lacking:
+            findings.append(f"wrong: {region.id} {region.phrase} is {other.phrase}")
+        if overlap < MATCH or lacking:
+            wrong.append(region.id)
+    findings += [f"extra: {region.phrase}" for region in left.values()]
+    relations = agree(found, graph, names=CONCEPTS).findings
+    findings += [one.message for one in relations if one.kind == "misplaced"]
+    count = max(1, len(plan.regions))
+    right = (count - len(wrong) - len(left)) / count
+    return Verdict(
+        found=found,
+        wrong=tuple(wrong),
+        extra=len(left),
+        findings=tuple(findings),
+        score=round(right + FINE * fit / count, 6),
+    )
+
+
+@dataclass(frozen=True)
+class _Object:
+    """Something that was found."""
+
+    query: int
+    name: str
+    box: Box
+    score: float
+
+
+def _match(
+    region: Region,
+    wanted: Thing | None,
+    left: Mapping[str, Region],
+    seen: Mapping[str, Thing | None],
+) -> tuple[Region, float] | None:
+    """What of its noun overlaps a planned region most, and by how much; None: there is none."""
+    box = region.bounds()
+    same = [
+        (other, box_iou(box, other.box))
+        for name, other in left.items()
+        if (thing := seen[name]) is not None
+        and wanted is not None
+        and other.box is not None
+        and box is not None
+        and same_noun(thing.noun, wanted.noun)
+    ]
+    return max(same, key=lambda pair: pair[1], default=None)
+
+
+def _lacking(wanted: Thing | None, thing: Thing | None) -> bool:
+    """Whether an attribute that can be seen is another."""
+    if wanted is None or thing is None:
+        return False
+    return any(pair not in thing.attributes for pair in wanted.attributes if pair[0] in TOLD)
+
+
+def _boxes(masks: Tensor) -> list[Box | None]:
+    """The normalised box around each mask, [N, H, W]; None around an empty one."""
+    height, width = masks.shape[1:]
+    there = masks.flatten(1).any(1).tolist()
+    return [
+        pixels_to_normalized((x0, y0, x1, y1), (width, height)) if some else None
+        for some, (x0, y0, x1, y1) in zip(there, mask_boxes(masks).tolist(), strict=True)
+    ]
