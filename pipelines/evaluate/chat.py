@@ -4,7 +4,7 @@ import argparse
 import io
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from pipelines.console import guarded, quiet_libraries
 from pipelines.evaluate.chat_options import PICTURES, PROG, TASKS, chat_options
 
 if TYPE_CHECKING:
-    from grounding.llava.chat import Speaker
+    from grounding.geometry import CanvasMap, Size
     from grounding.llava.evaluation.question import Question
     from grounding.llava.evaluation.subject import Subject
     from pipelines.evaluate.chat_data import ChatData
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 DIGITS = 4  # of the numbers in report.json
+MOST_BYTES = 2**28  # of a file of answers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +38,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     places = [options.questions] if options.questions else []
     places += [out / "report.md", out / "report.json", out / "pictures" / "x.png"] if out else []
     check_writable(places)
-    quiet_libraries()
     from grounding.llava.evaluation.question import write_questions
 
     data = _data(options)
@@ -88,9 +88,11 @@ def _tell(
 
 def _data(options: argparse.Namespace) -> "ChatData":
     from pipelines.evaluate.chat_data import Seeing, open_data
-    from pipelines.segmenter import open_predictor
 
     def opened():
+        quiet_libraries()
+        from pipelines.segmenter import open_predictor
+
         return open_predictor(options.segmenter, device=options.device, offline=options.offline)
 
     return open_data(
@@ -178,44 +180,37 @@ def _marks(
     """Ask, or read what another asked, and mark."""
     from grounding.jsonfile import read_text
     from grounding.llava.box_text import find_dialect
-    from grounding.llava.decoding import Decoding
     from grounding.llava.evaluation.question import read_answers
-    from pipelines.evaluate.chat_asking import ask_all
     from pipelines.evaluate.chat_marks import mark
-    from pipelines.speaker import box_view
 
-    dialect, speaker = find_dialect(options.dialect), None
+    dialect = find_dialect(options.dialect)
+    view: Callable[[Size], CanvasMap] = dialect.view
     if options.answers is not None:
         try:
-            answers = read_answers(read_text(options.answers), questions, options.after)
+            answers = read_answers(read_text(options.answers, MOST_BYTES), questions, options.after)
         except PromptError as error:
             raise PromptError(f"{options.answers}: {error}") from None
     else:
-        speaker = _speaker(options)
-        decoding = Decoding(max_tokens=options.max_tokens)
-        answers = ask_all(
-            speaker,
-            questions,
-            subjects,
-            decoding=decoding,
-            batch=options.batch,
-            after=options.after,
-        )
-    views = {
-        question.image: box_view(speaker, dialect, subjects[question.image].picture().size)
-        for question in questions
-        if question.kind == "box"
-    }
+        answers, view = _asked(options, questions, subjects)
+    sizes = {each.image for each in questions if each.kind == "box"}
+    views = {name: view(subjects[name].picture().size) for name in sizes}
     return [
         mark(question, answer, dialect, views.get(question.image))
         for question, answer in zip(questions, answers, strict=True)
     ]
 
 
-def _speaker(options: argparse.Namespace) -> "Speaker":
-    from pipelines.speaker import open_speaker
+def _asked(
+    options: argparse.Namespace, questions: Sequence["Question"], subjects: dict[str, "Subject"]
+) -> "tuple[list[str], Callable[[Size], CanvasMap]]":
+    """What a model answers, and where pictures lie on its canvas of boxes."""
+    quiet_libraries()
+    from grounding.llava.box_text import find_dialect
+    from grounding.llava.decoding import Decoding
+    from pipelines.evaluate.chat_asking import ask_all
+    from pipelines.speaker import box_view, open_speaker
 
-    return open_speaker(
+    speaker = open_speaker(
         options.model,
         served_model=options.served_model,
         key_variable=options.key_variable,
@@ -226,6 +221,16 @@ def _speaker(options: argparse.Namespace) -> "Speaker":
         bits=options.bits,
         offline=options.offline,
     )
+    answers = ask_all(
+        speaker,
+        questions,
+        subjects,
+        decoding=Decoding(max_tokens=options.max_tokens),
+        batch=options.batch,
+        after=options.after,
+    )
+    dialect = find_dialect(options.dialect)
+    return answers, lambda size: box_view(speaker, dialect, size)
 
 
 def _sheets(

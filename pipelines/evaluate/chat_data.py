@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from tqdm import tqdm
@@ -28,8 +29,9 @@ from pipelines.evaluate.chat_options import STICKERS, TASKS
 from pipelines.inquiry import open_picture
 from seem.evaluation.phrase_source import phrase_source, refcoco_source
 from seem.evaluation.sample import Sample, Source
-from seem.predictor import Predictor
-from seem.vocabulary import spoken_name
+
+if TYPE_CHECKING:
+    from seem.predictor import Predictor
 
 __all__ = ["ChatData", "Seeing", "open_data"]
 
@@ -73,7 +75,7 @@ class Seeing:
         classes: What it looks for; None: all that it knows.
     """
 
-    open: Callable[[], Predictor]
+    open: "Callable[[], Predictor]"
     classes: tuple[str, ...] | None = None
 
 
@@ -213,6 +215,8 @@ def _seen(folder: Path, limit: int | None, seeing: Seeing) -> ChatData:
     if not files:
         known = ", ".join((*OBJECTS, REFERENCES, PHRASES, "*.json", *PICTURES))
         raise PromptError(f"{folder}: expected one of {known}; found none of them")
+    from seem.vocabulary import spoken_name
+
     predictor = seeing.open()
     classes = predictor.class_names(seeing.classes)
     subjects = []
