@@ -1,7 +1,7 @@
 """COCO's objects as subjects of questions: whole pictures, all classes, boxes.
 
 https://cocodataset.org/#format-data: of an instances file the annotations, of a panoptic one the
-segments. No mask is needed.
+segments. No mask is needed; without boxes, nothing is asked about places.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from PIL import Image
 
 from grounding.errors import PromptError
 from grounding.formats.fields import as_list, as_numbers, as_object, as_text, as_whole, needed
-from grounding.geometry import clip_xyxy, pixels_to_normalized, xywh_to_xyxy
+from grounding.geometry import Box, clip_xyxy, pixels_to_normalized, xywh_to_xyxy
 from grounding.llava.evaluation.subject import Subject, Thing
 from pipelines.inquiry import open_picture
 from seem.data_file import coco_folders, find_image, index_by_id, read_json
@@ -52,11 +52,14 @@ def coco_subjects(path: Path, *, limit: int | None = None) -> tuple[list[Subject
         for where, number, part in _parts(data):
             if number not in images:
                 raise PromptError(f"{where}.image_id: there is no image {number}")
-            noun, box = _object(part, where, names, images[number])
-            if box is None or part.get("iscrowd"):
-                objects[number].unsure.add(noun)
+            category = as_whole(needed(part, "category_id", where), f"{where}.category_id", 0)
+            if category not in names:
+                raise PromptError(f"{where}.category_id: there is no category {category}")
+            if part.get("iscrowd"):
+                objects[number].unsure.add(names[category])
             else:
-                objects[number].things.append(Thing(noun=noun, box=box))
+                box = _box(part, where, images[number])
+                objects[number].things.append(Thing(noun=names[category], box=box))
         chosen = sorted(number for number, found in objects.items() if found.things)[:limit]
         files = {n: as_text(needed(images[n], "file_name", f"image {n}"), "name") for n in chosen}
     except PromptError as error:
@@ -97,17 +100,13 @@ def _parts(data: Entry) -> Iterator[tuple[str, int, Entry]]:
             yield here, number, as_object(part, here)
 
 
-def _object(part: Entry, where: str, names: Mapping[int, str], image: Entry):
-    """The noun and the box of an object; None: it lies beside the image."""
-    category = as_whole(needed(part, "category_id", where), f"{where}.category_id", 0)
-    if category not in names:
-        raise PromptError(f"{where}.category_id: there is no category {category}")
-    x, y, w, h = as_numbers(needed(part, "bbox", where), 4, f"{where}.bbox")
-    width, height = (
-        as_whole(needed(image, side, f"the image of {where}"), side) for side in ("width", "height")
-    )
-    box = pixels_to_normalized(xywh_to_xyxy((x, y, w, h)), (width, height))
-    return names[category], clip_xyxy(box)
+def _box(part: Entry, where: str, image: Entry) -> Box | None:
+    """The box of an object, if the file has it and the size of its image."""
+    if not {"width", "height"} <= image.keys() or part.get("bbox") is None:
+        return None
+    x, y, w, h = as_numbers(part["bbox"], 4, f"{where}.bbox")
+    width, height = (as_whole(image[side], side) for side in ("width", "height"))
+    return clip_xyxy(pixels_to_normalized(xywh_to_xyxy((x, y, w, h)), (width, height)))
 
 
 def _picture(path: Path, name: str) -> Image.Image:

@@ -67,7 +67,8 @@ def _picture(each: Mark, subjects: Mapping[str, Subject]) -> Image.Image:
     boxes = each.question.kind in ("box", "plan")
     found = tuple(each.understood or ()) if boxes else ()
     asked = (Region(box=each.question.label),) if each.question.kind == "box" else ()
-    drawn = draw_found(base, GroundedPrompt(regions=found), asked, min_side=SIDE)
+    labels = each.question.kind == "plan"
+    drawn = draw_found(base, GroundedPrompt(regions=found), asked, min_side=SIDE, labels=labels)
     drawn.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (SIDE, SIDE), PAPER)
     tile.paste(drawn, ((SIDE - drawn.width) // 2, (SIDE - drawn.height) // 2))
@@ -75,10 +76,10 @@ def _picture(each: Mark, subjects: Mapping[str, Subject]) -> Image.Image:
 
 
 def _label(each: Mark) -> str:
+    if each.question.kind == "box":
+        return f"IoU {each.score:.2f}"
     label = each.question.label
-    if isinstance(label, str):
-        return label
-    return ", ".join(part if isinstance(part, str) else f"{part:.2f}" for part in label)
+    return label if isinstance(label, str) else ", ".join(map(str, label))
 
 
 def _wrapped(text: str, font, most: int) -> list[str]:

@@ -1,0 +1,192 @@
+"""The command: what it asks, prints and writes, with answers that are right, and with scripts."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from grounding.llava.box_text import find_dialect
+from grounding.llava.decoding import GREEDY
+from grounding.llava.evaluation.question import Question
+from grounding.stickers.plans import draw_request, lay_out
+from grounding.stickers.questions import box_text
+from grounding.stickers.world import PRESETS
+from pipelines import segmenter, speaker
+from pipelines.evaluate import main
+from pipelines.evaluate.chat_marks import mark
+from pipelines.evaluate.chat_options import TASKS
+from tests.seem.evaluation.folders import instances_file, panoptic_folder
+from tests.seem.predicting import tiny_predictor
+
+SCENES = ("--scenes", "8")
+
+
+def run(*arguments):
+    return main(["chat", *map(str, arguments)])
+
+
+def refused(capsys, *arguments):
+    try:
+        code = run(*arguments)
+    except SystemExit as left:
+        code = left.code
+    assert code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("lavallama evaluate chat: error: ")
+    return line
+
+
+class Script:
+    """Says the same to everyone, and remembers what it was asked."""
+
+    def __init__(self, answer):
+        self.said, self.asked = answer, []
+
+    def answer(self, conversation, decoding=GREEDY):
+        self.asked.append(conversation)
+        return self.said
+
+    def stream(self, conversation, decoding=GREEDY):
+        yield self.answer(conversation, decoding)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    made = Script("Yes.")
+    monkeypatch.setattr(speaker, "open_speaker", lambda *_, **__: made)
+    return made
+
+
+def right_answer(record):
+    """What a model would say that knows everything."""
+    label, kind = record["label"], record["kind"]
+    if kind == "box":
+        return box_text(label)
+    if kind == "caption":
+        return "I see " + " and ".join(f"a {phrase}" for phrase in label)
+    return label
+
+
+def test_right_answers_are_right(tmp_path, capsys):
+    questions = tmp_path / "q.jsonl"
+    tasks = ",".join(task for task in TASKS if task != "plan")
+    assert run(*SCENES, "--tasks", tasks, "--questions", questions) == 0
+    records = [json.loads(line) for line in questions.read_text().splitlines()]
+    pictures = {path.name for path in (tmp_path / "q").iterdir()}
+    assert {record["image"] for record in records} <= pictures
+    answers = tmp_path / "a.jsonl"
+    lines = [{"question_id": r["question_id"], "answer": right_answer(r)} for r in records]
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out = tmp_path / "report"
+    capsys.readouterr()
+    found = ("--tasks", tasks, "--answers", answers, "--out", out)
+    assert run(*SCENES, *found, "--dialect", "llava-unpadded") == 0
+    printed = capsys.readouterr().out
+    results = json.loads(printed.splitlines()[-1])
+    assert json.loads((out / "report.json").read_text()) == results
+    for kind in ("random", "popular", "adversarial"):
+        assert results[kind]["all"]["f1"] == 1
+        assert results[kind]["all"]["yes_ratio"] == 0.5
+        assert results[kind]["held-out pairs"]["accuracy"] == 1
+    for task in ("counting", "attribute", "relation"):
+        assert results[task]["all"]["accuracy"] == 1
+    assert results["referring"]["all"]["iou"] > 0.95
+    assert results["caption"]["all"] | {"questions": 8} == {
+        "questions": 8,
+        "recall": 1.0,
+        "chair_i": 0.0,
+        "chair_s": 0.0,
+        "exact": 1.0,
+    }
+    assert results["fits"]["all"]["text_score"] == 1
+    text = (out / "report.md").read_text()
+    for title in ("or not", "Questions", "Boxes", "Descriptions", "Which caption fits", "Examples"):
+        assert title in text
+    with Image.open(out / "pictures" / "referring.png") as sheet:
+        assert sheet.width > 500
+    again = tmp_path / "again"
+    replay = ("--tasks", tasks, "--answers", out / "answers.jsonl", "--out", again)
+    assert run(*SCENES, *replay, "--dialect", "llava-unpadded") == 0
+    ours, theirs = (json.loads((f / "report.json").read_text()) for f in (out, again))
+    assert {k: v for k, v in ours.items() if k != "model"} == {
+        k: v for k, v in theirs.items() if k != "model"
+    }
+
+
+def test_who_always_agrees_is_found_out(script, capsys):
+    assert run(*SCENES, "--tasks", "pope,fits", "--model", "x", "--after", r"\nOne word.") == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert results["random"]["all"]["accuracy"] == 0.5
+    assert results["random"]["all"]["yes_ratio"] == 1
+    assert results["fits"]["all"]["unread"] == results["fits"]["all"]["questions"]
+    texts = [(id(c.pictures[0]), c.turns[0].text) for c in script.asked]
+    assert len(texts) == len(set(texts))  # what two sets ask is asked once
+    assert all(text.endswith("\nOne word.") for _, text in texts)
+
+
+def test_layouts_are_checked_against_the_request():
+    world, dialect = PRESETS["small"], find_dialect("llava")
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        request = draw_request(world, generator, "held-out")
+        names = [group.phrase for group in request.groups for _ in range(group.count)]
+        boxes = lay_out(request, generator)
+        lines = [f"{name}: {box_text(box)}" for name, box in zip(names, boxes, strict=True)]
+        question = Question(
+            text="", image="", task="plan", kind="plan", label=request.words, choices=world.concepts
+        )
+        assert mark(question, "\n".join(lines), dialect, None).is_right
+        assert not mark(question, "\n".join(lines[1:]), dialect, None).is_right
+        assert not mark(question, "nothing", dialect, None).is_right
+
+
+def test_photographs_of_coco(script, tmp_path, capsys):
+    folder = panoptic_folder(tmp_path / "photos")
+    assert run("--data", folder, "--model", "x", "--out", tmp_path / "out") == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"random", "popular", "adversarial", "counting", "referring"} <= set(results)
+    assert results["referring"]["all"]["unread"] == results["referring"]["all"]["questions"]
+    file = instances_file(tmp_path / "objects")
+    assert run("--data", file, "--tasks", "pope", "--model", "x", "--limit", 1) == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert results["random"]["all"]["recall"] == 1
+
+
+def test_documents_and_pictures_alone(script, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(segmenter, "open_predictor", lambda *_, **__: tiny_predictor())
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (40, 30), "red").save(pictures / "a.png")
+    assert run("--data", pictures, "--model", "x", "--classes", "llama,dog") in (0, 2)
+    capsys.readouterr()
+    for name, phrases in (("one", ("lava llama",)), ("two", ("dog", "cat"))):
+        regions = [{"phrase": phrase, "box": [0, 0, 0.5, 0.5]} for phrase in phrases]
+        document = {"schema": "lavallama/prompt/v1", "image": "a.png", "regions": regions}
+        (pictures / f"{name}.json").write_text(json.dumps(document))
+    assert run("--data", pictures, "--model", "x") == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert results["left_out"] == {"further documents of an image": 1}
+    assert results["referring"]["all"]["questions"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "name one with --model"),
+        (["--questions", "q", "--answers", "a"], "give one of them"),
+        (["--pictures", "3", "--model", "x"], "say --out DIR too"),
+        (["--questions", "/tmp/x/q", "--data", "/no/such"], "no such file or folder"),
+        (["--questions", "/tmp/x/q", "--tasks", "sums"], "there is no 'sums'"),
+        (["--questions", "/tmp/x/q", "--limit", "3"], "say --scenes"),
+        (["--answers", "/no/such", "--scenes", "2"], "/no/such"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments, problem, capsys):
+    assert problem in refused(capsys, *arguments)
+
+
+def test_an_empty_folder_says_what_was_expected(tmp_path, capsys):
+    assert "found none of them" in refused(
+        capsys, "--questions", tmp_path / "q", "--data", tmp_path
+    )
