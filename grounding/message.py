@@ -35,6 +35,9 @@ class AudioContent(Part):
 
     type: Literal["audio"]
     audio: Text = Field(description="Path, URL or data URI.")
+    transcript: Text | None = Field(
+        default=None, description="Its words, once they have been heard."
+    )
 
 
 Content = Annotated[

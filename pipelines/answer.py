@@ -16,10 +16,10 @@ from grounding.region import Region
 from pipelines.inquiry import Inquiry
 from pipelines.segmentation import Segmentation
 from seem.predictor import Predictor
-from seem.question import Question
+from seem.question import Found, Question
 from seem.results import instances_document, panoptic_document, semantic_document
 
-__all__ = ["Mode", "answer", "answer_everything"]
+__all__ = ["Mode", "answer", "answer_everything", "find_words", "questions"]
 
 Mode = Literal["panoptic", "instances", "semantic"]
 LEAST_SCORE = 0.5  # of a text's instances, and of objects
@@ -55,7 +55,7 @@ def answer(
         for mask, score in zip(masks, scores.tolist(), strict=True):
             regions.append(_answered(region, mask, score))
     least = LEAST_SCORE if threshold is None else threshold
-    for found in predictor.find(inquiry.texts, threshold=least) if inquiry.texts else ():
+    for found in find_words(predictor, inquiry, least):
         for mask, score in zip(found.masks, found.scores.tolist(), strict=True):
             regions.append(_answered(Region(phrase=found.text), mask, score))
     document = GroundedPrompt(
@@ -122,8 +122,26 @@ def questions(predictor: Predictor, inquiry: Inquiry) -> list[Question]:
             encoded = read.setdefault(subject.name, None) or predictor.encode(picture)
             read[subject.name] = encoded
             exemplar = predictor.exemplar_of(marks, encoded)
-        asked.append(Question(marks=subject.marks, text=subject.text, reference=exemplar))
+        asked.append(
+            Question(
+                marks=subject.marks, text=subject.text, audio=subject.audio, reference=exemplar
+            )
+        )
     return asked
+
+
+def find_words(predictor: Predictor, inquiry: Inquiry, least: float) -> list[Found]:
+    """All instances of what is said, in written or in spoken words.
+
+    Args:
+        predictor: With the image set.
+        inquiry: What is said.
+        least: The least probability of an instance.
+    """
+    found = predictor.find(inquiry.texts, threshold=least) if inquiry.texts else []
+    if inquiry.spoken is not None:
+        found += predictor.find([inquiry.spoken], spoken=True, threshold=least)
+    return found
 
 
 def _answered(region: Region, mask: Tensor, score: float) -> Region:

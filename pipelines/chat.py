@@ -5,7 +5,7 @@ The same from Python: `pipelines.speaker.open_speaker` and `ask`.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.chat_options import PROG, chat_options
@@ -14,7 +14,7 @@ from pipelines.console import guarded, quiet_libraries
 if TYPE_CHECKING:
     from PIL import Image
 
-    from grounding.prompt import GroundedPrompt, Region
+    from grounding.prompt import AudioContent, GroundedPrompt, Region
 
 __all__ = ["main"]
 
@@ -46,8 +46,9 @@ def _run(options: argparse.Namespace) -> int:
 
     picture = open_picture(options.image)
     document = _document(options, picture)
-    if options.out is not None:
-        check_writable([Path(options.out)])
+    check_writable([Path(place) for place in (options.out, options.overlay) if place is not None])
+    questions = _questions(options, _heard(options))
+    segment = _segmenter(options, picture)
     speaker = open_speaker(
         options.model,
         served_model=options.served_model,
@@ -60,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
         offline=options.offline,
     )
     pointed = tuple(region.id for region in document.regions)
-    for question in _questions(options):
+    for question in questions:
         before = len(document.regions)
         document = ask(
             speaker,
@@ -72,13 +73,65 @@ def _run(options: argparse.Namespace) -> int:
             heard=_show,
         )
         print()
+        document = segment(document, {region.id for region in document.regions[before:]})
         for region in document.regions[before:]:
             print(_line(region, picture.size))
         pointed = ()  # what was pointed at stays in the conversation
-    if options.out is not None:
-        document.save(options.out)
-        print(options.out)
+    for place in _written(options, document, picture):
+        print(place)
     return 0
+
+
+def _heard(options: argparse.Namespace) -> "AudioContent | None":
+    """The question of `--audio`, with its words."""
+    if options.audio is None:
+        return None
+    from grounding.prompt import AudioContent
+    from pipelines.speech import load_recogniser, read_wav
+
+    recording = read_wav(options.audio)
+    hear = load_recogniser(options.asr, device=options.device, offline=options.offline)
+    words = hear(recording)
+    print(f"heard: {words}")
+    return AudioContent(type="audio", audio=options.audio, transcript=words)
+
+
+def _segmenter(
+    options: argparse.Namespace, picture: "Image.Image"
+) -> "Callable[[GroundedPrompt, Collection[str]], GroundedPrompt]":
+    """What gives regions their masks; without `--masks`, nothing does."""
+    if options.masks is None:
+        return lambda document, ids: document
+    from pipelines.masks import with_masks
+    from pipelines.segmenter import open_predictor
+
+    predictor = open_predictor(options.masks, device=options.device, offline=options.offline)
+    predictor.set_image(picture)
+    return lambda document, ids: with_masks(document, predictor, ids)
+
+
+def _written(
+    options: argparse.Namespace, document: "GroundedPrompt", picture: "Image.Image"
+) -> list[str]:
+    """Write what is asked for, all or nothing; where it is."""
+    import io
+    import json
+    from pathlib import Path
+
+    from grounding.draw import draw_found
+    from grounding.files import write_files
+
+    contents: dict[Path, bytes] = {}
+    if options.overlay is not None:
+        file = io.BytesIO()
+        draw_found(picture, document).save(file, "PNG", optimize=True)
+        contents[Path(options.overlay)] = file.getvalue()
+        document = document.replace(files={**document.files, "overlay": options.overlay})
+    if options.out is not None:
+        text = json.dumps(document.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        contents[Path(options.out)] = text.encode()
+    write_files(contents)
+    return [str(place) for place in contents]
 
 
 def _document(options: argparse.Namespace, picture: "Image.Image") -> "GroundedPrompt":
@@ -100,10 +153,13 @@ def _document(options: argparse.Namespace, picture: "Image.Image") -> "GroundedP
     return GroundedPrompt(canvas=canvas, image=options.image, regions=tuple(regions))
 
 
-def _questions(options: argparse.Namespace) -> Iterator[str]:
+def _questions(
+    options: argparse.Namespace, heard: "AudioContent | None"
+) -> "Iterator[str | AudioContent]":
     """The question, or those that are typed."""
-    if options.question is not None:
-        yield options.question
+    given = heard or options.question
+    if given is not None:
+        yield given
         return
     while True:
         if sys.stdin.isatty():
@@ -136,7 +192,9 @@ def _line(region: "Region", size: tuple[int, int]) -> str:
     if region.box is None:
         return f"{region.id} {region.phrase}".rstrip()
     place = ",".join(f"{value:.0f}" for value in normalized_to_pixels(region.box, size))
-    return f"{region.id} {region.phrase} at {place}".replace("  ", " ")
+    covered = 0 if region.mask is None else sum(region.mask.runs()[1::2])
+    said = f"{region.id} {region.phrase} at {place}".replace("  ", " ")
+    return f"{said}, {covered} pixels" if covered else said
 
 
 if __name__ == "__main__":

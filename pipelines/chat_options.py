@@ -52,6 +52,7 @@ _EPILOG = """\
 examples:
   lavallama chat llama.png "What is this made of?" --model llava-1.5-7b
   lavallama chat llama.png "What is this?" --region 10,20,90,120 --model my-llava
+  lavallama chat llama.png "Where is the llama?" --model my-llava --masks --overlay found.png
   lavallama chat llama.png "Where is the llama?" --model http://127.0.0.1:8000/v1 \\
       --served-model Qwen/Qwen2.5-VL-7B-Instruct --dialect qwen2.5-vl --out answer.json
 """
@@ -68,6 +69,12 @@ def chat_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     for is_wrong, message in (
         *model_problems(options),
         (options.question is not None and not options.question.strip(), "the question is empty"),
+        (
+            options.question is not None and options.audio is not None,
+            "give QUESTION or --audio, not both",
+        ),
+        (bool(options.audio) and not options.asr, "--audio needs --asr, a speech recogniser"),
+        (bool(options.asr) and not options.audio, "--asr is for --audio"),
         (
             options.temperature == 0 and options.top_p != 1,
             "--top-p is for sampling: give --temperature above 0",
@@ -110,6 +117,7 @@ def _parser() -> Parser:
     parser.add_argument("image", metavar="IMAGE", help="the picture")
     parser.add_argument("question", metavar="QUESTION", nargs="?", help="what to ask about it")
     _regions(parser.add_argument_group("what it is about"))
+    _speech(parser.add_argument_group("in spoken words"))
     _answers(parser.add_argument_group("how to answer"))
     model_options(parser.add_argument_group("with which model"))
     return parser
@@ -144,6 +152,13 @@ def dialect_option(group) -> None:
     )
 
 
+def _speech(group) -> None:
+    group.add_argument("--audio", metavar="WAV", help="the question in spoken words; needs --asr")
+    group.add_argument(
+        "--asr", metavar="PATH|ID", help="the speech recogniser for --audio, such as a Whisper"
+    )
+
+
 def _answers(group) -> None:
     group.add_argument(
         "--max-tokens",
@@ -170,9 +185,19 @@ def _answers(group) -> None:
         "--seed", metavar="N", type=whole(0, MAX_SEED), default=0, help="of the sampling"
     )
     group.add_argument(
+        "--masks",
+        metavar="SEEM",
+        nargs="?",
+        const="embedded",
+        help="segment what has a box in the answers, with the embedded SEEM or another",
+    )
+    group.add_argument(
         "--out",
         metavar="FILE.json",
         help="write the conversation as a prompt document, with the regions of the answers",
+    )
+    group.add_argument(
+        "--overlay", metavar="FILE.png", help="write the picture with the regions drawn on it"
     )
 
 

@@ -34,12 +34,14 @@ class Subject:
     Attributes:
         marks: What is drawn on the picture.
         text: What it is.
+        audio: The same in spoken words: their transcript.
         reference: What it looks like: another picture, and what is drawn on that.
         name: Of the reference's file.
     """
 
     marks: Marks = Marks()
     text: str | None = None
+    audio: str | None = None
     reference: tuple[Image.Image, Marks] | None = None
     name: str | None = None
 
@@ -47,7 +49,7 @@ class Subject:
         """The subject as a region of a document."""
         mask = self.marks.mask
         return Region(
-            phrase=self.text or "",
+            phrase=self.text or self.audio or "",
             box=self.marks.box,
             points=self.marks.points,
             strokes=self.marks.strokes,
@@ -63,12 +65,14 @@ class Inquiry:
     Attributes:
         subjects: Objects, one answer each.
         texts: To find all instances of.
+        spoken: The same, of a transcript of speech.
         document: To answer region by region; None: there is none.
         references: Pictures that the document refers to.
     """
 
     subjects: tuple[Subject, ...] = ()
     texts: tuple[str, ...] = ()
+    spoken: str | None = None
     document: GroundedPrompt | None = None
     references: dict[str, Image.Image] = field(default_factory=dict)
 
@@ -119,26 +123,29 @@ def read_inquiry(
     """
     if options.prompts is not None:
         return _document(Path(options.prompts))
-    texts = tuple(_said(text) for text in (*options.text, *([] if spoken is None else [spoken])))
+    texts = tuple(map(_said, options.text))
+    audio = None if spoken is None else _said(spoken)
     drawn = _drawn(options, size)
+    if not (drawn or options.box or options.reference):
+        return Inquiry(texts=texts, spoken=audio)
+    words = Subject(text=texts[0] if texts else None, audio=audio)
     subjects = []
-    if drawn or options.box or options.reference:
-        text = texts[0] if texts else None
-        for box in options.box or [None]:
-            marks = replace(drawn, box=pixel_marks(size, box=box).box) if box else drawn
-            for reference in options.reference or [None]:
-                subjects.append(_subject(marks, text, reference))
-        texts = ()
-    return Inquiry(subjects=tuple(subjects), texts=texts)
+    for box in options.box or [None]:
+        marks = replace(drawn, box=pixel_marks(size, box=box).box) if box else drawn
+        for reference in options.reference or [None]:
+            subjects.append(_subject(replace(words, marks=marks), reference))
+    return Inquiry(subjects=tuple(subjects))
 
 
-def _subject(marks: Marks, text: str | None, elsewhere: Elsewhere | None) -> Subject:
-    if not marks.positive and text is None and elsewhere is None:
+def _subject(said: Subject, elsewhere: Elsewhere | None) -> Subject:
+    """A subject with its reference."""
+    in_words = said.text is not None or said.audio is not None
+    if not said.marks.positive and not in_words and elsewhere is None:
         raise PromptError(
             "only clicks and lines beside the object are given: add one on it, a box or a text"
         )
     if elsewhere is None:
-        return Subject(marks=marks, text=text)
+        return said
     picture = open_picture(elsewhere.path)
     size = (picture.height, picture.width)
     place = elsewhere.place
@@ -151,7 +158,7 @@ def _subject(marks: Marks, text: str | None, elsewhere: Elsewhere | None) -> Sub
             where = pixel_marks(size, mask=np.ones(size, bool))
     except PromptError as error:
         raise PromptError(f"{elsewhere.path}: {error}") from None
-    return Subject(marks=marks, text=text, reference=(picture, where), name=elsewhere.path)
+    return replace(said, reference=(picture, where), name=elsewhere.path)
 
 
 def _said(text: str) -> str:

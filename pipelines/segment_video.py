@@ -24,7 +24,7 @@ from grounding.files import check_writable
 from grounding.masks import bitmap_to_box, bitmap_to_rle
 from grounding.prompt import Canvas, GroundedPrompt
 from grounding.region import Region
-from pipelines.answer import LEAST_SCORE, questions
+from pipelines.answer import LEAST_SCORE, find_words, questions
 from pipelines.inquiry import Inquiry
 from pipelines.segmentation import id_picture
 from seem.frames import Frames
@@ -98,13 +98,14 @@ def show_objects(
     predictor.set_image(video.frames[frame])
     least = LEAST_SCORE if threshold is None else threshold
     asked = []
-    for found in predictor.find(inquiry.texts, threshold=least):
+    for found in find_words(predictor, inquiry, least):
         for mask in found.masks.cpu().numpy():
             asked.append(Region(phrase=found.text))
             video.ask(frame, len(asked), Question(marks=Marks(mask=mask)))
     if not asked:
+        said = (*inquiry.texts, *([inquiry.spoken] if inquiry.spoken else []))
         raise PromptError(
-            f"frame {frame} shows nothing of {', '.join(map(repr, inquiry.texts))}: choose another "
+            f"frame {frame} shows nothing of {', '.join(map(repr, said))}: choose another "
             "--frame, or lower --threshold"
         )
     return asked

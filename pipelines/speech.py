@@ -7,92 +7,18 @@ such tokens stand where those of a text do, so a transcript is asked as a text.
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float32
-
 from grounding.errors import CheckpointError, LavallamaError, OfflineError, PromptError
+from grounding.prompt import AudioContent, Content, GroundedPrompt
+from grounding.recording import Recording, read_wav
 from pipelines.console import one_line
 
-__all__ = ["Recording", "load_recogniser", "read_wav"]
+__all__ = ["Recording", "load_recogniser", "read_wav", "transcribed"]
 
 RATE = 16000  # samples a second, of every speech recogniser of transformers
-LONGEST = 120.0  # seconds; a name takes two
-FULL_SCALE = 32768  # of 16 bits
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Recording:
-    """Sound.
-
-    Attributes:
-        samples: In [-1, 1], one channel, [N].
-        rate: Samples a second.
-    """
-
-    samples: Float32[np.ndarray, " N"]
-    rate: int
-
-    def at(self, rate: int) -> Recording:
-        """The same at another rate: the mean over each new sample, or lines between old ones.
-
-        Speech lies below 4 kHz; the aliases that an averaging filter lets through do not matter to
-        a recogniser.
-        """
-        if rate == self.rate or not len(self.samples):
-            return Recording(samples=self.samples, rate=rate)
-        count = max(1, round(len(self.samples) * rate / self.rate))
-        if rate > self.rate:
-            places = (np.arange(count) + 0.5) * self.rate / rate - 0.5
-            samples = np.interp(places, np.arange(len(self.samples)), self.samples)
-        else:
-            sums = np.concatenate([[0.0], np.cumsum(self.samples, dtype=np.float64)])
-            edges = np.minimum(np.arange(count + 1) * self.rate / rate, len(self.samples))
-            heights = np.interp(edges, np.arange(len(sums)), sums)
-            samples = np.diff(heights) / np.diff(edges)
-        return Recording(samples=samples.astype(np.float32), rate=rate)
-
-
-def read_wav(path: str | Path) -> Recording:
-    """Read a WAV file of 16-bit PCM; channels are averaged.
-
-    Raises:
-        PromptError: It is missing, no such file, silent of all samples, or too long.
-    """
-    try:
-        with wave.open(str(path), "rb") as file:
-            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            count = file.getnframes()
-            if width != 2 or rate < 1:
-                raise PromptError(
-                    f"{path}: a recording is a WAV file of 16 bits a sample; got {8 * width}: "
-                    "convert it (ffmpeg -i IN -sample_fmt s16 OUT.wav)"
-                )
-            if count > LONGEST * rate:
-                raise PromptError(
-                    f"{path}: lasts {count / rate:.0f} seconds; name the object in at most "
-                    f"{LONGEST:.0f}"
-                )
-            data = file.readframes(count)
-    except FileNotFoundError:
-        raise PromptError(f"{path}: no such file; check the path") from None
-    except OSError as error:
-        raise PromptError(f"{path}: cannot be read: {(error.strerror or '').lower()}") from None
-    except (wave.Error, EOFError):
-        raise PromptError(
-            f"{path}: is not a WAV file of PCM samples; convert it (ffmpeg -i IN -sample_fmt s16 "
-            "OUT.wav)"
-        ) from None
-    samples = np.frombuffer(data[: len(data) // (2 * channels) * 2 * channels], "<i2")
-    if not len(samples):
-        raise PromptError(f"{path}: is empty: it has no samples")
-    mono = samples.reshape(-1, channels).astype(np.float32).mean(1) / FULL_SCALE
-    return Recording(samples=mono.astype(np.float32), rate=rate)
 
 
 def load_recogniser(
@@ -148,6 +74,43 @@ def load_recogniser(
         return words
 
     return hear
+
+
+def transcribed(
+    document: GroundedPrompt, hear: Callable[[Recording], str], folder: str | Path = "."
+) -> GroundedPrompt:
+    """Return a document whose recordings have their words.
+
+    Args:
+        document: Its messages and regions may name WAV files.
+        hear: Of `load_recogniser`.
+        folder: Where files are named from.
+
+    Returns:
+        The same with a transcript of each recording that had none; a region without a phrase is
+        called what its recording says.
+
+    Raises:
+        PromptError: A recording cannot be read, or no word is heard in it.
+    """
+
+    def words(name: str) -> str:
+        return hear(read_wav(Path(folder) / name))
+
+    def heard(content: Content) -> Content:
+        if not isinstance(content, AudioContent) or content.transcript is not None:
+            return content
+        return content.replace(transcript=words(content.audio))
+
+    messages = [
+        message.replace(content=tuple(heard(content) for content in message.content))
+        for message in document.messages
+    ]
+    regions = [
+        region.replace(phrase=words(region.audio)) if region.audio and not region.phrase else region
+        for region in document.regions
+    ]
+    return document.replace(messages=tuple(messages), regions=tuple(regions))
 
 
 def _failure(source: str, error: Exception, *, local: bool) -> LavallamaError:

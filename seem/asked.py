@@ -71,13 +71,14 @@ def read(
     Raises:
         PromptError: it asks for nothing, or for what this model cannot do.
     """
-    marks, text, reference = question.marks, question.text, question.reference
-    if not marks and text is None and reference is None:
+    marks, reference = question.marks, question.reference
+    in_words = question.text is not None or question.audio is not None
+    if not marks and not in_words and reference is None:
         raise PromptError(
             "nothing is asked: give points, strokes, a box, a mask, a text or a reference"
         )
     drawing = draw(marks, image.size, box_mode=box_mode) if marks else None
-    if marks and not marks.positive and text is None:
+    if marks and not marks.positive and not in_words:
         raise PromptError(
             "only negative marks are given: add a point, stroke or box on the object, or a text"
         )
@@ -97,11 +98,12 @@ def read(
     prompt = Prompt(
         spatial=spatial,
         visual=None if reference is None else reference.tokens,
-        text=None if text is None else words.text(text),
+        text=None if question.text is None else words.text(question.text),
+        audio=None if question.audio is None else words.text(question.audio),
         previous=previous,
     )
     box = None if box_mode == "centre" else marks.box
-    by_box = box is not None and (box_mode == "corners" or text is not None)
+    by_box = box is not None and (box_mode == "corners" or in_words)
     return Asked(
         question=question,
         prompt=prompt,
@@ -132,7 +134,7 @@ def rank_answers(
     """The best answers to the question at a place of the decoded batch."""
     grouping, prompt = model.decoder.grouping, asked.prompt
     groups: list[Group] = []
-    if prompt.text is not None:
+    if prompt.said is not None:
         groups.append(grouping.text_queries)
     if prompt.spatial is not None or prompt.visual is not None:
         groups.append(grouping.spatial_queries)
@@ -148,7 +150,7 @@ def rank_answers(
         candidates,
         image.memory,
         mean=None if drawn is None else drawn.positive_mean,
-        probability=None if prompt.text is None else likelihood(model, words, candidates, prompt),
+        probability=None if prompt.said is None else likelihood(model, words, candidates, prompt),
         drawing=asked.drawing,
         box=asked.box if asked.by_box else None,
         size=image.size,
@@ -178,9 +180,9 @@ def queries_of(output: DecoderOutput, index: int, group: Group) -> Predictions:
 def likelihood(
     model: Seem, words: Words, candidates: Predictions, prompt: Prompt
 ) -> Float[Tensor, " Q"]:
-    """The probability that each candidate is what the text says, and not "background"."""
-    assert prompt.text is not None, "a likelihood is a text's"
-    pair = torch.cat([prompt.text.classes, words.background])
+    """The probability that each candidate is what the words say, and not "background"."""
+    assert prompt.said is not None, "a likelihood is that of words"
+    pair = torch.cat([prompt.said.classes, words.background])
     scale = model.text_encoder.logit_scale
     return caption_likeness(candidates.captions[0], pair, scale).softmax(-1)[:, 0]
 

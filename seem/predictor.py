@@ -150,6 +150,7 @@ class Predictor:
         stroke_labels: Any = None,
         mask: Any = None,
         text: str | None = None,
+        audio: str | None = None,
         reference: Exemplar | None = None,
         previous: Tensor | None = None,
         multimask: bool = False,
@@ -164,6 +165,7 @@ class Predictor:
             stroke_labels: 1 or 0 for each stroke; None: all 1.
             mask: A bitmap of the object, [H, W].
             text: What it is; with marks, they say which one.
+            audio: The same as it was spoken: a transcript (`pipelines.speech`).
             reference: What it looks like (`exemplar`).
             previous: `logits[i:i+1]` of the last answer, to be refined. Give all marks again.
             multimask: Return up to three masks, not one.
@@ -180,7 +182,9 @@ class Predictor:
             stroke_labels=stroke_labels,
             mask=mask,
         )
-        question = Question(marks=marks, text=text, reference=reference, previous=previous)
+        question = Question(
+            marks=marks, text=text, audio=audio, reference=reference, previous=previous
+        )
         return self.ask([question], multimask=multimask)[0]
 
     @torch.no_grad()
@@ -239,7 +243,12 @@ class Predictor:
 
     @torch.no_grad()
     def find(
-        self, texts: Sequence[str], *, threshold: float = 0.5, overlap: float = 0.5
+        self,
+        texts: Sequence[str],
+        *,
+        spoken: bool = False,
+        threshold: float = 0.5,
+        overlap: float = 0.5,
     ) -> list[Found]:
         """Find all instances of each text on the image.
 
@@ -248,6 +257,7 @@ class Predictor:
 
         Args:
             texts: Each is looked for by itself.
+            spoken: Whether they are transcripts of speech.
             threshold: The least probability of the text against "background".
             overlap: IoU of two masks from which they are one instance.
 
@@ -259,11 +269,12 @@ class Predictor:
         image, group = self.image, self.model.decoder.grouping.text_queries
         found = []
         for text in texts:
-            prompt = Prompt(text=self.words.text(text))
+            said = self.words.text(text)
+            prompt = Prompt(audio=said) if spoken else Prompt(text=said)
             output = self.model.decode(image.memory, [prompt], objects=False)
-            said = queries_of(output, 0, group)
-            chance = likelihood(self.model, self.words, said, prompt)
-            masks = mask_logits(said.mask_embeddings, image.memory)[0]
+            seen = queries_of(output, 0, group)
+            chance = likelihood(self.model, self.words, seen, prompt)
+            masks = mask_logits(seen.mask_embeddings, image.memory)[0]
             chance = wholes_first(masks, chance) if self.rules.wholes else chance
             best = distinct(masks, chance, image.size, threshold=threshold, overlap=overlap)
             ranked = Ranked(mask_logits=masks[best], probability=chance[best])

@@ -49,3 +49,8 @@ class Prompt:
     audio: TextTokens | None = None
     previous: Float[Tensor, "n h w"] | None = None
     picks: Int[Tensor, "n k"] | None = None
+
+    @property
+    def said(self) -> TextTokens | None:
+        """The words that the answer is judged by: the text, else the speech."""
+        return self.audio if self.text is None else self.text

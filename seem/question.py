@@ -28,17 +28,20 @@ class Exemplar:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Question:
-    """What is asked about one object; at least one of marks, text and reference.
+    """What is asked about one object; at least one of marks, text, audio and reference.
 
     Attributes:
         marks: What is drawn on the image (`seem.marks`).
         text: What the object is, in words.
+        audio: The same in spoken words: their transcript. "demo" models have queries of their own
+            for it; to the others it is a text.
         reference: What it looks like.
         previous: The mask logits of the last answer, [h, w] or [1, h, w]: this one refines it.
     """
 
     marks: Marks = Marks()
     text: str | None = None
+    audio: str | None = None
     reference: Exemplar | None = None
     previous: Tensor | None = None
 

@@ -142,7 +142,7 @@ class VideoPredictor:
         """
         image = self._encode(frame)
         marks = question.marks
-        alone = not (marks.points or marks.strokes or marks.box or question.text)
+        alone = not (marks.points or marks.strokes or marks.box or question.text or question.audio)
         if marks.mask is not None and alone:
             drawing = draw(marks, image.size, box_mode="centre")
             device = image.memory.mask_features.device

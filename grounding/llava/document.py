@@ -123,7 +123,12 @@ class _Speaking:
         if isinstance(content, TextContent):
             return [content.text]
         if isinstance(content, AudioContent):
-            raise PromptError(f"{where}: the model does not hear: give the words as text")
+            if content.transcript is None:
+                raise PromptError(
+                    f"{where}: the recording {describe(content.audio)} has no transcript yet: have "
+                    "its words recognised (--audio and --asr), or give them as text"
+                )
+            return [content.transcript]
         if isinstance(content, ImageContent):
             if content.image not in self.pictures:
                 raise PromptError(f"{where}: no picture {describe(content.image)} was given")
@@ -164,10 +169,17 @@ def _cut_out(picture: Image.Image, region: Region) -> Image.Image:
 
 
 def with_question(
-    document: GroundedPrompt, question: str, ids: tuple[str, ...] = ()
+    document: GroundedPrompt, question: str | AudioContent, ids: tuple[str, ...] = ()
 ) -> GroundedPrompt:
-    """Return a document that asks one thing more, pointing at regions."""
-    content: list[Content] = [TextContent(type="text", text=question)]
+    """Return a document that asks one thing more, pointing at regions.
+
+    Args:
+        document: What was said before.
+        question: In words, or a recording with its transcript.
+        ids: Of the regions.
+    """
+    written = isinstance(question, str)
+    content: list[Content] = [TextContent(type="text", text=question) if written else question]
     if ids:
         content.append(RegionContent(type="region", ids=ids))
     message = Message(role="user", content=tuple(content))

@@ -29,7 +29,7 @@ def ask_all(
 
     Args:
         speaker: A model on this machine answers a batch in one pass, an endpoint as many requests.
-        questions: In any order; those of one picture best follow each other.
+        questions: In any order.
         subjects: By the names that the questions use.
         decoding: How answers are made.
         batch: Questions at once.
@@ -41,8 +41,9 @@ def ask_all(
     Raises:
         LavallamaError: An answer cannot be had.
     """
-    distinct = dict.fromkeys((question.image, question.text) for question in questions)
-    order = sorted(distinct, key=lambda key: key[0])  # stable: pictures together
+    kinds = {(question.image, question.text): question.kind for question in questions}
+    # Stable; answers of one length together, since a batch takes as long as its longest.
+    order = sorted(kinds, key=lambda key: (kinds[key], key[0]))
     conversations = _conversations(order, subjects, after)
     answers: dict[tuple[str, str], str] = {}
     with tqdm(total=len(order), desc="questions", disable=None) as bar:

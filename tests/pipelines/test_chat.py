@@ -5,13 +5,17 @@ import shutil
 import sys
 
 import pytest
+from PIL import Image
 
 from grounding.llava.box_text import DIALECTS as ALL_DIALECTS
 from grounding.llava.template import TEMPLATES as ALL_TEMPLATES
+from grounding.masks import rle_to_bitmap
 from grounding.prompt import GroundedPrompt
-from pipelines import chat, chat_options
+from pipelines import chat, chat_options, segmenter, speech
 from tests.grounding.llava import tiny
 from tests.grounding.llava.test_endpoint import DONE, Server, event, server
+from tests.pipelines.recogniser import tone, write_wav
+from tests.seem.predicting import tiny_predictor
 from weights.llava import llava_state, write_llava
 
 __all__ = ["server"]  # a fixture
@@ -64,6 +68,37 @@ def test_an_endpoint_answers_with_regions(server: Server, image, capsys, tmp_pat
     assert body["messages"][0]["content"][1] == {"type": "text", "text": "Where?"}
 
 
+def test_answers_are_segmented_and_drawn(server: Server, image, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(segmenter, "open_predictor", lambda *_, **__: tiny_predictor())
+    server.says(event("The dog [0.00, 0.12, 0.90, 0.88].") + DONE)
+    out, overlay = tmp_path / "answer.json", tmp_path / "found.png"
+    remote = ["--model", server.url, "--served-model", "m", "--masks"]
+    places = ["--out", str(out), "--overlay", str(overlay)]
+    assert chat.main([image, "Where?", *remote, *places]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [str(overlay), str(out)]
+    document = GroundedPrompt.load(out)
+    [region] = document.regions
+    assert document.files == {"overlay": str(overlay)}
+    if region.mask is not None:  # a tiny random model may find nothing
+        assert rle_to_bitmap(region.mask).shape == (30, 40)
+    with Image.open(overlay) as drawn:
+        assert drawn.size[0] * 30 == drawn.size[1] * 40
+
+
+def test_a_question_can_be_spoken(server: Server, image, capsys, tmp_path, monkeypatch):
+    write_wav(tmp_path / "question.wav", tone())
+    monkeypatch.setattr(speech, "load_recogniser", lambda *_, **__: lambda sound: "what is it")
+    server.says(event("A llama.") + DONE)
+    out, recording = tmp_path / "answer.json", str(tmp_path / "question.wav")
+    remote = ["--model", server.url, "--served-model", "m", "--out", str(out)]
+    assert chat.main([image, "--audio", recording, "--asr", "any", *remote]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == ["heard: what is it", "A llama."]
+    [(_, _, body)] = server.requests
+    assert body["messages"][0]["content"][1] == {"type": "text", "text": "what is it"}
+    [content] = GroundedPrompt.load(out).messages[0].content
+    assert (content.audio, content.transcript) == (recording, "what is it")
+
+
 def test_questions_are_read_from_the_terminal(server: Server, image, capsys, monkeypatch):
     server.says(event("Yes.") + DONE)
     monkeypatch.setattr(sys, "stdin", io.StringIO("Is it a llama?\nOf lava?\n\nnot read\n"))
@@ -85,6 +120,9 @@ def test_questions_are_read_from_the_terminal(server: Server, image, capsys, mon
             "--bits is for a model on this machine",
         ),
         ([" ", "--model", "x"], "the question is empty"),
+        (["What?", "--model", "x", "--audio", "a", "--asr", "b"], "not both"),
+        (["--model", "x", "--audio", "a.wav"], "--audio needs --asr"),
+        (["--model", "x", "--audio", "/no/such.wav", "--asr", "b"], "no such file"),
         (["What?", "--model", "x", "--top-p", "0.5"], "give --temperature above 0"),
         (["What?", "--model", "x", "--region", "5,5,1,1"], "needs X0 < X1"),
         (["What?", "--model", "x", "--dialect", "latin"], "invalid choice"),

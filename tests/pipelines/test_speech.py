@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from grounding.errors import CheckpointError, OfflineError, PromptError
-from pipelines.speech import RATE, Recording, load_recogniser, read_wav
+from grounding.prompt import GroundedPrompt
+from pipelines.speech import RATE, Recording, load_recogniser, read_wav, transcribed
 from tests.pipelines.recogniser import tiny_whisper, tone, write_wav
 
 
@@ -69,3 +70,21 @@ def test_what_is_no_recogniser_is_said_in_one_line(tmp_path):
         load_recogniser(str(tmp_path), device="cpu")
     with pytest.raises(OfflineError, match="connect once"):
         load_recogniser("someone/whisper", device="cpu", offline=True)
+
+
+def test_recordings_of_a_document_get_their_words(tmp_path):
+    write_wav(tmp_path / "a.wav", tone())
+    recording = {"type": "audio", "audio": "a.wav"}
+    known = {"type": "audio", "audio": "none.wav", "transcript": "a cat"}
+    document = GroundedPrompt.model_validate(
+        {
+            "messages": [{"role": "user", "content": [recording, known]}],
+            "regions": [{"audio": "a.wav"}, {"audio": "none.wav", "phrase": "dog"}],
+        }
+    )
+    heard = transcribed(document, lambda sound: f"{len(sound.samples)} samples", tmp_path)
+    said = [content.transcript for content in heard.messages[0].content]
+    assert said == ["8000 samples", "a cat"]
+    assert [region.phrase for region in heard.regions] == ["8000 samples", "dog"]
+    with pytest.raises(PromptError, match=r"a\.wav: no such file"):
+        transcribed(document, lambda sound: "", tmp_path / "elsewhere")

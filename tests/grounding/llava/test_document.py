@@ -92,7 +92,7 @@ def test_other_pictures_and_the_system_have_their_place():
         (asked(pointing("c")), PICTURE, 'region "c" has no box'),
         (asked(pointing("a")), None, "there is no picture"),
         (asked({"type": "image", "image": "b.png"}), PICTURE, 'no picture "b.png"'),
-        (asked({"type": "audio", "audio": "b.wav"}), PICTURE, "does not hear"),
+        (asked({"type": "audio", "audio": "b.wav"}), PICTURE, "has no transcript yet"),
         (
             asked(messages=[{"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}]),
             PICTURE,
