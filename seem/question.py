@@ -33,8 +33,8 @@ class Question:
     Attributes:
         marks: What is drawn on the image (`seem.marks`).
         text: What the object is, in words.
-        audio: The same in spoken words: their transcript. "demo" models have queries of their own
-            for it; to the others it is a text.
+        audio: The same in spoken words: their transcript. In "demo" models it does not see the
+            text, nor the text it; to the others it is a text.
         reference: What it looks like.
         previous: The mask logits of the last answer, [h, w] or [1, h, w]: this one refines it.
     """
