@@ -87,7 +87,8 @@ class Interpreter:
         cells = self.frame.latent_shape(size)[1:] if sampling.isolate else None
         grounding = None
         if self.grounder is not None:
-            grounding = self.grounder(document, size, say, cells=cells)
+            drawn = _described(document) if start is not None and start.inpaints else document
+            grounding = self.grounder(drawn, size, say, cells=cells)
         original = self._original(document, start, picture, size, wishes)
         return Request(
             document=document.replace(
@@ -182,6 +183,14 @@ class Interpreter:
                 f"the picture of this document was drawn with {', '.join(missing)}, not loaded "
                 "here: it comes out different"
             )
+
+
+def _described(document: GroundedPrompt) -> GroundedPrompt:
+    """The document without boxes that say nothing: inpainting draws there what lies behind."""
+    said = [one for one in document.regions if one.phrase.strip() or one.reference is not None]
+    if len(said) == len(document.regions):
+        return document
+    return document.replace(regions=said, relations=(), messages=())
 
 
 def _notes(

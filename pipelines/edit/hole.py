@@ -22,9 +22,12 @@ from pipelines.edit.studio import Studio
 
 __all__ = ["Filling", "hole"]
 
-RIM = 0.025  # of the shorter side: what surrounds a mask still shows the thing's edge
+RIM = 0.045  # of the shorter side: beside a mask some of the thing still shows
 TELEA_RADIUS = 3  # pixels that a filled one is made of, as in Telea's experiments
+RING = 0.05  # of the shorter side: what is drawn around a hole, to be compared with the picture
+REACH = 0.12  # of the shorter side: how far what that tells is carried
 FADE = 2  # pixels over which the model's background fades into the picture
+EPSILON = 1e-6  # in place of no weight at all
 
 By = Literal["auto", "model", "telea"]
 
@@ -54,8 +57,8 @@ class Filling:
 
     Attributes:
         by: "telea": from its edge inwards (Telea, "An image inpainting technique based on the fast
-            marching method", 2004); "model": drawn by the model, beginning from that; "auto": by a
-            model that inpaints by itself, else as "telea".
+            marching method", 2004); "model": drawn by the model from the words for what lies
+            behind; "auto": by the model if it can redraw a part of a picture, else as "telea".
         seed: of what is drawn.
         steps: of denoising; None: the model's own.
     """
@@ -88,17 +91,40 @@ class Filling:
             TELEA_RADIUS,
             cv2.INPAINT_TELEA,
         )
-        if self.by == "telea" or (self.by == "auto" and not studio.generator.base.inpaints):
+        if self.by == "telea":
             return spread, "filled from its edge (Telea)"
-        box = bitmap_to_box(free)
+        if self.by == "auto" and not studio.inpaints:
+            return spread, "filled from its edge (Telea): the model redraws no parts of pictures"
+        around = grown(free, max(2, round(RING * min(free.shape))))
+        box = bitmap_to_box(around)
         assert box is not None, "a hole is not empty"
-        drawing = Repainting(
+        drawn = Repainting(
             prompt=setting(scene.document).place,
             phrase="",
             box=box,
             seed=self.seed,
             sampling=scene.document.sampling,
             steps=self.steps,
-        )
-        drawn = drawing(spread, studio)
-        return laid(drawn, spread, matte(free, FADE)), "drawn by the model"
+        )(spread, studio)
+        toned = _toned(drawn, scene.picture, around & ~free)
+        return laid(toned, spread, matte(free, FADE)), "drawn by the model"
+
+
+def _toned(
+    drawn: UInt8[np.ndarray, "H W 3"],
+    old: UInt8[np.ndarray, "H W 3"],
+    ring: Bool[np.ndarray, "H W"],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """What was drawn, in the tones of the picture around it.
+
+    The difference on a ring that shows both is carried inwards by normalized convolution (Knutsson
+    and Westin, CVPR 1993), near parts of the ring counting most.
+    """
+    if not ring.any():
+        return drawn
+    known = ring.astype(np.float32)
+    apart = (old.astype(np.float32) - drawn) * known[..., None]
+    reach = REACH * min(ring.shape)
+    weight = cv2.GaussianBlur(known, (0, 0), reach) + EPSILON
+    shift = cv2.GaussianBlur(apart, (0, 0), reach) / weight[..., None]
+    return np.rint(drawn + shift).clip(0, 255).astype(np.uint8)

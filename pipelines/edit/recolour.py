@@ -19,6 +19,7 @@ from grounding.jsonfile import describe
 from grounding.part import Text
 from grounding.planning.caption import read_phrase
 from grounding.region import Region
+from grounding.stickers.vocabulary import CONCEPTS
 from pipelines.edit.matte import laid, matte
 from pipelines.edit.outline import outline
 from pipelines.edit.regions import captioned, outlined, setting, with_region
@@ -52,7 +53,9 @@ class Recolour(RegionStep):
 
     do: Literal["recolour"] = "recolour"
     colour: Colour | None = Field(default=None, description="A CSS name, or #rrggbb.")
-    material: Text | None = Field(default=None, min_length=1, description='Such as "ice".')
+    material: Annotated[Text, Field(min_length=1)] | None = Field(
+        default=None, description='Such as "ice".'
+    )
     feather: Feather = 1
     seed: Seed = 0
     steps: Steps = None
@@ -97,7 +100,7 @@ def rephrased(phrase: str, look: str, kind: str) -> str:
         look: The new colour or material; a colour in numbers is not said.
         kind: "colour" replaces colours; "material" materials and colours.
     """
-    thing = read_phrase(phrase)
+    thing = read_phrase(phrase, CONCEPTS)
     if thing is None or look.startswith("#"):
         return phrase
     replaced = ("colour",) if kind == "colour" else ("colour", "material")

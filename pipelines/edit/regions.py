@@ -15,7 +15,7 @@ from grounding.message import Content, RegionContent, TextContent
 from grounding.planning.caption import read_caption, read_phrase
 from grounding.planning.relations import PREDICATES, holds
 from grounding.prompt import GroundedPrompt, Region, Relation
-from grounding.stickers.vocabulary import article
+from grounding.stickers.vocabulary import CONCEPTS, article
 
 __all__ = [
     "Setting",
@@ -105,7 +105,7 @@ def uncovered(document: GroundedPrompt, area: Bool[np.ndarray, "H W"], name: str
             if region.mask is not None:
                 left = seen & ~area
                 mask = bitmap_to_rle(left) if left.any() else None
-                region = region.replace(mask=mask, box=bitmap_to_box(left) or region.box)
+                region = region.replace(mask=mask, box=bitmap_to_box(left) or region_box(region))
         regions.append(region)
     if front is not None:
         regions = [
@@ -123,8 +123,12 @@ def free_id(document: GroundedPrompt) -> str:
 
 def setting(document: GroundedPrompt) -> Setting:
     """What a document says of its picture beside its regions."""
-    read = read_caption(document.prompt)
-    named = {thing.noun for r in document.regions if (thing := read_phrase(r.phrase)) is not None}
+    read = read_caption(document.prompt, CONCEPTS)
+    named = {
+        thing.noun
+        for r in document.regions
+        if (thing := read_phrase(r.phrase, CONCEPTS)) is not None
+    }
     things = tuple(thing.phrase for thing in read.things if thing.noun not in named)
     return Setting(things=things, place=document.background or read.background)
 

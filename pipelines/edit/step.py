@@ -11,18 +11,16 @@ from grounding.region import Region
 from pipelines.edit.scene import Scene
 from pipelines.edit.studio import Studio
 
-__all__ = ["DRAWING_STEPS", "Feather", "RegionStep", "Seed", "Step", "Steps"]
+__all__ = ["Feather", "RegionStep", "Seed", "Step", "Steps"]
 
 MAX_FEATHER = 256  # pixels
-DRAWING_STEPS = 10_000
+DRAWING_STEPS = 10_000  # as of `grounding.prompt.Sampling`
 
 Seed = Annotated[Whole, Field(ge=0, lt=2**63, description="Of what is drawn.")]
 Feather = Annotated[
     Whole, Field(ge=0, le=MAX_FEATHER, description="Pixels over which an edge fades, inside.")
 ]
-Steps = Annotated[
-    Whole | None, Field(ge=1, le=DRAWING_STEPS, description="Of denoising; absent: the model's.")
-]
+Steps = Annotated[Whole, Field(ge=1, le=DRAWING_STEPS, description="Of denoising.")] | None
 
 
 class Step(Part):
