@@ -15,7 +15,7 @@ PROG = "lavallama evaluate chat"
 STICKERS = "stickers"
 TASKS = ("pope", "counting", "attribute", "relation", "referring", "caption", "fits", "plan")
 PICTURES = 12  # examples on each contact sheet, unless told otherwise
-LONGEST = 128  # tokens of an answer, unless told otherwise
+LONGEST = 256  # tokens of an answer, unless told otherwise
 
 _DESCRIPTION = """\
 Ask a chat model questions whose answers are known, and print a report in Markdown and one line of

@@ -127,8 +127,8 @@ def _crops(
             said = phrases[int(chances.argmax())]
             *material, concept = said.split(" ", 1) if said not in world.concepts else (said,)
             right = concept == sticker.concept, (material or [None])[0] == sticker.material
-            for group in (split, "all"):
-                rows[group].append(right)
+            rows[split].append(right)
+    rows["all"] = [right for some in rows.values() for right in some]
     return {
         group: {
             "objects": len(rights),
