@@ -11,10 +11,12 @@ from PIL import Image
 from gligen.evaluation.extent import box_of_difference
 from gligen.evaluation.recognition import Tally
 from gligen.evaluation.sticker_layouts import sticker_layout
-from grounding.geometry import box_iou
+from grounding.geometry import box_iou, normalized_to_pixels
 from grounding.prompt import GroundedPrompt, Region
+from grounding.region import Reference
 from grounding.stickers import PRESETS
 from grounding.stickers.judge import StickerJudge
+from grounding.stickers.scene import render
 from pipelines.evaluate.grounding_options import EMBEDDED_JUDGE
 from pipelines.generator import Generator
 
@@ -29,7 +31,7 @@ def generator():
 
 def test_all_weights_together_are_small():
     weights = list(EMBEDDED.rglob("*.safetensors"))
-    assert len(weights) == 6
+    assert len(weights) == 8
     assert sum(path.stat().st_size for path in weights) < LIMIT
 
 
@@ -94,6 +96,25 @@ def test_a_picture_is_redrawn_inside_its_box_alone(generator, tmp_path):
     inside[32:96, 64:] = True
     assert np.array_equal(drawn[0][~inside], before[~inside])
     assert (drawn[0][inside] != before[inside]).any()
+
+
+def test_a_reference_picture_stands_for_its_phrase(generator, tmp_path):
+    """What is drawn from a picture of a thing is that thing, as the judge sees it."""
+    judge = StickerJudge.from_pretrained(EMBEDDED_JUDGE)
+    tally = Tally()
+    for seed in range(6):
+        scene = PRESETS["small"].scene(seed, "held-out", count=1)
+        layout = sticker_layout(scene)
+        picture = Image.fromarray(render(scene).image)
+        [region] = layout.document.regions
+        assert region.box is not None
+        place = normalized_to_pixels(region.box, picture.size)
+        picture.crop([round(edge) for edge in place]).save(tmp_path / f"{seed}.png")
+        shown = Reference(image=str(tmp_path / f"{seed}.png"))
+        document = layout.document.replace(regions=(Region(box=region.box, reference=shown),))
+        [drawn] = generator(document, progress=False)
+        tally.add(layout.instances, np.asarray(drawn.image), judge)
+    assert tally.rates()["concept_top1"] >= 0.5
 
 
 def test_examples_are_there():

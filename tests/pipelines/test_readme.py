@@ -30,7 +30,7 @@ def test_two_commands_do_all_the_set_up():
 def test_its_commands_have_options_that_exist():
     calls = [line for block in (*blocks("bash"), *blocks("console")) for line in block.splitlines()]
     calls = [call for call in calls if "generate " in call]
-    assert len(calls) == 11
+    assert len(calls) == 12
     for call in calls:
         arguments = shlex.split(re.split(r"\bgenerate ", call, maxsplit=1)[1], comments=True)
         assert generate_parser().parse_args(arguments).prompt
