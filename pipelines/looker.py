@@ -16,6 +16,7 @@ from grounding.geometry import Box, box_iou, pixels_to_normalized
 from grounding.planning.agreement import agree, same_noun
 from grounding.planning.caption import read_phrase
 from grounding.planning.lexicon import ATTRIBUTES
+from grounding.planning.relations import cover
 from grounding.planning.scene_graph import SceneGraph, Thing
 from grounding.prompt import Canvas, GroundedPrompt
 from grounding.region import Region
@@ -28,6 +29,7 @@ __all__ = ["Looker", "Verdict"]
 THRESHOLD = (
     0.3  # certainty from which something is an object; as `gligen.evaluation.judge_detector`
 )
+PART = 0.7  # share of a box within a more certain one from which it is a part of that
 TOLD = ("material", "colour")  # kinds of attributes that can be seen
 FINE = 0.1  # weight of how well things fit, beside how many are right
 
@@ -93,61 +95,52 @@ class Looker:
 
     def _find(self, image: UInt8[np.ndarray, "H W 3"], things: list[Thing]) -> GroundedPrompt:
         """Name everything on a picture."""
-        predictor = self.predictor
-        predictor.set_image(image)
-        own = () if predictor.vocabulary is None else predictor.vocabulary.things
-        names = list(dict.fromkeys([*own, *(thing.noun for thing in things)]))
-        objects = self._objects(names)
-        asked = {thing.noun: thing for thing in things if thing.attributes}
-        looks = self._looks(list(asked.values()), {one.query for one in objects})
-        regions = []
-        for each in objects:
-            words = looks.get((each.query, each.name), "")
-            regions.append(
-                Region(phrase=f"{words} {each.name}".strip(), box=each.box, score=each.score)
-            )
+        self.predictor.set_image(image)
+        asked = {thing.noun for thing in things}
+        found = self._objects(self._names(things))
+        regions = [
+            Region(phrase=one.text, box=one.box, score=min(1.0, one.score))
+            for number, one in enumerate(found)
+            if not any(_is_part(one, other, asked) for other in found[:number])
+        ]
         height, width = image.shape[:2]
         return GroundedPrompt(canvas=Canvas(width=width, height=height), regions=tuple(regions))
 
-    def _objects(self, names: list[str]) -> list["_Object"]:
+    def _names(self, things: list[Thing]) -> list[str]:
+        """What objects may be called: all that the model knows, what was asked for, and its like.
+
+        "lava llama" is told from "ice llama", from "llama" and from "balloon".
+        """
+        vocabulary = self.predictor.vocabulary
+        names = [] if vocabulary is None else list(vocabulary.things)
+        for thing in things:
+            names += [thing.noun, _seen_phrase(thing)]
+            kinds = {kind for kind, _ in thing.attributes} & set(TOLD)
+            words = [
+                word for kind in TOLD if kind in kinds for word in self.attributes.get(kind, ())
+            ]
+            names += [f"{word} {thing.noun}" for word in words]
+        return list(dict.fromkeys(names))
+
+    def _objects(self, names: list[str]) -> list[Detection]:
         """Objects that are certain enough, each once, the most certain first."""
         told = self.predictor.instances(names)
-        best: dict[int, _Object] = {}
+        best: dict[int, Detection] = {}
         certainty: dict[int, float] = {}
-        boxes = _boxes(told.masks)
-        labels, queries = told.labels.tolist(), told.queries.tolist()
+        labels, queries, scores = (x.tolist() for x in (told.labels, told.queries, told.scores))
         for label, query, score, box in zip(
-            labels, queries, told.scores.tolist(), boxes, strict=True
+            labels, queries, scores, _boxes(told.masks), strict=True
         ):
-            if box is None:
-                continue
-            certainty[query] = certainty.get(query, 0.0) + score
-            if query not in best:  # scores do not rise
-                best[query] = _Object(query, names[label], box, score)
-        found = [
-            Detection(text=str(query), box=one.box, score=min(1.0, certainty[query]))
+            if box is not None:
+                certainty[query] = certainty.get(query, 0.0) + score
+                best.setdefault(query, Detection(text=names[label], box=box, score=score))
+        places = [
+            Detection(text="", box=one.box, score=certainty[query])
             for query, one in best.items()
             if certainty[query] >= self.threshold
         ]
-        alone = distinct(Detection(text="", box=one.box, score=one.score) for one in found)
-        kept = [(one.box, one.score) for one in alone]
-        return [best[int(one.text)] for one in found if (one.box, one.score) in kept]
-
-    def _looks(self, things: list[Thing], queries: set[int]) -> dict[tuple[int, str], str]:
-        """What objects are like: for each query and noun, the words that fit best."""
-        looks: dict[tuple[int, str], str] = {}
-        for thing in things:
-            for kind in TOLD:
-                asked = [word for one, word in thing.attributes if one == kind]
-                if not asked:
-                    continue
-                words = ["", *dict.fromkeys([*asked, *self.attributes.get(kind, ())])]
-                told = self.predictor.instances([f"{one} {thing.noun}".strip() for one in words])
-                for label, query in zip(told.labels.tolist(), told.queries.tolist(), strict=True):
-                    key = (query, thing.noun)
-                    if query in queries and key not in looks:
-                        looks[key] = words[label]
-        return looks
+        by_place = {(one.box, certainty[query]): one for query, one in best.items()}
+        return [by_place[one.box, one.score] for one in distinct(places)]
 
 
 def judge(plan: GroundedPrompt, found: GroundedPrompt, graph: SceneGraph) -> Verdict:
@@ -193,14 +186,17 @@ def judge(plan: GroundedPrompt, found: GroundedPrompt, graph: SceneGraph) -> Ver
     )
 
 
-@dataclass(frozen=True)
-class _Object:
-    """Something that was found."""
+def _seen_phrase(thing: Thing) -> str:
+    """What a thing is called, without what cannot be seen."""
+    attributes = tuple(pair for pair in thing.attributes if pair[0] in TOLD)
+    return Thing(noun=thing.noun, attributes=attributes).phrase
 
-    query: int
-    name: str
-    box: Box
-    score: float
+
+def _is_part(one: Detection, other: Detection, asked: Collection[str]) -> bool:
+    """Whether something is but a part of a more certain object, taken for a thing of its own."""
+    thing = read_phrase(one.text, CONCEPTS)
+    wanted = thing is not None and thing.noun in asked
+    return not wanted and cover(one.box, other.box) > PART
 
 
 def _match(

@@ -130,13 +130,13 @@ def _assigned(
     places: dict[Slot, Region] = {}
     taken: set[str] = set()
     pairs = [
-        (len(_lacking(graph.things[slot.thing], seen)), place, number)
-        for number, slot in enumerate(graph.slots())
+        (len(_lacking(thing, seen)), len(_lacking(seen, thing)), place, number)
+        for number, thing in enumerate(graph.things[slot.thing] for slot in graph.slots())
         for place, region in enumerate(order)
-        if (seen := things[region.id]) is not None and _fits(graph.things[slot.thing], seen)
+        if (seen := things[region.id]) is not None and _fits(thing, seen)
     ]
     slots = list(graph.slots())
-    for _, place, number in sorted(pairs):
+    for _, _, place, number in sorted(pairs):
         if slots[number] not in places and order[place].id not in taken:
             places[slots[number]] = order[place]
             taken.add(order[place].id)

@@ -6,19 +6,16 @@ and by prepositions of place; a preposition joins the two noun phrases beside it
 or a comma it speaks of the subject before. What does not fit is listed as unread, not guessed.
 """
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from grounding.errors import PromptError
+from grounding.planning.items import Item, items_of
 from grounding.planning.lexicon import (
     ATTRIBUTES,
     CONTAINERS,
     GROUNDS,
     ING_NOUNS,
-    MARKS,
-    NAMES_OF_PICTURES,
-    REQUESTS,
     singular,
 )
 from grounding.planning.scene_graph import Bond, SceneGraph, Thing
@@ -28,13 +25,10 @@ __all__ = ["MAX_CAPTION", "MAX_THINGS", "read_caption", "read_phrase"]
 MAX_CAPTION = 4000  # characters
 MAX_THINGS = 100  # instances
 
-_TOKEN = re.compile(r"\w+(?:['’\-]\w+)*|[,;:.!?&]|[^\w\s\"'’“”]")
 _KINDS = {word: kind for kind, words in ATTRIBUTES.items() for word in words}
-_LONGEST = max(map(len, MARKS))
 _MATERIALS = frozenset(ATTRIBUTES["material"])
 _GROUND_LEADS = frozenset({"in", "on", "at", "in front of", "below", "above", "inside"})
 _BEGINS = frozenset({"word", "count", "the", "whose"})  # kinds that a noun phrase begins with
-_OPENERS = frozenset({"of", "with", "containing", "showing", "depicting", "featuring"})
 
 
 def read_caption(text: str, names: Collection[str] = ()) -> SceneGraph:
@@ -50,7 +44,7 @@ def read_caption(text: str, names: Collection[str] = ()) -> SceneGraph:
     """
     if len(text) > MAX_CAPTION:
         raise PromptError(f"a caption of {len(text)} characters; at most {MAX_CAPTION} are read")
-    graph = _Reader(_marked(_tokens(text)), frozenset(names)).graph()
+    graph = _Reader(items_of(text), frozenset(names)).graph()
     total = sum(thing.count for thing in graph.things)
     if total > MAX_THINGS:
         raise PromptError(f"the caption asks for {total} things; at most {MAX_THINGS} are planned")
@@ -61,15 +55,6 @@ def read_phrase(phrase: str, names: Collection[str] = ()) -> Thing | None:
     """Read one noun phrase, such as a region's "lava llama"; None if it is none."""
     things = read_caption(phrase[:MAX_CAPTION], names).things
     return things[0] if things else None
-
-
-@dataclass(frozen=True)
-class _Item:
-    """A word, or words that mean something by themselves."""
-
-    kind: str
-    value: str
-    text: str
 
 
 @dataclass
@@ -89,39 +74,10 @@ class _Phrase:
         return self.count is None and not self.definite
 
 
-def _tokens(text: str) -> list[str]:
-    """Lower-case words and marks, without "draw a photo of"."""
-    tokens = [token.replace("’", "'") for token in _TOKEN.findall(text.lower())]
-    while tokens and tokens[0] in REQUESTS:
-        tokens = tokens[1:]
-    for index, (first, second) in enumerate(zip(tokens[:6], tokens[1:7], strict=False)):
-        if first in NAMES_OF_PICTURES and second in _OPENERS:
-            return tokens[index + 2 :]
-    return tokens
-
-
-def _marked(tokens: Sequence[str]) -> list[_Item]:
-    """Join the longest sequences that mean something."""
-    items, place = [], 0
-    while place < len(tokens):
-        for length in range(min(_LONGEST, len(tokens) - place), 0, -1):
-            words = tuple(tokens[place : place + length])
-            if words in MARKS:
-                kind, value = MARKS[words]
-                items.append(_Item(kind, value, " ".join(words)))
-                break
-        else:
-            length = 1
-            kind = "word" if re.match(r"\w", tokens[place]) else "odd"
-            items.append(_Item(kind, "", tokens[place]))
-        place += length
-    return items
-
-
 class _Reader:
     """Goes through the items once, from left to right."""
 
-    def __init__(self, items: list[_Item], names: frozenset[str]) -> None:
+    def __init__(self, items: list[Item], names: frozenset[str]) -> None:
         self.items, self.names, self.place = items, names, 0
         self.things: list[Thing] = []
         self.bonds: list[Bond] = []
@@ -152,7 +108,7 @@ class _Reader:
             unread=tuple(self.unread),
         )
 
-    def _read_word(self, item: _Item) -> None:
+    def _read_word(self, item: Item) -> None:
         del item
         before = self._kind(self.place - 1)
         phrase = self._phrase()
@@ -172,7 +128,7 @@ class _Reader:
 
     _read_count = _read_the = _read_whose = _read_word
 
-    def _read_relation(self, item: _Item) -> None:
+    def _read_relation(self, item: Item) -> None:
         after_joint = self._kind(self.place - 1) in ("and", "comma")
         self.place += 1
         subject = self.earlier if after_joint and self.earlier is not None else self.subject
@@ -210,7 +166,7 @@ class _Reader:
             return first, self._refer(self._phrase())
         return first, None
 
-    def _read_place(self, item: _Item) -> None:
+    def _read_place(self, item: Item) -> None:
         before, after = self._kind(self.place - 1), self._kind(self.place + 1)
         self.place += 1
         sides = item.value.split(",")
@@ -224,12 +180,12 @@ class _Reader:
             self.bonds += [Bond(subject=subject, predicate=side) for side in sides]
             self.earlier = subject
 
-    def _read_absent(self, item: _Item) -> None:
+    def _read_absent(self, item: Item) -> None:
         del item
         self.place += 1
         self.denying, self.denied = True, None
 
-    def _read_made_of(self, item: _Item) -> None:
+    def _read_made_of(self, item: Item) -> None:
         self.place += 1
         if self._kind(self.place) != "word" or self.subject is None:
             self._give_up(item.text)
@@ -239,18 +195,18 @@ class _Reader:
         pairs = tuple(("material", word) for word in words)
         self.things[self.subject] = replace(thing, attributes=(*pairs, *thing.attributes))
 
-    def _read_of(self, item: _Item) -> None:
+    def _read_of(self, item: Item) -> None:
         self.place += 1
         rest = self._phrase().text if self._kind(self.place) in _BEGINS else ""
         self._give_up(f"{item.text} {rest}".rstrip())
 
-    def _read_stop(self, item: _Item) -> None:
+    def _read_stop(self, item: Item) -> None:
         del item
         self.place += 1
         self.subject = self.earlier = self.denied = None
         self.denying = False
 
-    def _read_and(self, item: _Item) -> None:
+    def _read_and(self, item: Item) -> None:
         del item
         self.place += 1
 

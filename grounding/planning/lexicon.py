@@ -172,7 +172,7 @@ def _places() -> dict[str, tuple[str, str]]:
 def _counts() -> dict[str, tuple[str, str]]:
     """Determiners: "N" is just N, "N+" at least N, "the" something that may be known."""
     numbers = {word: count for count, word in enumerate(_NUMBERS, start=1)}
-    numbers |= {str(count): count for count in range(1, 101)}
+    numbers |= {str(count): count for count in range(1, 21)}  # for "at least 3"
     numbers |= {"a dozen": 12, "half a dozen": 6, "a pair of": 2, "a couple of": 2, "couple of": 2}
     numbers |= {"a": 1, "an": 1, "another": 1, "a single": 1, "both": 2, "pair of": 2}
     table = {words: ("count", str(count)) for words, count in numbers.items()}
@@ -190,8 +190,10 @@ def _counts() -> dict[str, tuple[str, str]]:
 
 def _joints() -> dict[str, tuple[str, str]]:
     joined = "and|&|plus|as well as|together with|along with|with|and also|having|has|have|and then"
-    missing = "without|without any|with no|but no|no|and no|or no|not any|but without|and without"
-    absent = f"{missing}|but not|not|not a|not an|there is no|there are no|with no other"
+    missing = "without|without any|with no|but no|no|zero|and no|or no|not any|but without"
+    absent = (
+        f"{missing}|and without|but not|not|not a|not an|there is no|there are no|with no other"
+    )
     idle = (
         "is|are|was|were|there is|there are|there's|be|being|it is|that is|which is|that are|"
         "which are|who is|sits|sit|sitting|stands|stand|standing|lies|lie|lying|rests|resting|"
