@@ -37,16 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Check everything that was given, and only then load the model."""
     quiet_libraries()
-    from pathlib import Path
-
-    from grounding.files import check_writable
     from grounding.llava.document import with_question
     from pipelines.inquiry import open_picture
     from pipelines.speaker import ask, open_speaker
 
     picture = open_picture(options.image)
     document = _document(options, picture)
-    check_writable([Path(place) for place in (options.out, options.overlay) if place is not None])
+    _check_places(options)
     questions = _questions(options, _heard(options))
     segment = _segmenter(options, picture)
     speaker = open_speaker(
@@ -80,6 +77,22 @@ def _run(options: argparse.Namespace) -> int:
     for place in _written(options, document, picture):
         print(place)
     return 0
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """Refuse places that cannot be written, or that hold what is read."""
+    from pathlib import Path
+
+    from grounding.errors import OutputError
+    from grounding.files import check_writable
+
+    places = [Path(place) for place in (options.out, options.overlay) if place is not None]
+    taken = {Path(path).resolve() for path in (options.image, options.audio) if path is not None}
+    for place in places:
+        if place.resolve() in taken:
+            raise OutputError(f"{place}: would be replaced; choose another --out or --overlay")
+        taken.add(place.resolve())
+    check_writable(places)
 
 
 def _heard(options: argparse.Namespace) -> "AudioContent | None":

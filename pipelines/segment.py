@@ -6,6 +6,7 @@ The same from Python: `pipelines.segmenter.open_predictor` gives a `seem.predict
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from pipelines.console import guarded, quiet_libraries
 from pipelines.segment_options import PROG, segment_options
 
 if TYPE_CHECKING:
+    from grounding.prompt import GroundedPrompt
     from pipelines.segmentation import Segmentation
     from seem.predictor import Predictor
 
@@ -58,6 +60,8 @@ def _found(options: argparse.Namespace, name: str, *, coco: bool) -> "Segmentati
     where = places(options.out, name, coco=coco, panoptic=options.mode == "panoptic")
     _check_places(where.values(), options)
     inquiry = read_inquiry(options, (image.height, image.width), spoken=_heard(options))
+    if inquiry.document is not None and options.asr is not None:
+        inquiry = replace(inquiry, document=_transcribed(inquiry.document, options))
     predictor = _load(options)
     predictor.set_image(image)
     if options.mode is not None:
@@ -82,6 +86,14 @@ def _heard(options: argparse.Namespace) -> str | None:
     heard = load_recogniser(options.asr, device=options.device, offline=options.offline)(recording)
     print(f"heard: {heard}")
     return heard
+
+
+def _transcribed(document: "GroundedPrompt", options: argparse.Namespace) -> "GroundedPrompt":
+    """A document whose recordings have their words."""
+    from pipelines.speech import load_recogniser, transcribed
+
+    hear = load_recogniser(options.asr, device=options.device, offline=options.offline)
+    return transcribed(document, hear, Path(options.prompts).parent)
 
 
 def _load(options: argparse.Namespace) -> "Predictor":

@@ -231,7 +231,10 @@ def _model(group) -> None:
         help="of an official file's queries: demo, v0, v1 (default: by its name, else v1)",
     )
     group.add_argument(
-        "--asr", metavar="PATH|ID", help="the speech recogniser for --audio, such as a Whisper"
+        "--asr",
+        metavar="PATH|ID",
+        help="the speech recogniser for --audio and for recordings that --prompts names, such as a "
+        "Whisper",
     )
     group.add_argument(
         "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"
@@ -293,7 +296,10 @@ def _about_objects(
             "--prompts says all that is asked: leave others out",
         ),
         (options.audio and not options.asr, "--audio needs --asr, a speech recogniser"),
-        (options.asr and not options.audio, "--asr is for --audio"),
+        (
+            options.asr and not (options.audio or options.prompts),
+            "--asr is for --audio, and for recordings that --prompts names",
+        ),
         (
             options.multimask and not shown,
             "--multimask is for an object that is shown; a text alone finds all its instances",

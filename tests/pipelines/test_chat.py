@@ -130,6 +130,8 @@ def test_questions_are_read_from_the_terminal(server: Server, image, capsys, mon
         (["What?", "--model", "x/y", "--offline"], "x/y is not on this machine"),
         (["What?", "--model", "x", "--region", "90,90,95,95"], "lies beside the picture"),
         (["What?", "--model", "x", "--out", "."], "is a folder"),
+        (["What?", "--model", "x", "--overlay", "IMAGE"], "would be replaced"),
+        (["What?", "--model", "x", "--overlay", "a.x", "--out", "a.x"], "would be replaced"),
         (
             ["What?", "--model", "http://127.0.0.1:1/v1", "--served-model", "m"],
             "cannot be reached",
@@ -139,7 +141,7 @@ def test_questions_are_read_from_the_terminal(server: Server, image, capsys, mon
 def test_what_is_wrong_is_one_line(arguments, problem, image, capsys, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     try:
-        code = chat.main([image, *arguments])
+        code = chat.main([image, *(image if word == "IMAGE" else word for word in arguments)])
     except SystemExit as left:
         code = left.code
     assert code == 2

@@ -207,6 +207,10 @@ def test_spoken_words_ask_as_typed_ones(tiny, workplace, capsys):
     assert {region.phrase for region in spoken.regions} == {heard}
     assert main(["llama.png", "--text", heard, "--threshold", "0", *tiny]) == 0
     assert document() == spoken
+    prompts = {"regions": [{"id": "r1", "audio": "a.wav"}]}
+    Path("said.json").write_text(json.dumps(prompts))
+    assert main(["llama.png", "--prompts", "said.json", "--asr", whisper, *tiny]) == 0
+    assert document().region("r1").phrase == heard
 
 
 def test_pictures_are_seen_as_people_see_them(tiny):
