@@ -150,18 +150,17 @@ class Composer:
 
     def _decide(self, steps: Sequence[Step], base: int, vain: Counter[str]) -> tuple[Action, str]:
         """Choose the next repair by what is wrong with the best picture."""
-        verdict, plan = steps[base].verdict, steps[base].order.plan
-        said = f"step {base}: {'; '.join(verdict.findings)}"
-        tired = max((vain[name] for name in verdict.wrong), default=0) >= PATIENCE
-        if verdict.wrong and not tired and not verdict.extra:
-            if len(verdict.wrong) < len(plan.regions):
-                return "redraw", said
-            return "reseed", said
+        verdict, regions = steps[base].verdict, steps[base].order.plan.regions
+        why = f"step {base}: {'; '.join(verdict.findings)}"
+        tired = any(vain[name] >= PATIENCE for name in verdict.wrong)
+        some = 0 < len(verdict.wrong) < len(regions)
+        if some and not tired and not verdict.extra:
+            return "redraw", why
         done = Counter(step.order.action for step in steps)
-        if verdict.wrong and self.moves and tired and done["move"] <= done["reseed"]:
-            return "move", said
-        vain.clear()  # another picture: its regions deserve new tries
-        return "reseed", said
+        ahead = done["reseed"] - done["move"]
+        if self.moves and (ahead > 0 or (tired and ahead == 0)):
+            return "move", why
+        return "reseed", why
 
 
 def _order(action: Action, why: str, base: int, steps: Sequence[Step], graph: SceneGraph) -> Order:
@@ -172,7 +171,7 @@ def _order(action: Action, why: str, base: int, steps: Sequence[Step], graph: Sc
         wrong = best.verdict.wrong
         return Order(action=action, why=why, base=base, plan=plan, regions=wrong, seed=seed)
     if action == "move":
-        plan = _moved(plan, graph, best.verdict.wrong, seed)
+        plan = _moved(plan, graph, best.verdict.wrong or _ids(plan), seed)
     return Order(action=action, why=why, base=None, plan=plan, regions=_ids(plan), seed=seed)
 
 

@@ -1,12 +1,13 @@
 """Opening whoever answers in words: a LLaVA, an endpoint, or any causal language model."""
 
 import json
-from pathlib import Path
 
-from grounding.errors import CheckpointError, OfflineError
+from grounding.errors import CheckpointError
 from grounding.llava.chat import Speaker
 from pipelines.device import choose_device, choose_dtype
 from pipelines.speaker import open_speaker
+from weights.language_model import load_text_chat
+from weights.llava import local_folder
 from weights.registry import EMBEDDED, lookup_chat
 
 __all__ = ["open_text_speaker"]
@@ -35,7 +36,7 @@ def open_text_speaker(
         LavallamaError: Any of this cannot be had, in one line.
     """
     remote = model.startswith(("http://", "https://"))
-    if remote or model == EMBEDDED or lookup_chat(model) or _is_llava(model, offline=offline):
+    if remote or model == EMBEDDED or lookup_chat(model) or _sees(model, offline=offline):
         return open_speaker(
             model,
             served_model=served_model,
@@ -44,24 +45,15 @@ def open_text_speaker(
             dtype=dtype,
             offline=offline,
         )
-    from weights.language_model import load_text_chat
-
     where = choose_device(device)
     return load_text_chat(model, device=where, dtype=choose_dtype(dtype, where), offline=offline)
 
 
-def _is_llava(model: str, *, offline: bool) -> bool:
-    """Whether a folder or repository holds a LLaVA, by its config."""
-    from transformers.utils.hub import cached_file
-
+def _sees(model: str, *, offline: bool) -> bool:
+    """Whether a folder or repository holds a model that is shown pictures, by its config."""
+    folder = local_folder(model, offline=offline)
     try:
-        found = cached_file(model, "config.json", local_files_only=offline)
-        config = json.loads(Path(str(found)).read_text("utf-8"))
+        config = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        if Path(model).exists():
-            raise CheckpointError(f"{model}: has no config.json that can be read") from error
-        hint = "without --offline" if offline else "where the hub can be reached"
-        raise OfflineError(
-            f"{model}: no such folder, and it cannot be had from the hub: try again {hint}"
-        ) from error
+        raise CheckpointError(f"{folder}: has no config.json that can be read") from error
     return "llava" in str(config.get("model_type")) or "vision_config" in config
