@@ -210,6 +210,8 @@ def _asked(
     from pipelines.evaluate.chat_asking import ask_all
     from pipelines.speaker import box_view, open_speaker
 
+    for name in [question.image for question in questions if question.image][:1]:
+        subjects[name].picture()  # pictures that are not there are said before a model is loaded
     speaker = open_speaker(
         options.model,
         served_model=options.served_model,

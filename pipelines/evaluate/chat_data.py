@@ -104,8 +104,12 @@ def open_data(
         raise PromptError(f"{path}: no such file or folder; expected {STICKERS!r} or a data set")
     file = _annotations(path)
     if file is None:
+        if path.suffix.lower() in PICTURES:
+            return _seen([path], seeing)
         documents = [path] if path.is_file() else sorted(path.glob("*.json"))
-        return _documents(documents[:limit]) if documents else _seen(path, limit, seeing)
+        return (
+            _documents(documents[:limit]) if documents else _seen(_pictures(path)[:limit], seeing)
+        )
     if fnmatch(file.name, REFERENCES):
         return _referred(refcoco_source(file, split=split, limit=limit))
     if fnmatch(file.name, PHRASES):
@@ -209,12 +213,16 @@ def _documents(files: Sequence[Path]) -> ChatData:
     )
 
 
-def _seen(folder: Path, limit: int | None, seeing: Seeing) -> ChatData:
-    """Pictures alone: what a SEEM finds on them is there."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)[:limit]
+def _pictures(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
     if not files:
         known = ", ".join((*OBJECTS, REFERENCES, PHRASES, "*.json", *PICTURES))
         raise PromptError(f"{folder}: expected one of {known}; found none of them")
+    return files
+
+
+def _seen(files: Sequence[Path], seeing: Seeing) -> ChatData:
+    """Pictures alone: what a SEEM finds on them is there."""
     from seem.vocabulary import spoken_name
 
     predictor = seeing.open()

@@ -143,14 +143,29 @@ def test_layouts_are_checked_against_the_request():
 
 def test_photographs_of_coco(script, tmp_path, capsys):
     folder = panoptic_folder(tmp_path / "photos")
-    assert run("--data", folder, "--model", "x", "--out", tmp_path / "out") == 0
+    assert run("--data", folder, "--model", "x", "--limit", 1, "--out", tmp_path / "out") == 0
     results = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert {"random", "popular", "adversarial", "counting", "referring"} <= set(results)
-    assert results["referring"]["all"]["unread"] == results["referring"]["all"]["questions"]
-    file = instances_file(tmp_path / "objects")
-    assert run("--data", file, "--tasks", "pope", "--model", "x", "--limit", 1) == 0
-    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"random", "popular", "adversarial", "counting"} <= set(results)
+    assert "referring" not in results  # there are no boxes
     assert results["random"]["all"]["recall"] == 1
+    assert results["left_out"] == {"classes of crowds": 1}
+    file = instances_file(tmp_path / "objects")
+    data = json.loads(file.read_text())
+    data["images"][0] |= {"width": 60, "height": 40}
+    for number, entry in enumerate(data["annotations"]):
+        entry["bbox"] = [10 * number, 5, 20, 30]
+    file.write_text(json.dumps(data))
+    script.said = "At [0.00, 0.25, 0.33, 0.75]."  # on the padded square
+    assert run("--data", file, "--tasks", "referring,counting", "--model", "x") == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert results["referring"]["all"] | {"iou": 0} == {
+        "questions": 1,  # there are two cars
+        "iou": 0,
+        "acc50": 1.0,
+        "unread": 0,
+    }
+    assert results["referring"]["all"]["iou"] > 0.95
+    assert results["counting"]["all"] == {"questions": 2, "accuracy": 0.0, "unread": 0}
 
 
 def test_documents_and_pictures_alone(script, tmp_path, capsys, monkeypatch):
