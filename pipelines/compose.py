@@ -101,7 +101,7 @@ def open_eye(made_with: dict[str, Any], *, device: str = "auto", offline: bool =
 
 def _run(options: argparse.Namespace) -> int:
     from grounding.files import check_writable
-    from pipelines.composer import Budget, Composer
+    from pipelines.composer import Budget, Composer, best_of
     from pipelines.trace import NAME, trace_of, write_step
 
     folder = _folder(options)
@@ -119,12 +119,11 @@ def _run(options: argparse.Namespace) -> int:
     steps: list[Step] = []
     for step in composer(plan, graph, seed=options.seed):
         steps.append(step)
-        trace = trace_of(options.caption, steps, made_with)
-        write_step(folder, trace, steps)
+        write_step(folder, trace_of(options.caption, steps, made_with), steps)
         print(_line(len(steps) - 1, step), flush=True)
-    best = steps[trace.best]
-    told = "as asked" if best.verdict.is_right else "; ".join(best.verdict.findings)
-    print(f"the best of {len(steps)} is step {trace.best}: {told}")
+    best = best_of(steps)
+    told = "; ".join(steps[best].verdict.findings) or "as asked"
+    print(f"the best of {len(steps)} is step {best}: {told}")
     print(folder / "picture.png")
     print(folder / NAME)
     return 0
@@ -183,12 +182,15 @@ def _plan(options: argparse.Namespace) -> "tuple[GroundedPrompt, SceneGraph]":
     from grounding.planning.caption import read_caption
     from grounding.stickers.vocabulary import CONCEPTS
     from pipelines.plan import open_planner, report
+    from pipelines.source_picture import place_beside
 
     if options.boxes is None:
         plan = open_planner(options).plan(options.caption, seed=options.seed)
         report(plan)
         return plan.document, plan.graph
     document = load(options.boxes, units=options.units)
+    if options.boxes.lstrip()[:1] not in ("[", "{"):  # a file
+        document = place_beside(document, Path(options.boxes).parent)
     if not any(region.phrase.strip() and region.bounds() for region in document.regions):
         raise PromptError(f"{options.boxes}: has no region with a phrase and a box to look for")
     graph = read_caption(options.caption, CONCEPTS)

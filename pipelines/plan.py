@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grounding.errors import OutputError
+from grounding.errors import CheckpointError, OutputError
 from pipelines.console import guarded, quiet_libraries
 from pipelines.plan_options import PROG, plan_options
 
@@ -52,7 +52,7 @@ def open_planner(options: argparse.Namespace) -> "Planner":
     if options.planner == RULES or (options.planner == "auto" and name is None):
         return Planner()
     if name is None:
-        raise OutputError(
+        raise CheckpointError(
             "no language model is built in: name one with --model, or --planner rules"
         )
     quiet_libraries()
@@ -137,7 +137,6 @@ def _place(options: argparse.Namespace) -> Path:
 
 def _embedded_chat() -> Path | None:
     """The chat model that ships with lavallama, if this installation has it."""
-    from grounding.errors import CheckpointError
     from weights.registry import embedded
 
     try:

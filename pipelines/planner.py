@@ -10,18 +10,18 @@ gives no layout, rules alone lay out.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from grounding.errors import LavallamaError
+from grounding.errors import AnswerError, LavallamaError
 from grounding.llava.chat import Speaker
 from grounding.llava.decoding import Decoding
 from grounding.planning.agreement import agree
 from grounding.planning.caption import read_caption
-from grounding.planning.repair import laid_out, mend
+from grounding.planning.repair import Mended, laid_out, mend
 from grounding.planning.scene_graph import SceneGraph
 from grounding.prompt import GroundedPrompt, Provenance
 from grounding.stickers.sheet import sprite
 from grounding.stickers.vocabulary import CONCEPTS, STYLES
 from pipelines.console import one_line
-from pipelines.plan_form import PlanForm
+from pipelines.plan_form import Answer, PlanForm
 
 __all__ = ["RULES", "Plan", "Planner", "usual_shape"]
 
@@ -85,23 +85,12 @@ class Planner:
             PromptError: the caption asks for nothing, or for what cannot be.
         """
         graph = read_caption(caption, CONCEPTS)
-        ruled = laid_out(caption, graph, seed=seed, shape=usual_shape)
-        if self.speaker is None or self.form is None:
-            return _told(Plan(document=ruled, graph=graph, planner=RULES), seed)
-        proposals, failures = [], []
-        for attempt in range(self.attempts):
-            try:
-                proposal = self._proposal(caption, graph, seed, attempt, heard)
-            except LavallamaError as error:
-                failures.append(one_line(error, 200))
-                continue
-            proposals.append(proposal)
-            if not proposal.repairs:
-                break
+        proposals, failures = self._proposals(caption, graph, seed, heard)
         if not proposals:
+            ruled = laid_out(caption, graph, seed=seed, shape=usual_shape)
             plan = Plan(document=ruled, graph=graph, planner=RULES, failures=tuple(failures))
             return _told(plan, seed)
-        best = min(proposals, key=lambda one: len(one.repairs))
+        best = min(proposals, key=lambda mended: len(mended.repairs))
         plan = Plan(
             document=best.document,
             graph=graph,
@@ -111,31 +100,41 @@ class Planner:
         )
         return _told(plan, seed)
 
-    def _proposal(
-        self,
-        caption: str,
-        graph: SceneGraph,
-        seed: int,
-        attempt: int,
-        heard: Callable[[str], object],
-    ) -> Plan:
-        """Ask once."""
-        assert self.speaker is not None
-        assert self.form is not None
-        temperature = TEMPERATURE if attempt else 0.0
-        decoding = Decoding(max_tokens=MOST_TOKENS, temperature=temperature, seed=seed + attempt)
-        text = self.speaker.answer(self.form.ask(caption), decoding)
-        heard(text)
-        answer = self.form.read(text)
-        if not agree(answer.document, graph, names=CONCEPTS).places:
-            raise LavallamaError("the answer has none of the things that were asked for")
-        mended = mend(answer.document, graph, caption=caption, shape=usual_shape, names=CONCEPTS)
-        return Plan(
-            document=mended.document,
-            graph=graph,
-            planner=self.name,
-            repairs=(*answer.repairs, *mended.repairs),
-        )
+    def _proposals(
+        self, caption: str, graph: SceneGraph, seed: int, heard: Callable[[str], object]
+    ) -> tuple[list[Mended], list[str]]:
+        """Ask until an answer needs no repair; also why answers were not taken."""
+        proposals: list[Mended] = []
+        failures: list[str] = []
+        if self.speaker is None or self.form is None or not graph.things:
+            return proposals, failures
+        for attempt in range(self.attempts):
+            temperature = TEMPERATURE if attempt else 0.0
+            decoding = Decoding(
+                max_tokens=MOST_TOKENS, temperature=temperature, seed=seed + attempt
+            )
+            try:
+                text = self.speaker.answer(self.form.ask(caption), decoding)
+                heard(text)
+                proposals.append(_mended(self.form.read(text), caption, graph))
+            except LavallamaError as error:
+                failures.append(one_line(error, 200))
+                continue
+            if not proposals[-1].repairs:
+                break
+        return proposals, failures
+
+
+def _mended(answer: Answer, caption: str, graph: SceneGraph) -> Mended:
+    """What a model answered, as it was asked for.
+
+    Raises:
+        LavallamaError: it has nothing of it.
+    """
+    if not agree(answer.document, graph, names=CONCEPTS).places:
+        raise AnswerError("the answer has none of the things that were asked for")
+    mended = mend(answer.document, graph, caption=caption, shape=usual_shape, names=CONCEPTS)
+    return replace(mended, repairs=(*answer.repairs, *mended.repairs))
 
 
 def usual_shape(noun: str) -> float:
