@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from grounding.errors import PromptError
 from grounding.formats import load
@@ -19,6 +19,7 @@ from grounding.jsonfile import describe, parse_json, read_text
 from grounding.masks import bitmap_to_rle
 from grounding.prompt import GroundedPrompt
 from grounding.region import Reference, Region, Stroke
+from pipelines.picture_file import open_picture
 from pipelines.segment_options import Click, Elsewhere
 from seem.marks import Marks, pixel_marks
 
@@ -75,37 +76,6 @@ class Inquiry:
     spoken: str | None = None
     document: GroundedPrompt | None = None
     references: dict[str, Image.Image] = field(default_factory=dict)
-
-
-def open_picture(path: str | Path) -> Image.Image:
-    """Open a picture as people see it: RGB, turned as its EXIF says, transparency on white.
-
-    Raises:
-        PromptError: It is missing, no picture, damaged or enormous.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            picture = ImageOps.exif_transpose(image)
-    except FileNotFoundError:
-        raise PromptError(f"{path}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise PromptError(f"{path}: is a folder; name a picture in it") from None
-    except Image.DecompressionBombError:
-        raise PromptError(f"{path}: has too many pixels; make it smaller") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise PromptError(f"{path}: cannot be read: {error.strerror.lower()}") from None
-        raise PromptError(f"{path}: is not a whole picture; give a PNG, JPEG or WebP") from None
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
-        raise PromptError(
-            f"{path}: pictures have 8 bits a channel; got the mode {picture.mode}: scale it first"
-        )
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        picture = Image.new("RGB", layer.size, "white")
-        picture.paste(layer, mask=layer.getchannel("A"))
-    return picture.convert("RGB")
 
 
 def read_inquiry(

@@ -12,6 +12,7 @@ from gligen.config import BOX_MODALITIES, AdapterConfig
 from grounding.errors import PromptError
 from grounding.prompt import GroundedPrompt
 from grounding.region import Reference
+from pipelines.picture_file import open_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,8 +43,6 @@ def read_picture(name: str) -> "Image.Image":
     Raises:
         PromptError: it is missing, no picture, or lies on another machine.
     """
-    from pipelines.inquiry import open_picture  # comes with torch
-
     if name.startswith(DATA_URI):
         try:
             data = base64.b64decode(name.partition(",")[2], validate=True)

@@ -1,15 +1,16 @@
 """Annotator: a picture's captions, phrases, boxes and masks, as a prompt document."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from grounding.errors import PromptError
-from grounding.llava.chat import Speaker
 from grounding.llava.conversation import Conversation
 from grounding.llava.records import MARK
 from grounding.masks import bitmap_to_box, bitmap_to_rle
@@ -20,9 +21,12 @@ from pipelines.annotate.finder import Candidate, by_name, by_phrase, stuff_of, t
 from pipelines.annotate.raw import LONGEST_CAPTION, Raw
 from pipelines.annotate.settings import Names, Settings, behind
 from pipelines.annotate.wording import caption_of
-from pipelines.inquiry import open_picture
+from pipelines.picture_file import open_picture
 from pipelines.training.drops import Dropped
-from seem.predictor import Predictor
+
+if TYPE_CHECKING:
+    from grounding.llava.chat import Speaker
+    from seem.predictor import Predictor
 
 __all__ = ["CAPTION_KEY", "NAME_KEY", "THING_KEY", "Annotator", "open_annotator"]
 

@@ -3,8 +3,11 @@
 Axes: H W the picture.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool
@@ -14,9 +17,9 @@ from grounding.geometry import Box, box_area, normalized_to_pixels
 from grounding.masks import bitmap_to_box
 from pipelines.annotate.finder import Candidate
 from pipelines.annotate.settings import Settings
-from seem.marks import pixel_marks
-from seem.predictor import Predictor
-from seem.question import Question
+
+if TYPE_CHECKING:
+    from seem.predictor import Predictor
 
 __all__ = ["Kept", "mask_iou", "sift"]
 
@@ -112,6 +115,9 @@ def _same(one: Candidate, others: Sequence[tuple[Candidate, Box]], overlap: floa
 
 
 def _agreement(one: Candidate, box: Box, predictor: Predictor) -> float:
+    from seem.marks import pixel_marks
+    from seem.question import Question
+
     height, width = size = one.mask.shape
     marks = pixel_marks(size, box=normalized_to_pixels(box, (width, height)))
     try:

@@ -6,18 +6,24 @@ GLIP makes its grounding data (arXiv 2112.03857, section 3.3) and GLIGEN takes i
 2301.07093, section 4). Axes: H W the picture, N masks.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool
-from torch import Tensor
 
 from grounding.errors import PromptError
 from grounding.planning.caption import read_caption
 from grounding.planning.scene_graph import Thing
 from pipelines.annotate.settings import Names
-from seem.predictor import Predictor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seem.predictor import Predictor
 
 __all__ = ["Candidate", "by_name", "by_phrase", "stuff_of", "things_of"]
 

@@ -19,8 +19,7 @@ from grounding.prompt import GroundedPrompt
 from grounding.region import Region
 from pipelines.annotate.annotator import NAME_KEY, THING_KEY
 from pipelines.annotate.record import Record
-from pipelines.inquiry import open_picture
-from seem.coco import panoptic_png
+from pipelines.picture_file import open_picture
 
 __all__ = ["seem_files"]
 
@@ -139,6 +138,8 @@ def _shared_out(document: GroundedPrompt, size: tuple[int, int]) -> Int[np.ndarr
 
 
 def _map_of(record: Record) -> Callable[[Path], object]:
+    from seem.coco import panoptic_png  # comes with torch
+
     def write(to: Path) -> None:
         document = record.document()
         assert document.canvas is not None, "annotated pictures have a size"
