@@ -23,8 +23,8 @@ Shape = Callable[[str], float]  # a noun's usual width / height
 
 ATTEMPTS = 300  # layouts that are begun
 TRIES = 30  # places for one box
-PATIENCE = 12  # layouts begun before the boxes shrink
-SHRINK = 0.92
+PATIENCE = 20  # layouts begun before the boxes shrink
+SHRINK = 0.9
 CHOICE = 4  # right layouts among which the one nearest to what was wished is taken
 EPSILON = 1e-9
 MARGIN = 0.02  # of the canvas: kept free at its edges, if there is room
