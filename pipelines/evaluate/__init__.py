@@ -13,8 +13,8 @@ TASKS = {
         "pipelines.evaluate.segmentation",
         "clicks, boxes, scribbles, words, references, panoptic maps, video",
     ),
-    "zero-shot": ("pipelines.evaluate.zero_shot", "labels for stickers, without training"),
     "chat": ("pipelines.evaluate.chat", "questions about pictures, boxes, captions, layouts"),
+    "zero-shot": ("pipelines.evaluate.zero_shot", "labels for stickers, without training"),
 }
 
 

@@ -50,7 +50,8 @@ def example_sheet(marks: Sequence[Mark], subjects: Mapping[str, Subject]) -> byt
         left, top = GAP + number % columns * width, GAP + number // columns * height
         sheet.paste(_picture(each, subjects), (left, top))
         asked = _wrapped(each.question.text, font, LINES - 2)
-        said = _wrapped(f"{each.answer.strip() or '(nothing)'}  [{_label(each)}]", font, 2)
+        answer = f"{each.answer.strip() or '(nothing)'}  [{_label(each)}]"
+        said = _wrapped(answer, font, LINES - len(asked))
         color = RIGHT if each.is_right else WRONG
         lines = [(line, INK) for line in asked] + [(line, color) for line in said]
         for place, (line, ink) in enumerate(lines):
