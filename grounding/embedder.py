@@ -17,7 +17,7 @@ https://github.com/facebookresearch/ImageBind writes a module `my_imagebind.py`
             return torch.cat([self._embed(item) for item in items])
 
 whose `_embed` hands one item to the model as the loaders of ImageBind's `data.py` do and gives its
-vector length one, and says `--model my_imagebind:ImageBind`.
+vector length one, where Python finds it (`PYTHONPATH`), and says `--model my_imagebind:ImageBind`.
 
 Axes: N items, C channels of the space.
 """

@@ -63,7 +63,9 @@ def _plugged(module: str, name: str) -> Embedder:
     try:
         made: Any = getattr(importlib.import_module(module), name)()
     except (ImportError, AttributeError) as error:
-        raise CheckpointError(f"{module}:{name}: no such plug-in: {error}") from error
+        raise CheckpointError(
+            f"{module}:{name}: no such plug-in ({error}): PYTHONPATH says where modules are"
+        ) from error
     missing = [part for part in PARTS if not hasattr(made, part)]
     if missing:
         raise CheckpointError(

@@ -32,7 +32,9 @@ examples:
   lavallama search photos --image dog.jpg --text "in the snow" --model openai/clip-vit-base-patch32
   lavallama search photos --audio question.wav --asr openai/whisper-base --model my-clip
   lavallama search sounds --text "a dog barks" --model laion/clap-htsat-unfused
-  lavallama search photos --audio bark.wav --model my_imagebind:ImageBind   # a plug-in
+  PYTHONPATH=. lavallama search photos --audio bark.wav --model my_imagebind:ImageBind
+
+The last one is a plug-in, my_imagebind.py: the module grounding.embedder says what it must give.
 """
 
 
