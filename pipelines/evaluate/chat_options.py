@@ -61,7 +61,9 @@ def chat_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     _places(parser.add_argument_group("where to"))
     options = parser.parse_args(arguments)
     asks = options.questions is None and options.answers is None
+    unknown = [name for name in options.tasks or () if name not in TASKS]
     problems = [
+        *((True, f"--tasks: there is no {name!r:.40}; {_CHOICE}") for name in unknown),
         (options.questions is not None and options.answers is not None, _TWO_FILES),
         (options.pictures is not None and options.out is None, _NO_PLACE),
         *(model_problems(options) if asks else ()),
@@ -73,6 +75,7 @@ def chat_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+_CHOICE = f"choose from {', '.join(TASKS)}"
 _TWO_FILES = "--questions writes what --answers answers: give one of them"
 _NO_PLACE = "--pictures needs a place: say --out DIR too"
 
