@@ -29,6 +29,7 @@ __all__ = ["Task", "Teaching", "tasks_of"]
 
 PAUSE = 1.0  # seconds before a teacher that failed is asked again; doubled each time
 SEEDS = 2**31
+TELLING = 30  # words; fewer may be true of many pictures
 
 Lost = tuple[str, str]
 
@@ -109,7 +110,8 @@ class Teaching:
             drops.of_picture(task.key, lost)
             if not kept:
                 continue
-            same = seen.add("\n".join(f"{e.question}\n{e.answer}" for e in kept))
+            words = "\n".join(f"{e.question}\n{e.answer}" for e in kept)
+            same = seen.add(words) if len(words.split()) >= TELLING else None
             if same is not None:
                 drops.picture(task.key, Dropped(f"{same} as what was said of another picture"))
                 return None

@@ -19,8 +19,9 @@ __all__ = ["Exchange", "read_answer", "read_exchanges"]
 
 SEPARATOR = re.compile(r"^[ \t]*={3,}[ \t]*$", re.MULTILINE)
 LABEL = re.compile(
-    r"^\W*(?P<who>question|answer|q|a|user|human|person|assistant|gpt)"
-    r"(?:[ \t]*\d{1,2})?[ \t]*(?::|\.|\)|$)\W*",
+    r"^[\s*_#>-]*(?:"
+    r"(?P<who>question|answer|q|a|user|human|person|assistant|gpt)[ \t]*(?:\d{1,2}[ \t]*[:.)]|\**:)"
+    r"|(?P<alone>question|answer)[ \t]*\d{0,2}[\s*_]*$)[\s*_]*",
     re.IGNORECASE,
 )
 ASKERS = frozenset({"question", "q", "user", "human", "person"})
@@ -89,10 +90,7 @@ def _part(text: str) -> tuple[str | None, str]:
     label = LABEL.match(text)
     if label is None:
         return None, text
-    rest = text[label.end() :]
-    if len(label["who"]) == 1 and not re.match(r"\W*[A-Za-z]\W*\d*[ \t]*[:.)]", text):
-        return None, text  # "A llama": an article, no label
-    return label["who"].lower(), rest.strip()
+    return (label["who"] or label["alone"]).lower(), text[label.end() :].strip()
 
 
 def _folded(text: str) -> str:

@@ -176,9 +176,9 @@ LESSONS: Final[Mapping[str, Lesson]] = {
             (
                 _KITCHEN + "\n" + _KITCHEN_BOXES,
                 "Is somebody likely to be at home?\n===\nProbably yes. The window stands open, "
-                "which few people leave so when they go out, and two mugs are on the table, as if "
-                "two people had been sitting there not long ago. That the cat sleeps calmly on the "
-                "chair fits as well: nothing in the room disturbs it.",
+                "which is seldom left so when a flat is empty, and two mugs are on the table, as "
+                "if they had been in use not long ago. That the cat sleeps calmly on the chair "
+                "fits as well: nothing in the room disturbs it.",
             ),
         ),
     ),
