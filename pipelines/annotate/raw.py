@@ -5,7 +5,6 @@ PICTURE.json beside it. A file of captions is COCO's, or an object of them by fi
 """
 
 import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,8 @@ class Raw:
 
     def is_in(self, shard: tuple[int, int]) -> bool:
         """Whether it belongs to a shard, `(index, count)`; told by its name alone."""
-        return zlib.crc32(self.name.encode()) % shard[1] == shard[0]
+        number = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big")
+        return number % shard[1] == shard[0]
 
 
 def list_pictures(
