@@ -84,9 +84,10 @@ class Annotator:
         predictor, least = self.predictor, self.settings.min_score
         captions = tuple(given) or self._asked(picture)
         predictor.set_image(picture)
-        candidates = by_phrase(predictor, things_of(captions, self.names), least)
+        candidates, unseen = by_phrase(predictor, things_of(captions, self.names), least)
         candidates += by_name(predictor, self.names, least)
         kept, lost = sift(candidates, predictor, self.settings)
+        lost = [*unseen, *lost]
         behind_all = stuff_of(predictor, self.names)
         if not kept:
             raise Dropped(
@@ -112,7 +113,7 @@ class Annotator:
         if self.speaker is None:
             return ()
         answer = self.speaker.answer(Conversation.of(QUESTION, [picture])).replace(MARK, " ")
-        said = " ".join(answer.split())
+        said = " ".join(answer.encode("utf-8", "replace").decode().split())
         return (said[:LONGEST_CAPTION],) if said else ()
 
     def _background(self, stuff: Sequence[Candidate]) -> str:

@@ -93,20 +93,29 @@ def _with_attributes(
     return chosen
 
 
-def by_phrase(predictor: Predictor, things: Iterable[Thing], least: float) -> list[Candidate]:
+def by_phrase(
+    predictor: Predictor, things: Iterable[Thing], least: float
+) -> tuple[list[Candidate], list[tuple[str, str]]]:
     """Find what captions speak of; no more of a kind than they say.
 
     Args:
         predictor: With the image set.
         things: Of `things_of`.
         least: Probabilities below it are left out.
+
+    Returns:
+        What was found; and, of phrases that were not, why, and the phrase.
     """
-    candidates = []
+    candidates: list[Candidate] = []
+    unseen: list[tuple[str, str]] = []
     for thing in things:
         try:
             [found] = predictor.find([thing.phrase], threshold=least)
-        except PromptError:  # a phrase that is too long for the model
+        except PromptError:
+            unseen.append(("a phrase that the segmenter cannot read", thing.phrase))
             continue
+        if not len(found.scores):
+            unseen.append(("a phrase that is not found", thing.phrase))
         most = thing.count if thing.exact else None
         for mask, score in zip(found.masks[:most], found.scores[:most].tolist(), strict=True):
             candidates.append(
@@ -118,7 +127,7 @@ def by_phrase(predictor: Predictor, things: Iterable[Thing], least: float) -> li
                     said=True,
                 )
             )
-    return candidates
+    return candidates, unseen
 
 
 def things_of(captions: Iterable[str], names: Names) -> list[Thing]:

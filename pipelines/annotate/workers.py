@@ -8,6 +8,8 @@ import importlib
 import importlib.util
 import json
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -43,11 +45,11 @@ def annotations(raws: Sequence[Raw], settings: Settings, workers: int = 1) -> It
         yield from _here(raws, settings)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_open, initargs=(settings,)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
         try:
             waiting: deque[tuple[Raw, Any]] = deque()
             for raw in raws:
-                waiting.append((raw, pool.submit(_annotate, raw)))
+                waiting.append((raw, pool.submit(_annotate, raw, settings)))
                 if len(waiting) >= AHEAD * workers:
                     yield _next(waiting)
             while waiting:
@@ -85,9 +87,7 @@ def ray_annotations(
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False, logging_level="error")
     data.DataContext.get_current().enable_progress_bars = False
-    rows = [{"place": place, "path": str(raw.path.resolve())} for place, raw in enumerate(raws)]
-    for row, raw in zip(rows, raws, strict=True):
-        row |= {"name": raw.name, "captions": list(raw.captions), "problem": raw.problem or ""}
+    rows = [{"place": place, "raw": json.dumps(_told(raw))} for place, raw in enumerate(raws)]
     done = data.from_items(rows).map(
         _RayAnnotator, fn_constructor_args=(settings,), concurrency=workers
     )
@@ -99,16 +99,23 @@ class _RayAnnotator:
     """An annotator that lives on a node of the cluster."""
 
     def __init__(self, settings: Settings) -> None:
-        _open(settings)
+        self.settings = settings
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        told = json.loads(row["raw"])
         raw = Raw(
-            name=row["name"],
-            path=Path(row["path"]),
-            captions=tuple(map(str, row["captions"])),
-            problem=row["problem"] or None,
+            name=told["name"],
+            path=Path(told["path"]),
+            captions=tuple(told["captions"]),
+            problem=told["problem"],
         )
-        return {"place": row["place"], "annotation": json.dumps(_annotate(raw))}
+        return {"place": row["place"], "annotation": json.dumps(_annotate(raw, self.settings))}
+
+
+def _told(raw: Raw) -> dict[str, Any]:
+    """A picture, for another machine."""
+    told = {"name": raw.name, "captions": raw.captions, "problem": raw.problem}
+    return told | {"path": str(raw.path.resolve())}
 
 
 def _here(raws: Iterable[Raw], settings: Settings) -> Iterator[Annotation]:
@@ -129,16 +136,22 @@ def _here(raws: Iterable[Raw], settings: Settings) -> Iterator[Annotation]:
 _OPEN: list[Any] = []  # the annotator of a worker's process
 
 
-def _open(settings: Settings) -> None:
-    import torch
-
-    from pipelines.annotate.annotator import open_annotator
-
-    torch.set_num_threads(1)
-    _OPEN[:] = [open_annotator(settings)]
+def _end_with_parent() -> None:
+    """End this process when the one that started it does, even if that is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker was started by somebody"
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def _annotate(raw: Raw) -> dict[str, Any]:
+def _annotate(raw: Raw, settings: Settings) -> dict[str, Any]:
+    """Annotate with this process's annotator, which is opened for the first picture."""
+    if not _OPEN:
+        import torch
+
+        from pipelines.annotate.annotator import open_annotator
+
+        torch.set_num_threads(1)
+        _OPEN.append(open_annotator(settings))
     return _OPEN[0](raw)
 
 

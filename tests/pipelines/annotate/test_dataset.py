@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grounding.errors import LavallamaError, OutputError, PromptError
+from grounding.errors import OutputError, PromptError
 from grounding.llava.records import missing_images, read_records
-from pipelines.annotate import annotator, workers
+from pipelines.annotate import annotator
 from pipelines.annotate.command import main
 from pipelines.annotate.dataset import Dataset
 from pipelines.annotate.raw import list_pictures
@@ -255,12 +255,3 @@ def test_a_folder_without_pictures_is_an_error(tmp_path):
         list_pictures(tmp_path)
     with pytest.raises(PromptError, match="expected a folder"):
         list_pictures(tmp_path / "none")
-
-
-def test_ray_that_is_missing_is_named(tmp_path, monkeypatch):
-    find = workers.importlib.util.find_spec
-    monkeypatch.setattr(
-        workers.importlib.util, "find_spec", lambda name: None if name == "ray" else find(name)
-    )
-    with pytest.raises(LavallamaError, match=r"\[cluster\]"):
-        list(workers.ray_annotations([], Settings()))
