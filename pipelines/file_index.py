@@ -100,7 +100,7 @@ def build_index(
     root = Path(folder)
     if not root.is_dir():
         raise PromptError(f"{root}: no such folder; check the path")
-    endings = {
+    endings: dict[str, Modality] = {
         end: kind for kind in ENDINGS for end in ENDINGS[kind] if kind in embedder.modalities
     }
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in endings)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -46,7 +45,7 @@ class PhraseEmbedder:
     modalities: frozenset[Modality] = frozenset({"text", "image"})
     scale: float = SCALE
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """A hash of the parameters."""
         parts = {"text": self.reader.first.model, "image": self.encoder.model}

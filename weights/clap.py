@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ class Clap:
     hearing: Any
     modalities: frozenset[Modality] = frozenset({"text", "audio"})
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """A hash of the parameters."""
         return state_digest(self.model.state_dict())
@@ -122,9 +121,10 @@ def load_clap(
     if read_config(folder / "config.json").get("model_type") != "clap":
         raise CheckpointError(f"{source}: expected a model of type clap, got that of its config")
     try:
-        model, said = ClapModel.from_pretrained(
+        loaded: Any = ClapModel.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
+        model, said = loaded
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         hearing = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and its libraries raise many kinds

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ class Clip:
     tokenizer: Any
     modalities: frozenset[Modality] = frozenset({"text", "image"})
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """A hash of the parameters."""
         return state_digest(self.model.state_dict())
