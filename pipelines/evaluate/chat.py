@@ -119,8 +119,9 @@ def _questions(
     options: argparse.Namespace, data: "ChatData", tasks: Sequence[str]
 ) -> tuple[list["Question"], dict[str, "Subject"]]:
     """All questions, and the pictures they are about."""
+    from grounding.llava.evaluation.pairs import pair_questions
     from grounding.llava.evaluation.pope import pope_questions
-    from grounding.llava.evaluation.sticker_questions import fits_questions, plan_questions
+    from grounding.llava.evaluation.sticker_questions import plan_questions, twin_pairs
 
     seed, subjects = options.seed, {subject.name: subject for subject in data.subjects}
     questions: list[Question] = []
@@ -134,9 +135,11 @@ def _questions(
                 same=_same_class if data.closed else _may_be_same,
             )
         elif task == "fits":
-            asked, others = fits_questions(data.scenes, data.subjects, seed=seed)
-            questions += asked
-            subjects |= {subject.name: subject for subject in others}
+            pairs = data.pairs
+            if data.scenes:
+                pairs, others = twin_pairs(data.scenes, data.subjects, seed=seed)
+                subjects |= {subject.name: subject for subject in others}
+            questions += pair_questions(pairs, seed=seed)
         elif task == "plan":
             half = options.scenes // 2
             counts: dict[Split, int] = {"held-out": options.scenes - half, "held-out pairs": half}

@@ -62,7 +62,7 @@ def _conversations(
     """One a question; a picture is made once for all that follow each other."""
     name, pictures = "", list[Image.Image]()
     for image, text in order:
-        if image != name:
+        if image and image != name:
             name, pictures = image, [subjects[image].picture()]
         yield Conversation.of(text + after, pictures if image else ())
 

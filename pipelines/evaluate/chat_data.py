@@ -4,6 +4,7 @@ A path is recognised by its files:
 
     instances*.json, panoptic*.json   COCO's objects; itself, or in a folder or in its "annotations"
     refs*.json, phrases*.json         phrases for objects, of RefCOCO or ours; in the same places
+    pairs*.jsonl, examples.jsonl      pictures and captions by twos, ours or Winoground's
     *.json                            prompt documents that name their image, in any format
     pictures alone                    what SEEM finds on them (arXiv 2305.10355, section 6.1)
 """
@@ -20,12 +21,14 @@ from tqdm import tqdm
 
 from grounding.errors import PromptError
 from grounding.formats import load
+from grounding.llava.evaluation.pairs import Pair
 from grounding.llava.evaluation.subject import Subject, Thing, scene_subject
 from grounding.masks import bitmap_to_box, region_box
 from grounding.stickers.scene import Scene
 from grounding.stickers.world import Split, World
 from pipelines.evaluate.chat_coco import coco_subjects
 from pipelines.evaluate.chat_options import STICKERS, TASKS
+from pipelines.evaluate.chat_pairs import read_pairs
 from pipelines.inquiry import open_picture
 from seem.evaluation.phrase_source import phrase_source, refcoco_source
 from seem.evaluation.sample import Sample, Source
@@ -37,6 +40,7 @@ __all__ = ["ChatData", "Seeing", "open_data"]
 
 OBJECTS = ("instances*.json", "panoptic*.json")
 REFERENCES, PHRASES = "refs*.json", "phrases*.json"
+PAIRS = ("pairs*.jsonl", "examples.jsonl")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 NO_IMAGE, SAME_IMAGE = "documents without an image", "further documents of an image"
 NO_PHRASE = "regions without a phrase"
@@ -54,6 +58,7 @@ class ChatData:
         closed: Whether the nouns are classes, so that what a picture does not list is not on it;
             else they are phrases, of which one may mean what another says.
         scenes: Of stickers: how the pictures are made, in the order of the subjects.
+        pairs: Of pictures and captions; of stickers they are made of the scenes.
         left_out: What is not asked about, and why.
     """
 
@@ -63,6 +68,7 @@ class ChatData:
     classes: tuple[str, ...] = ()
     closed: bool = True
     scenes: Sequence[Scene] = ()
+    pairs: Sequence[Pair] = ()
     left_out: dict[str, int] = field(default_factory=dict)
 
 
@@ -114,6 +120,10 @@ def open_data(
         return _referred(refcoco_source(file, split=split, limit=limit))
     if fnmatch(file.name, PHRASES):
         return _referred(phrase_source(file, limit=limit))
+    if file.suffix == ".jsonl":
+        pairs, subjects = read_pairs(file, limit=limit)
+        what = f"{len(pairs)} pairs of {file.name}"
+        return ChatData(what=what, subjects=subjects, tasks=("fits",), pairs=pairs)
     subjects, classes = coco_subjects(file, limit=limit)
     crowds = sum(len(subject.unsure) for subject in subjects)
     return ChatData(
@@ -144,7 +154,7 @@ def _stickers(world: World, count: int) -> ChatData:
 
 def _annotations(path: Path) -> Path | None:
     """The file of annotations that a path is or holds."""
-    patterns = (*OBJECTS, REFERENCES, PHRASES)
+    patterns = (*OBJECTS, REFERENCES, PHRASES, *PAIRS)
     if path.is_file():
         return path if any(fnmatch(path.name, pattern) for pattern in patterns) else None
     found = [
@@ -216,7 +226,7 @@ def _documents(files: Sequence[Path]) -> ChatData:
 def _pictures(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
     if not files:
-        known = ", ".join((*OBJECTS, REFERENCES, PHRASES, "*.json", *PICTURES))
+        known = ", ".join((*OBJECTS, REFERENCES, PHRASES, *PAIRS, "*.json", *PICTURES))
         raise PromptError(f"{folder}: expected one of {known}; found none of them")
     return files
 

@@ -158,7 +158,8 @@ def _boxes(marks: Sequence[Mark]) -> dict[str, Any]:
 
 
 def _captions(marks: Sequence[Mark]) -> dict[str, Any]:
-    return caption_scores([(each.question.label, each.understood) for each in marks])
+    rows: list[Any] = [(each.question.label, each.understood) for each in marks]
+    return caption_scores(rows)
 
 
 NUMBERS: dict[str, Callable[[Sequence[Mark]], dict[str, Any]]] = {

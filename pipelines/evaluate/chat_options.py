@@ -29,12 +29,13 @@ JSON.
   referring  the box of what a phrase names
   caption    what a description names, and what it makes up (stickers)
   fits       which of two captions fits, of two pictures that differ in who is what, or where, as
-             in Winoground (stickers)
+             in Winoground (stickers, pairs)
   plan       a layout for a request, without a picture (stickers)
 
 The data is the sticker world's held-out scenes, or a path, known by its files: instances*.json or
-panoptic*.json of COCO, refs*.json of RefCOCO, phrases*.json, prompt documents that name their
-image, or pictures alone, of which SEEM says what is on them.
+panoptic*.json of COCO, refs*.json of RefCOCO, phrases*.json, pairs*.jsonl (image_0, image_1,
+caption_0, caption_1, as Winoground has them), prompt documents that name their image, or pictures
+alone, of which SEEM says what is on them.
 """
 
 _EXAMPLE = """\

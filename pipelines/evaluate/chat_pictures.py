@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -67,7 +68,8 @@ def _picture(each: Mark, subjects: Mapping[str, Subject]) -> Image.Image:
     base = subjects[name].picture() if name else Image.new("RGB", (SIDE, SIDE), (244, 244, 245))
     boxes = each.question.kind in ("box", "plan")
     found = tuple(each.understood or ()) if boxes else ()
-    asked = (Region(box=each.question.label),) if each.question.kind == "box" else ()
+    box: Any = each.question.label
+    asked = (Region(box=box),) if each.question.kind == "box" else ()
     labels = each.question.kind == "plan"
     drawn = draw_found(base, GroundedPrompt(regions=found), asked, min_side=SIDE, labels=labels)
     drawn.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)

@@ -16,8 +16,10 @@ from pipelines import segmenter, speaker
 from pipelines.evaluate import main
 from pipelines.evaluate.chat_marks import mark
 from pipelines.evaluate.chat_options import TASKS
+from tests.grounding.llava import tiny
 from tests.seem.evaluation.folders import instances_file, panoptic_folder
 from tests.seem.predicting import tiny_predictor
+from weights.llava import llava_state, write_llava
 
 SCENES = ("--scenes", "6")
 
@@ -126,6 +128,17 @@ def test_who_always_agrees_is_found_out(script, capsys):
     assert all(text.endswith("\nOne word.") for _, text in texts)
 
 
+def test_a_model_on_this_machine_is_asked_in_batches(tmp_path, capsys):
+    made = tiny.llava()
+    write_llava(llava_state(made), made.config, tmp_path / "llava", tokenizer=tiny.tokenizer())
+    model = ("--model", tmp_path / "llava", "--max-tokens", 4, "--batch", 3)
+    assert run("--scenes", 2, "--tasks", "counting,referring,plan", *model) == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    for task in ("counting", "referring", "plan"):
+        assert results[task]["all"]["questions"] == 2
+    assert results["referring"]["all"]["iou"] == 0  # it knows nothing
+
+
 def test_layouts_are_checked_against_the_request():
     world, dialect = PRESETS["small"], find_dialect("llava")
     for seed in range(20):
@@ -184,6 +197,29 @@ def test_documents_and_pictures_alone(script, tmp_path, capsys, monkeypatch):
     results = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert results["left_out"] == {"further documents of an image": 1}
     assert results["referring"]["all"]["questions"] == 1
+
+
+def test_pairs_of_ones_own(script, tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    for name in ("pink.png", "blue.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / name)
+    pair = {"image_0": "pink", "image_1": "blue.png", "caption_0": "Pink on blue."}
+    file = tmp_path / "pairs-cones.jsonl"
+    file.write_text(json.dumps(pair | {"caption_1": "Blue on pink."}) + "\n")
+    script.said = "It is pink on blue!"
+    assert run("--data", tmp_path, "--model", "x") == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert results["fits"]["all"] == {
+        "questions": 2,
+        "accuracy": 0.5,
+        "unread": 0,
+        "pairs": 1,
+        "text_score": 0.0,
+    }
+    file.write_text(json.dumps(pair) + "\n")
+    assert "line 1: caption_1: is missing" in refused(capsys, "--data", file, "--model", "x")
+    file.write_text(json.dumps(pair | {"caption_1": "x", "image_0": "none"}) + "\n")
+    assert "'none' is in none of" in refused(capsys, "--data", file, "--model", "x")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ What is on the pictures comes from annotations, or, as in the paper, from SEEM.
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import permutations
 from typing import Literal, get_args
 
 import numpy as np
@@ -55,8 +55,7 @@ def pope_questions(
     popular = Counter(noun for subject in subjects for noun in subject.nouns)
     together: Counter[tuple[str, str]] = Counter()
     for subject in subjects:
-        for pair in combinations(subject.nouns, 2):
-            together.update((pair, pair[::-1]))
+        together.update(permutations(subject.nouns, 2))
     questions: dict[str, list[Question]] = {kind: [] for kind in NEGATIVES}
     for subject in subjects:
         generator = np.random.default_rng([seed, zlib.crc32(subject.name.encode())])

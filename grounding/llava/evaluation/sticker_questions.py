@@ -6,19 +6,21 @@ The words are those of `grounding.stickers.questions`, from which the embedded L
 import zlib
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
+from grounding.llava.evaluation.pairs import Pair
 from grounding.llava.evaluation.question import Question
 from grounding.llava.evaluation.subject import Subject, scene_subject
 from grounding.llava.evaluation.twins import find_twins
 from grounding.stickers.plans import PLAN, draw_request
-from grounding.stickers.questions import FITS, PLAIN, Kind, ask
+from grounding.stickers.questions import PLAIN, Kind, ask
 from grounding.stickers.questions import Question as Asked
 from grounding.stickers.scene import Scene
 from grounding.stickers.world import Split, World
 
-__all__ = ["STICKER_TASKS", "fits_questions", "plan_questions", "sticker_questions"]
+__all__ = ["STICKER_TASKS", "plan_questions", "sticker_questions", "twin_pairs"]
 
 STICKER_TASKS: dict[str, Kind] = {
     "counting": "count",
@@ -51,7 +53,12 @@ def sticker_questions(
 
 
 def _reworded(task: str, asked: Asked, subject: Subject, world: World) -> Question:
-    common = {"text": asked.text, "image": subject.name, "task": task, "group": subject.group}
+    common: dict[str, Any] = {
+        "text": asked.text,
+        "image": subject.name,
+        "task": task,
+        "group": subject.group,
+    }
     if task == "counting":
         return Question(kind="count", label=asked.answer, **common)
     if task == "attribute":
@@ -72,45 +79,34 @@ def _phrases(world: World) -> tuple[str, ...]:
     return (*world.concepts, *made)
 
 
-def fits_questions(
+def twin_pairs(
     scenes: Sequence[Scene], subjects: Sequence[Subject], *, seed: int
-) -> tuple[list[Question], list[Subject]]:
-    """Ask which of two captions fits, of each picture of twins.
+) -> tuple[list[Pair], list[Subject]]:
+    """Exchange things of scenes.
 
     Args:
-        scenes: To be exchanged things on.
+        scenes: In any order.
         subjects: The same scenes.
-        seed: Of the choices.
+        seed: Of the choice of things.
 
     Returns:
-        Two questions for each pair of pictures, with the captions in the same order; and the
-        subjects that are not among the given ones. Pairs on which something is made of what it
+        Pairs of a scene and its twin, and the twins. Pairs on which something is made of what it
         never is in training are in the group "held-out pairs".
     """
-    questions, others = [], []
+    pairs, others = [], []
     for scene, subject in zip(scenes, subjects, strict=True):
-        generator = _generator(seed, f"fits {subject.name}")
-        for twins in find_twins(scene, generator):
+        for twins in find_twins(scene, _generator(seed, f"fits {subject.name}")):
             name = f"{subject.name.removesuffix('.png')}-{twins.kind}.png"
-            other = scene_subject(twins.scenes[1], subject.group, name)
-            others.append(other)
-            first = bool(generator.random() < 0.5)
-            shown = twins.captions if first else twins.captions[::-1]
-            labels = "AB" if first else "BA"
-            for seen, label in zip((subject, other), labels, strict=True):
-                questions.append(
-                    Question(
-                        text=FITS.format(*shown),
-                        image=seen.name,
-                        task="fits",
-                        kind="letter",
-                        label=label,
-                        choices=shown,
-                        group="held-out pairs" if twins.holds_out else "held-out",
-                        pair=other.name,
-                    )
+            others.append(scene_subject(twins.scenes[1], subject.group, name))
+            pairs.append(
+                Pair(
+                    name=name,
+                    images=(subject.name, name),
+                    captions=twins.captions,
+                    group="held-out pairs" if twins.holds_out else "held-out",
                 )
-    return questions, others
+            )
+    return pairs, others
 
 
 def plan_questions(world: World, counts: dict[Split, int], *, seed: int) -> list[Question]:

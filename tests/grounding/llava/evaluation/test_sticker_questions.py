@@ -1,11 +1,12 @@
 import pytest
 
 from grounding.geometry import box_iou
+from grounding.llava.evaluation.pairs import pair_questions
 from grounding.llava.evaluation.sticker_questions import (
     STICKER_TASKS,
-    fits_questions,
     plan_questions,
     sticker_questions,
+    twin_pairs,
 )
 from grounding.llava.evaluation.subject import Subject, Thing, scene_subject
 from grounding.llava.evaluation.subject_questions import counting_questions, referring_questions
@@ -39,7 +40,8 @@ def test_one_question_of_each_kind_a_scene(task):
 
 
 def test_twins_are_asked_about_with_the_same_captions():
-    questions, others = fits_questions(SCENES, SUBJECTS, seed=0)
+    twins, others = twin_pairs(SCENES, SUBJECTS, seed=0)
+    questions = pair_questions(twins, seed=0)
     assert len(questions) == 2 * len(others) > 4
     pairs = {}
     for question in questions:

@@ -1,0 +1,67 @@
+"""Pairs of pictures and captions, as Winoground has them: JSON lines.
+
+    {"image_0": "pink.jpg", "image_1": "blue.jpg",
+     "caption_0": "pink on top of blue", "caption_1": "blue on top of pink"}
+
+The pictures lie beside the file or in its folder "images"; Winoground's names lack their ".png".
+Other fields are not read, but for "id".
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from grounding.errors import PromptError
+from grounding.formats.fields import as_text, needed
+from grounding.jsonfile import describe, parse_json, read_text
+from grounding.llava.evaluation.pairs import Pair
+from grounding.llava.evaluation.subject import Subject
+from pipelines.inquiry import open_picture
+from seem.data_file import find_image
+
+__all__ = ["read_pairs"]
+
+MAX_BYTES = 2**26
+
+
+def read_pairs(path: Path, *, limit: int | None = None) -> tuple[list[Pair], list[Subject]]:
+    """Read pairs and their pictures.
+
+    Args:
+        path: Of the JSON lines.
+        limit: Pairs at most.
+
+    Raises:
+        PromptError: The file is none of these, or a picture is not there.
+    """
+    pairs, subjects = [], dict[str, Subject]()
+    lines = [line for line in read_text(path, MAX_BYTES).splitlines() if line.strip()][:limit]
+    for place, line in enumerate(lines, 1):
+        try:
+            pair = _pair(parse_json(line), place)
+            for name in pair.images:
+                picture = partial(open_picture, _found(path.parent, name))
+                subjects[name] = Subject(name=name, picture=picture, things=())
+        except PromptError as error:
+            raise PromptError(f"{path}: line {place}: {error}") from None
+        pairs.append(pair)
+    return pairs, list(subjects.values())
+
+
+def _pair(entry: object, place: int) -> Pair:
+    if not isinstance(entry, Mapping):
+        raise PromptError(f"expected an object, got {describe(entry)}")
+    images, captions = (
+        (as_text(needed(entry, f"{key}_0", ""), key), as_text(needed(entry, f"{key}_1", ""), key))
+        for key in ("image", "caption")
+    )
+    return Pair(name=str(entry.get("id", place)), images=images, captions=captions)
+
+
+def _found(folder: Path, name: str) -> Path:
+    """Where a picture lies, with the ending that its name may lack."""
+    folders = (folder / "images", folder)
+    for known in (name, f"{name}.png"):
+        if any((place / known).is_file() for place in folders):
+            return find_image(folders, known)
+    return find_image(folders, name)
