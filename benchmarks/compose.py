@@ -38,7 +38,7 @@ from weights.registry import embedded
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.compose", description=__doc__.split("\n\n")[0]
+        prog="python -m benchmarks.compose", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--requests", type=int, default=100, help="how many")
     parser.add_argument("--rounds", type=int, default=Budget.rounds, help="repairs, at most")

@@ -7,9 +7,9 @@ of is told by which phrase fits best: "lava llama" or "ice llama". Boxes are nor
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-from jaxtyping import UInt8
-from torch import Tensor
+from jaxtyping import Bool, UInt8
 
 from gligen.evaluation.detection import MATCH, Detection, distinct
 from grounding.geometry import Box, box_iou, pixels_to_normalized
@@ -22,13 +22,13 @@ from grounding.prompt import Canvas, GroundedPrompt
 from grounding.region import Region
 from grounding.stickers.vocabulary import CONCEPTS
 from seem.predictor import Predictor
-from seem.results import mask_boxes
 
 __all__ = ["Looker", "Verdict"]
 
 THRESHOLD = (
     0.3  # certainty from which something is an object; as `gligen.evaluation.judge_detector`
 )
+LEAST_PART = 0.2  # of the largest part's area: what is smaller is a stray patch
 PART = 0.7  # share of a box within a more certain one from which it is a part of that
 TOLD = ("material", "colour")  # kinds of attributes that can be seen
 FINE = 0.1  # weight of how well things fit, beside how many are right
@@ -125,22 +125,22 @@ class Looker:
     def _objects(self, names: list[str]) -> list[Detection]:
         """Objects that are certain enough, each once, the most certain first."""
         told = self.predictor.instances(names)
-        best: dict[int, Detection] = {}
+        rows = zip(told.labels.tolist(), told.queries.tolist(), told.scores.tolist(), strict=True)
+        named: dict[int, tuple[str, float]] = {}
         certainty: dict[int, float] = {}
-        labels, queries, scores = (x.tolist() for x in (told.labels, told.queries, told.scores))
-        for label, query, score, box in zip(
-            labels, queries, scores, _boxes(told.masks), strict=True
-        ):
-            if box is not None:
-                certainty[query] = certainty.get(query, 0.0) + score
-                best.setdefault(query, Detection(text=names[label], box=box, score=score))
-        places = [
-            Detection(text="", box=one.box, score=certainty[query])
-            for query, one in best.items()
+        masks: dict[int, np.ndarray] = {}
+        for (label, query, score), mask in zip(rows, told.masks.cpu().numpy(), strict=True):
+            certainty[query] = certainty.get(query, 0.0) + score
+            named.setdefault(query, (names[label], score))  # scores do not rise
+            masks.setdefault(query, mask)
+        places = {
+            (box, certainty[query]): Detection(text=name, box=box, score=score)
+            for query, (name, score) in named.items()
             if certainty[query] >= self.threshold
-        ]
-        by_place = {(one.box, certainty[query]): one for query, one in best.items()}
-        return [by_place[one.box, one.score] for one in distinct(places)]
+            for box in _parts(masks[query])
+        }
+        found = [Detection(text="", box=box, score=score) for box, score in places]
+        return [places[one.box, one.score] for one in distinct(found)]
 
 
 def judge(plan: GroundedPrompt, found: GroundedPrompt, graph: SceneGraph) -> Verdict:
@@ -194,8 +194,9 @@ def _seen_phrase(thing: Thing) -> str:
 
 def _is_part(one: Detection, other: Detection, asked: Collection[str]) -> bool:
     """Whether something is but a part of a more certain object, taken for a thing of its own."""
-    thing = read_phrase(one.text, CONCEPTS)
-    wanted = thing is not None and thing.noun in asked
+    thing, whole = read_phrase(one.text, CONCEPTS), read_phrase(other.text, CONCEPTS)
+    alike = thing is not None and whole is not None and thing.noun == whole.noun
+    wanted = thing is not None and thing.noun in asked and not alike
     return not wanted and cover(one.box, other.box) > PART
 
 
@@ -226,11 +227,14 @@ def _lacking(wanted: Thing | None, thing: Thing | None) -> bool:
     return any(pair not in thing.attributes for pair in wanted.attributes if pair[0] in TOLD)
 
 
-def _boxes(masks: Tensor) -> list[Box | None]:
-    """The normalised box around each mask, [N, H, W]; None around an empty one."""
-    height, width = masks.shape[1:]
-    there = masks.flatten(1).any(1).tolist()
+def _parts(mask: Bool[np.ndarray, "H W"]) -> list[Box]:
+    """Boxes of the parts of a mask that hang together: alike things may share a mask."""
+    height, width = mask.shape
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    rows = stats[1:].tolist()  # the first is what is not in the mask
+    largest = max((area for *_, area in rows), default=0)
     return [
-        pixels_to_normalized((x0, y0, x1, y1), (width, height)) if some else None
-        for some, (x0, y0, x1, y1) in zip(there, mask_boxes(masks).tolist(), strict=True)
+        pixels_to_normalized((float(x), float(y), float(x + w), float(y + h)), (width, height))
+        for x, y, w, h, area in rows
+        if area >= LEAST_PART * largest
     ]

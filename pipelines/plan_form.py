@@ -53,7 +53,7 @@ EXAMPLES: tuple[tuple[str, str], ...] = (
         "Background prompt: a photo of a village at dawn\nNegative prompt: None",
     ),
     (
-        "a gold crown on a white horse and an owl to the right of it, no riders",
+        "a gold crown on a white horse, an owl to the right of the horse, no riders",
         "Objects: [('gold crown', [150, 36, 110, 84]), ('white horse', [40, 110, 300, 370]), "
         "('owl', [384, 190, 104, 140])]\n"
         "Background prompt: a picture\nNegative prompt: riders",

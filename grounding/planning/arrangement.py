@@ -17,11 +17,11 @@ from grounding.geometry import Box
 from grounding.planning.relations import ANY, PLACES, cover, holds
 from grounding.planning.scene_graph import Bond, SceneGraph, Slot
 
-__all__ = ["Shape", "arrange", "crowded"]
+__all__ = ["LEAST_SIDE", "Shape", "arrange", "crowded"]
 
 Shape = Callable[[str], float]  # a noun's usual width / height
 
-ATTEMPTS = 300  # layouts that are begun
+ATTEMPTS = 400  # layouts that are begun
 TRIES = 30  # places for one box
 PATIENCE = 20  # layouts begun before the boxes shrink
 SHRINK = 0.9
@@ -29,6 +29,7 @@ CHOICE = 4  # right layouts among which the one nearest to what was wished is ta
 EPSILON = 1e-9
 MARGIN = 0.02  # of the canvas: kept free at its edges, if there is room
 GAP = 0.02  # of the canvas: between boxes in a row
+LEAST_SIDE = 0.05  # of the canvas: no box shrinks below
 LARGEST = 0.8  # longer side of a single box
 ROOM = 0.95  # longer side of each of n boxes: this over the root of n
 CLEAR = 0.02  # of the canvas: how much clearer than needed relations are
@@ -224,6 +225,9 @@ def _sizes(task: _Task, generator: random.Random, scale: float) -> dict[Slot, tu
         ratio = min(4.0, max(0.25, task.shape(thing.noun)))
         sizes[slot] = (longer, longer / ratio) if ratio > 1 else (longer * ratio, longer)
     _support(task, sizes)
+    for slot in task.slots:
+        if slot not in task.fixed:
+            sizes[slot] = (max(sizes[slot][0], LEAST_SIDE), max(sizes[slot][1], LEAST_SIDE))
     return sizes
 
 

@@ -67,7 +67,7 @@ class _Phrase:
     text: str
     verb: str = ""  # after the noun, not understood
     material: str = ""  # "of lava"
-    owned: bool = False  # "its head": of something else, and not to be planned by itself
+    owned: bool = False  # "it", "its head": who is meant is not known
 
     @property
     def bare(self) -> bool:

@@ -184,8 +184,8 @@ def _counts() -> dict[str, tuple[str, str]]:
     flocks = "a herd of|a flock of|a row of|a pile of|numerous|plenty of|different"
     table |= dict.fromkeys(f"{some}|{flocks}".split("|"), ("count", "2+"))
     table |= dict.fromkeys(("the", "this", "that", "these", "those"), ("the", ""))
-    owners = ("its", "his", "her", "their", "my", "your", "our")
-    return table | dict.fromkeys(owners, ("whose", ""))
+    owners = "its|his|her|their|my|your|our|it|itself|them|him|they|he|she|each other|one another"
+    return table | dict.fromkeys(owners.split("|"), ("whose", ""))
 
 
 def _joints() -> dict[str, tuple[str, str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from grounding.errors import PromptError
 from grounding.geometry import Box
 from grounding.planning.agreement import Agreement, agree
-from grounding.planning.arrangement import Shape, arrange, crowded
+from grounding.planning.arrangement import LEAST_SIDE, Shape, arrange, crowded
 from grounding.planning.scene_graph import SceneGraph, Slot
 from grounding.prompt import GroundedPrompt
 from grounding.region import Region
@@ -19,7 +19,6 @@ from grounding.region import Region
 __all__ = ["Mended", "laid_out", "mend"]
 
 MOST_COVER = 0.4  # share of the smaller box that another may cover, in a layout that is given
-LEAST_SIDE = 0.03  # of the canvas: a side of a box that can be meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +101,7 @@ def _unusable(region: Region) -> str:
     if not region.phrase.strip():
         return "it has no phrase"
     x0, y0, x1, y1 = region.box
-    return "its box is too small" if min(x1 - x0, y1 - y0) < LEAST_SIDE else ""
+    return "its box is too small" if min(x1 - x0, y1 - y0) < 0.9 * LEAST_SIDE else ""
 
 
 def _dropped(found: Agreement, document: GroundedPrompt) -> list[str]:

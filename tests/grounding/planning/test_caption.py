@@ -107,6 +107,7 @@ def test_grounds_are_no_things() -> None:
         ("a dog eats a banana", ["eats"], ["1 x dog", "1 x banana"]),
         ("a cat in a hat", ["in"], ["1 x cat", "1 x hat"]),
         ("a crown on its head", ["its head", "on"], ["1 x crown"]),
+        ("a cat and a dog left of it", ["it", "left of"], ["1 x cat", "1 x dog"]),
         ("a llama, one of lava", ["one", "of lava"], ["1 x llama"]),
         ("§ near a house", ["§", "near"], ["1 x house"]),
         ("two dogs. A red dog and the dog left of a cat", ["the dog", "left of"], None),
@@ -122,7 +123,7 @@ def test_what_is_not_understood_is_said(caption, unread, things) -> None:
 
 @pytest.mark.parametrize("split", ["train", "held-out", "held-out pairs"])
 def test_captions_of_scenes_say_what_the_scenes_show(split) -> None:
-    for seed in range(60):
+    for seed in range(25):
         scene = PRESETS["crowd"].scene(seed, split)
         graph = read_caption(scene.caption, CONCEPTS)
         assert graph.unread == ()
@@ -135,7 +136,7 @@ def test_captions_of_scenes_say_what_the_scenes_show(split) -> None:
 @pytest.mark.parametrize("split", ["train", "held-out", "held-out pairs"])
 def test_requests_for_layouts_are_read_as_they_were_meant(split) -> None:
     generator = np.random.default_rng(7)
-    for _ in range(150):
+    for _ in range(50):
         request = draw_request(PRESETS["small"], generator, split)
         graph = read_caption(request.words, CONCEPTS)
         assert graph.unread == ()
@@ -167,7 +168,7 @@ def test_phrases_are_read_back(noun, colour, count) -> None:
 WORDS = [" ".join(words) for words in sorted(MARKS)] + ["llama", "lava", "dogs", "red", "-", "ß"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join) | st.text(max_size=60))
 def test_any_text_is_read_without_a_fuss(text) -> None:
     try:

@@ -17,7 +17,7 @@ phrase = st.sampled_from(("lava llama", "llama", "a volcano", "tree", "ice llama
 regions = st.lists(st.builds(lambda p, b: Region(phrase=p, box=b), phrase, box), max_size=5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(regions)
 def test_whatever_came_is_mended(given_regions) -> None:
     document = GroundedPrompt(regions=tuple(given_regions))
