@@ -17,10 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from grounding.errors import CheckpointError
+from grounding.llava.train.cells import Cells, cells_of
+from grounding.llava.train.tower import normalized
 from grounding.loop import LoopConfig, Task, train
+from grounding.stickers.scene import Rendered, Scene, render
+from seem.train.scenes import owners
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -33,6 +38,7 @@ __all__ = ["STAGES", "StickerLlava"]
 
 STAGES = ("tower", "words", "align", "stage1", "stage2")
 LOOKED = 32  # pictures by which a fresh projector is evened out
+ROTATIONS = 1e5  # of positions: slower than LLaMA's, so that more of them compare words
 WORD_SCALE = 0.05  # deviation of fresh embeddings
 
 
@@ -127,22 +133,24 @@ class StickerLlava:
         return rendered(self.scenes, self.recipe.preset, self.recipe.scenes, 0)
 
     @property
-    def asked(self) -> int:
-        """Scenes that are trained on."""
-        return self.recipe.scenes - self.recipe.shown
-
-    @property
     def grid(self) -> int:
         """Patches a side."""
         return self.world.size[0] // (4 * 2 ** (len(self.recipe.depths) - 1))
 
     def _tower(self) -> Any:
-        from weights.llava_tower import build_tower, tower_config
+        """The vision tower before its first step: the embedded SEEM's backbone, up to its third."""
+        from weights.llava_tower import build_tower, start_tower, tower_config
+        from weights.registry import embedded
+        from weights.tensor_file import TensorFile
 
-        recipe = self.recipe
-        return build_tower(
+        recipe, inside = self.recipe, "backbone."
+        tower = build_tower(
             tower_config(side=self.world.size[0], width=recipe.width, depths=recipe.depths)
         )
+        file = TensorFile(embedded("seem") / "model.safetensors")
+        start = file.read([key for key in file.shapes if key.startswith(inside)])
+        start_tower(tower, {key.removeprefix(inside): t for key, t in start.items()})
+        return tower
 
     def _language(self) -> Any:
         from transformers import AutoModelForCausalLM, LlamaConfig
@@ -159,6 +167,7 @@ class StickerLlava:
             num_attention_heads=recipe.heads,
             num_key_value_heads=recipe.heads,
             max_position_embeddings=MAX_TOKENS,
+            rope_parameters={"rope_type": "default", "rope_theta": ROTATIONS},
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=self.tokenizer.eos_token_id,
@@ -191,15 +200,8 @@ class StickerLlava:
 
     def _tower_task(self) -> Task:
         from grounding.llava.train.tower import TowerTask
-        from weights.llava_tower import start_tower
-        from weights.registry import embedded
-        from weights.tensor_file import TensorFile
 
         tower = self._tower().train()
-        file = TensorFile(embedded("seem") / "model.safetensors")
-        inside = "backbone."
-        start = file.read([key for key in file.shapes if key.startswith(inside)])
-        start_tower(tower, {key.removeprefix(inside): t for key, t in start.items()})
         for part in (tower.embeddings, tower.encoder.stages[0], tower.layernorm):
             part.requires_grad_(False)
         recipe, scenes = self.recipe, self.rendered
@@ -214,8 +216,14 @@ class StickerLlava:
 
     def _words_task(self) -> Task:
         language = self._moved(self._language().train())
+        language.get_decoder().layers[0].self_attn.requires_grad_(False)  # the search, as begun
         spelled = self._moved(self._spelled(language))
-        return self._talk(language, spelled, lambda numbers: spelled(self._cells(numbers)))
+        return self._talk(
+            language,
+            spelled,
+            lambda scenes: [spelled.briefly(scene) for scene in scenes],
+            objects=self.recipe.objects,
+        )
 
     def _align_task(self) -> Task:
         from grounding.llava.train.align import AlignTask, even_out
@@ -223,14 +231,19 @@ class StickerLlava:
         language, projector = self._language(), self._projector()
         spelled = self._spelled(language)
         self._load("words", {"language": language, "before": spelled})
-        even_out(projector, self._seen(range(LOOKED)).cpu())
         for part in (language, spelled):
             self._moved(part)
+
+        def look(numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+            scenes = [self.world.scene(number) for number in numbers]
+            rendered = [render(scene) for scene in scenes]
+            return self._seen(rendered), spelled(self._cells(scenes, rendered))
+
+        even_out(projector, look(range(LOOKED))[0].cpu())
         return AlignTask(
             projector=self._moved(projector),
-            features=self._seen,
-            spelled=lambda numbers: spelled(self._cells(numbers)),
-            scenes=self.asked,
+            look=look,
+            scenes=self.recipe.scenes,
             batch=self.recipe.align_batch,
         )
 
@@ -241,11 +254,11 @@ class StickerLlava:
         return self._talk(
             language,
             projector,
-            lambda numbers: projector(self._seen(numbers)),
+            lambda scenes: projector(self._seen([render(scene) for scene in scenes])),
             captions_only=stage == "stage1",
         )
 
-    def _talk(self, language: Any, before: Any, look: Any, *, captions_only: bool = False) -> Task:
+    def _talk(self, language: Any, before: Any, look: Any, **more: Any) -> Task:
         from grounding.llava.template import find_template
         from grounding.llava.train.sticker_talk import StickerTalk
 
@@ -256,21 +269,18 @@ class StickerLlava:
             tokenizer=self.tokenizer,
             template=find_template(self.recipe.template),
             world=self.world,
-            scenes=self.asked,
-            patches=self.grid**2,
+            scenes=self.recipe.scenes,
             batch=self.recipe.batch,
             questions=self.recipe.questions,
-            captions_only=captions_only,
+            **more,
         )
 
     # what is looked at
 
-    def _cells(self, numbers: Sequence[int]) -> Any:
+    def _cells(self, scenes: Sequence[Scene], rendered: Sequence[Rendered]) -> Cells:
         """What the patches of scenes show."""
-        from grounding.llava.train.cells import Cells, cells_of
-
-        scenes = [self.world.scene(int(number)) for number in numbers]
-        cells = cells_of(scenes, self.rendered.ids[list(numbers)], self.world, self.grid)
+        ids = np.stack([owners(picture.masks) for picture in rendered])
+        cells = cells_of(scenes, ids, self.world, self.grid)
         return Cells(**{name: value.to(self._device) for name, value in vars(cells).items()})
 
     @functools.cached_property
@@ -280,11 +290,9 @@ class StickerLlava:
         self._load("tower", {"tower": tower})
         return self._moved(tower)
 
-    def _seen(self, numbers: Sequence[int]) -> Tensor:
-        """What the tower sees of scenes, [B, N, C]."""
-        from grounding.llava.train.tower import normalized
-
-        pixels = normalized(self.rendered.images[list(numbers)], self._device)
+    def _seen(self, rendered: Sequence[Rendered]) -> Tensor:
+        """What the tower sees of pictures, [B, N, C]."""
+        pixels = normalized(np.stack([picture.image for picture in rendered]), self._device)
         with torch.no_grad():
             return self._watching(pixels, output_hidden_states=True).hidden_states[-1]
 

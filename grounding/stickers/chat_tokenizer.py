@@ -98,7 +98,7 @@ def place_numbers(
         seed: Of the turn.
     """
     values = torch.linspace(0, 1, len(NUMBERS))[:, None]
-    turns = torch.logspace(-2, 0, WAVES, base=2.0 * NUMBER_WAVES)[None] * torch.pi
+    turns = torch.logspace(-1, 1, WAVES, base=2.0 * NUMBER_WAVES)[None] * torch.pi
     waves = torch.cat([(values * turns).cos(), (values * turns).sin()], dim=1)
     generator = torch.Generator().manual_seed(seed)
     for prefix in ("", SPACE):

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 __all__ = ["AlignTask", "even_out"]
 
-Look = Callable[[Sequence[int]], Tensor]
-
 
 @dataclass
 class AlignTask:
@@ -24,15 +22,14 @@ class AlignTask:
 
     Attributes:
         projector: Features [B, N, C] -> words [B, N, D].
-        features: Scenes' numbers -> what the tower sees of them, [B, N, C].
-        spelled: Scenes' numbers -> their patches spelled out, [B, N, D].
+        look: Scenes' numbers -> what the tower sees of them [B, N, C], and their patches spelled
+            out [B, N, D].
         scenes: Their number.
         batch: Scenes in a step.
     """
 
     projector: nn.Module
-    features: Look
-    spelled: Look
+    look: Callable[[Sequence[int]], tuple[Tensor, Tensor]]
     scenes: int
     batch: int = 16
 
@@ -45,7 +42,7 @@ class AlignTask:
         chance = np.random.default_rng([generator.initial_seed(), 9])
         numbers = np.sort(chance.integers(self.scenes, size=self.batch)).tolist()
         with torch.no_grad():
-            wanted, features = self.spelled(numbers), self.features(numbers)
+            features, wanted = self.look(numbers)
         left = (self.projector(features) - wanted).square().mean()
         return left / wanted.var(), {}
 

@@ -104,6 +104,7 @@ class StickerRecipe:
         align_batch: Pictures in a step of "align".
         batch: Rows of questions in a step.
         questions: Of a row.
+        objects: In "words", from which step on scenes have how many objects at most.
         tower: What patches show, from pictures.
         words: Questions about patches that are spelled out.
         align: The projector says what is spelled out.
@@ -125,6 +126,7 @@ class StickerRecipe:
     align_batch: int
     batch: int
     questions: int
+    objects: Mapping[int, int]
     tower: LoopConfig
     words: LoopConfig
     align: LoopConfig
@@ -159,15 +161,16 @@ STICKERS: Final = StickerRecipe(
     hidden=192,
     feed_forward=512,
     layers=5,
-    heads=6,
+    heads=4,
     template="mistral_instruct",
     tower_batch=8,
     align_batch=16,
-    batch=4,
+    batch=3,
     questions=14,
-    tower=_loop(1400, 8e-4, betas=(0.9, 0.99), sample_every=500),
-    words=_loop(6000, 2e-3, warmup=100),
+    objects=MappingProxyType({0: 2, 800: 3, 1600: 5}),
+    tower=_loop(4000, 6e-4, rates={"heads.": 4.0}),
+    words=_loop(9000, 7e-4, warmup=100, ema=0.98, rates={"language.model.embed_tokens": 0.1}),
     align=_loop(600, 3e-3),
     stage1=_loop(100, 5e-4, warmup=10),
-    stage2=_loop(3000, 1e-3),
+    stage2=_loop(6000, 1e-3),
 )

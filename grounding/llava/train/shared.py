@@ -72,7 +72,11 @@ def share(conversations: Sequence[Tokens], picture: int) -> Shared:
 
 
 def shared_loss(
-    language_model: nn.Module, rows: Sequence[Shared], pictures: Sequence[Tensor | None]
+    language_model: nn.Module,
+    rows: Sequence[Shared],
+    pictures: Sequence[Tensor | None],
+    *,
+    evenly: bool = False,
 ) -> Float[Tensor, ""]:
     """Return the mean loss per target of a batch of rows.
 
@@ -80,6 +84,8 @@ def shared_loss(
         language_model: A causal model of transformers.
         rows: Of `share`.
         pictures: The words of each row's picture, [N, D]; None: it has none.
+        evenly: Whether each conversation counts the same, however long its answers are, and not
+            each target.
     """
     model: Any = language_model
     table = model.get_input_embeddings()
@@ -94,7 +100,8 @@ def shared_loss(
     padded = nn.utils.rnn.pad_sequence(words, batch_first=True)
     labels = _padded([row.labels for row in rows], IGNORED).to(device)
     places = _padded([row.places for row in rows], 0).to(device)
-    seen = _seen(_padded([row.parts for row in rows], -1).to(device))
+    parts = _padded([row.parts for row in rows], -1).to(device)
+    seen = _seen(parts)
     hidden = model.get_decoder()(
         inputs_embeds=padded,
         attention_mask=torch.where(seen[:, None], 0.0, torch.finfo(padded.dtype).min),
@@ -103,7 +110,12 @@ def shared_loss(
     ).last_hidden_state
     wanted = labels[:, 1:] != IGNORED
     logits = model.get_output_embeddings()(hidden[:, :-1][wanted])
-    return F.cross_entropy(logits.float(), labels[:, 1:][wanted])
+    losses = F.cross_entropy(logits.float(), labels[:, 1:][wanted], reduction="none")
+    if not evenly:
+        return losses.mean()
+    numbers = parts + torch.arange(len(rows), device=device)[:, None] * (parts.max() + 1)
+    _, own, counts = numbers[:, 1:][wanted].unique(return_inverse=True, return_counts=True)
+    return (losses / counts[own]).sum() / len(counts)
 
 
 def _padded(rows: list[Tensor], value: int) -> Tensor:

@@ -6,8 +6,8 @@ from a function: the true labels, spelled out; or the features of the vision tow
 projector. Axes: N patches, D channels of a word.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from grounding.llava.template import Template
 from grounding.llava.tokens import Tokens, tokenize
 from grounding.llava.train.shared import Shared, share, shared_loss
 from grounding.stickers.plans import plan
-from grounding.stickers.questions import Question, ask_several
+from grounding.stickers.questions import Question, ask, ask_several
+from grounding.stickers.scene import Scene
 from grounding.stickers.world import World
 
 __all__ = ["StickerTalk", "conversation_about"]
 
-PLANS_SHARE = 0.12  # of the rows
+PLANS_SHARE = 0.08  # of the rows
 PLANS = 7  # in such a row
 CHAINED = 0.12  # share of the questions that follow upon another's answer
 
@@ -38,12 +39,13 @@ class StickerTalk:
     Attributes:
         language_model: A causal model of transformers.
         before: What is trained beside it; empty: nothing.
-        look: Scenes' numbers -> the words of their patches, [B, N, D].
+        look: Scenes' numbers -> the words of their patches, [N, D] each.
         tokenizer: Of the language model.
         template: How it is spoken to.
         world: Whose training scenes are asked about.
         scenes: Their number: of seeds 0 to scenes - 1.
-        patches: Words of a picture.
+        objects: From which step on scenes have how many objects at most: copying a word is learned
+            first, telling things apart after it. Without an entry: as many as the world has.
         batch: Rows in a step.
         questions: Of a row.
         captions_only: Whether captions alone are taught, as in stage 1.
@@ -51,12 +53,12 @@ class StickerTalk:
 
     language_model: nn.Module
     before: nn.Module
-    look: Callable[[Sequence[int]], Float[Tensor, "B N D"]]
+    look: Callable[[Sequence[Scene]], Iterable[Float[Tensor, "N D"]]]
     tokenizer: Any
     template: Template
     world: World
     scenes: int
-    patches: int
+    objects: Mapping[int, int] = field(default_factory=dict)
     batch: int = 4
     questions: int = 14
     captions_only: bool = False
@@ -72,17 +74,23 @@ class StickerTalk:
     def loss(self, generator: torch.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of a random batch."""
         chance = np.random.default_rng([generator.initial_seed(), 7])
-        numbers: list[int | None] = []
-        rows: list[Shared] = []
+        most = next((n for start, n in sorted(self.objects.items())[::-1] if start <= step), None)
+        scenes: list[Scene | None] = []
         for _ in range(self.batch):
-            number = int(chance.integers(self.scenes))
+            seed = int(chance.integers(self.scenes))
             planned = not self.captions_only and chance.random() < PLANS_SHARE
-            numbers.append(None if planned else number)
-            rows.append(self._plans(chance) if planned else self._talk(number, chance))
-        seen = [number for number in numbers if number is not None]
-        words = iter(self.look(seen)) if seen else iter(())
-        pictures = [None if number is None else next(words) for number in numbers]
-        loss = shared_loss(self.language_model, rows, pictures)
+            count = None if most is None else int(chance.integers(1, most + 1))
+            scenes.append(None if planned else self.world.scene(seed, count=count))
+        seen = [scene for scene in scenes if scene is not None]
+        words = iter(self.look(seen) if seen else ())
+        pictures = [None if scene is None else next(words) for scene in scenes]
+        rows = [
+            self._plans(chance)
+            if scene is None or picture is None
+            else self._talk(scene, len(picture), chance)
+            for scene, picture in zip(scenes, pictures, strict=True)
+        ]
+        loss = shared_loss(self.language_model, rows, pictures, evenly=True)
         return loss, {"words": float(sum(len(row.ids) for row in rows))}
 
     def sample(self, path: Path) -> None:
@@ -92,16 +100,19 @@ class StickerTalk:
         asked = [[plan(self.world, chance)] for _ in range(PLANS)]
         return share([self._tokens(conversation_about(talk, False)) for talk in asked], 0)
 
-    def _talk(self, number: int, chance: np.random.Generator) -> Shared:
-        scene = self.world.scene(number)
-        asked = ask_several(scene, self.world, chance, self.questions)
+    def _talk(self, scene: Scene, patches: int, chance: np.random.Generator) -> Shared:
+        if self.captions_only:
+            told = ask("caption", scene, self.world, chance)
+            asked = [] if told is None else [told]
+        else:
+            asked = ask_several(scene, self.world, chance, self.questions)
         talks: list[list[Question]] = []
         for question in asked:
             if talks and chance.random() < CHAINED:
                 talks[-1].append(question)
             else:
                 talks.append([question])
-        return share([self._tokens(conversation_about(talk, True)) for talk in talks], self.patches)
+        return share([self._tokens(conversation_about(talk, True)) for talk in talks], patches)
 
     def _tokens(self, conversation: Conversation) -> Tokens:
         return tokenize(self.template.pieces(conversation), self.tokenizer)
