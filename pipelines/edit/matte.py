@@ -12,11 +12,8 @@ __all__ = ["grown", "laid", "matte"]
 
 def grown(area: Bool[np.ndarray, "H W"], pixels: int) -> Bool[np.ndarray, "H W"]:
     """An area and what lies within some pixels of it."""
-    if pixels < 1:
-        return area
-    side = 2 * pixels + 1
-    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return cv2.dilate(area.astype(np.uint8), brush).astype(bool)
+    far = cv2.distanceTransform((~area).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return area | (far <= pixels)
 
 
 def matte(area: Bool[np.ndarray, "H W"], feather: int) -> Float[np.ndarray, "H W"]:

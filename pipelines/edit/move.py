@@ -17,7 +17,7 @@ from grounding.geometry import Box
 from grounding.masks import bitmap_to_box
 from grounding.part import Number, Xy
 from grounding.region import Region
-from pipelines.edit.hole import By, Filling, hole
+from pipelines.edit.hole import By, Filling
 from pipelines.edit.matte import laid, matte
 from pipelines.edit.outline import outline
 from pipelines.edit.regions import captioned, outlined, setting, uncovered, with_region
@@ -59,9 +59,8 @@ class Move(RegionStep):
         placed = _shifted(area, right, down)
         if not placed.any():
             raise PromptError(f"{region.id} would leave the picture: move it less far")
-        free = hole(area, scene, (region.id,))
         filling = Filling(by=self.fill, seed=self.seed, steps=self.steps)
-        ground, how = filling(scene, free, studio)
+        ground, how = filling(scene, region.id, area, studio)
         share = _shifted(matte(area, self.feather), right, down)
         picture = laid(_shifted(scene.picture, right, down), ground, share)
         moved = outlined(region, placed).replace(score=None)

@@ -3,6 +3,11 @@
 Axes: H x W pixels.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
 import cv2
 import numpy as np
 from jaxtyping import Bool
@@ -10,11 +15,16 @@ from jaxtyping import Bool
 from grounding.errors import PromptError
 from grounding.geometry import Box, box_iou
 from grounding.masks import bitmap_to_box, box_to_bitmap, region_bitmap, rle_to_bitmap
-from grounding.prompt import GroundedPrompt, Point, Region
+from grounding.prompt import GroundedPrompt, Point, Region, Segment
 from pipelines.edit.scene import Scene
 from pipelines.edit.studio import Studio
 
+if TYPE_CHECKING:
+    from seem.predictor import Predictor
+
 __all__ = ["outline", "sought"]
+
+PINHOLE = 0.01  # of a mask: a hole that is smaller is none
 
 
 def outline(region: Region, scene: Scene, studio: Studio) -> Bool[np.ndarray, "H W"]:
@@ -30,27 +40,43 @@ def outline(region: Region, scene: Scene, studio: Studio) -> Bool[np.ndarray, "H
             f"nothing was found for {region.id} ({region.phrase or 'unnamed'}): select it by a "
             "click or a box"
         )
-    return area
+    return _without_pinholes(area)
 
 
 def sought(region: Region, scene: Scene, studio: Studio) -> Bool[np.ndarray, "H W"]:
     """What SEEM finds at a region's clicks, strokes or box, or by its phrase; it may be nothing.
 
-    A box alone is asked about in three ways, as itself, as clicks, and as both: the answer is the
-    one that fits it best.
+    A box alone is asked about in several ways: as itself, as clicks, as both, and by the phrase.
+    The answer is the one that fits the box best.
     """
-    ways = [_bare(region)]
-    if region.box is not None and not (region.points or region.strokes):
-        clicks = _clicks(region.box)
-        ways += [Region(phrase=region.phrase, box=box, points=clicks) for box in (None, region.box)]
-    asked = GroundedPrompt(
-        canvas=scene.document.canvas,
-        regions=[way.replace(id=f"r{number}") for number, way in enumerate(ways)],
-    )
-    answers = studio.looking_at(scene.picture).predict_document(asked).regions
-    found = [rle_to_bitmap(answer.mask) for answer in answers if answer.mask is not None]
-    box = region.box
-    return found[0] if box is None else max(found, key=lambda area: _fit(area, box))
+    predictor = studio.looking_at(scene.picture)
+    ways, box = [_bare(region)], region.box
+    if box is None or region.points or region.strokes:
+        return _answers(predictor, ways)[0]
+    clicks = _clicks(box)
+    ways += [Region(phrase=region.phrase, box=one, points=clicks) for one in (None, box)]
+    found = _answers(predictor, ways)
+    if region.phrase and predictor.words.tokenizer is not None:
+        found += _answers(predictor, ways[:1], mode="referring")
+    return max(found, key=lambda area: _fit(area, box))
+
+
+def _answers(
+    predictor: Predictor, ways: Sequence[Region], mode: Literal["prompt", "referring"] = "prompt"
+) -> list[Bool[np.ndarray, "H W"]]:
+    """A mask for each way to ask."""
+    regions = [way.replace(id=f"r{number}") for number, way in enumerate(ways)]
+    asked = GroundedPrompt(regions=regions, segment=Segment(mode=mode))
+    answers = predictor.predict_document(asked).regions
+    return [rle_to_bitmap(answer.mask) for answer in answers if answer.mask is not None]
+
+
+def _without_pinholes(area: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """A mask whose smallest holes are filled: SEEM leaves out an eye or a window."""
+    _, parts, told, _ = cv2.connectedComponentsWithStats((~area).astype(np.uint8), connectivity=4)
+    small = told[:, cv2.CC_STAT_AREA] < PINHOLE * area.sum()
+    small[0] = False  # the mask itself
+    return area | small[parts]
 
 
 def _clicks(box: Box) -> list[Point]:

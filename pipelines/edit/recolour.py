@@ -5,7 +5,6 @@ Axes: H x W pixels.
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 import cv2
@@ -30,8 +29,7 @@ from pipelines.edit.studio import Studio
 
 __all__ = ["Recolour", "rephrased", "tinted"]
 
-GAMMA = (0.5, 2.0)  # how far light and shade may be bent towards a colour's brightness
-DARKEST, LIGHTEST = 0.05, 0.95  # mean brightness that a gamma can tell
+EPSILON = 1e-6  # in place of no shade at all
 
 
 def _known(colour: str) -> str:
@@ -114,8 +112,8 @@ def tinted(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """A picture with one hue and saturation in an area; light and shade stay.
 
-    A gamma takes the area's mean brightness half-way, in logarithms, to the colour's: black stays
-    black, and what was lighter stays lighter.
+    Brightness is scaled, from black, down to the colour's mean; or up, from white, half-way to it,
+    so that shade is left.
 
     Args:
         picture: RGB.
@@ -127,11 +125,13 @@ def tinted(
     hue, saturation, brightness = cv2.cvtColor(goal, cv2.COLOR_RGB2HSV)[0, 0].tolist()
     values = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
     shade = values[area][:, 2]
-    mean = min(max(float(shade.mean()), DARKEST), LIGHTEST)
-    wanted = math.sqrt(mean * min(max(brightness, DARKEST), LIGHTEST))
-    gamma = min(max(math.log(wanted) / math.log(mean), GAMMA[0]), GAMMA[1])
+    mean = float(shade.mean())
+    if brightness < mean:
+        shade = shade * (brightness / mean)
+    else:
+        shade = 1 - (1 - shade) * (1 - (mean + brightness) / 2) / max(1 - mean, EPSILON)
     values[area] = np.stack(
-        (np.full_like(shade, hue), np.full_like(shade, saturation), shade**gamma), axis=-1
+        (np.full_like(shade, hue), np.full_like(shade, saturation), shade), axis=-1
     )
     tint = np.rint(cv2.cvtColor(values, cv2.COLOR_HSV2RGB) * 255).clip(0, 255).astype(np.uint8)
     return np.where(area[..., None], tint, picture)

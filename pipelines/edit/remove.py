@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from grounding.region import Region
-from pipelines.edit.hole import By, Filling, hole
+from pipelines.edit.hole import By, Filling
 from pipelines.edit.outline import outline
 from pipelines.edit.regions import captioned, setting, without
 from pipelines.edit.scene import Scene
@@ -27,8 +27,9 @@ class Remove(RegionStep):
 
     def edited(self, scene: Scene, region: Region, studio: Studio) -> Scene:
         """Remove one."""
-        free = hole(outline(region, scene, studio), scene, (region.id,))
-        picture, how = Filling(by=self.by, seed=self.seed, steps=self.steps)(scene, free, studio)
+        area = outline(region, scene, studio)
+        filling = Filling(by=self.by, seed=self.seed, steps=self.steps)
+        picture, how = filling(scene, region.id, area, studio)
         document = captioned(without(scene.document, region.id), setting(scene.document))
         said = f"removed {region.id} {region.phrase}".rstrip()
         return scene.changed(document, picture, said=f"{said}; the hole was {how}")

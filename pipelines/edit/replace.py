@@ -8,7 +8,7 @@ from pydantic import Field
 
 from grounding.part import Text
 from grounding.region import Region
-from pipelines.edit.hole import By, Filling, hole
+from pipelines.edit.hole import By, Filling
 from pipelines.edit.newcomer import Newcomer
 from pipelines.edit.outline import outline
 from pipelines.edit.regions import outlined
@@ -36,9 +36,8 @@ class Replace(RegionStep):
         """Replace one; it keeps its id and its place."""
         area = outline(region, scene, studio)
         there = outlined(region, area)
-        free = hole(area, scene, (region.id,))
         filling = Filling(by=self.fill, seed=self.seed, steps=self.steps)
-        ground, _ = filling(scene, free, studio)
+        ground, _ = filling(scene, region.id, area, studio)
         newcomer = Newcomer(
             region=Region(id=region.id, phrase=self.phrase, box=there.box, z=region.z),
             seed=self.seed,

@@ -98,11 +98,15 @@ class Scene:
         selected: tuple[str, ...] | None = None,
         said: str = "",
     ) -> Scene:
-        """The scene after an edit; what is not given stays, but for ids that are gone."""
+        """The scene after an edit; what is not given stays, but for ids that are gone.
+
+        With another picture, the document names no file: the picture is in none until it is saved.
+        """
         if picture is None:
             picture = self.picture
         else:
             picture.setflags(write=False)
+            document = document.replace(image=None, files={})
         ids = {region.id for region in document.regions}
         kept = tuple(name for name in self.selected if name in ids)
         return replace(
