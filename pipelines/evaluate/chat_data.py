@@ -78,7 +78,7 @@ class Seeing:
 
     Attributes:
         open: Opens a SEEM.
-        classes: What it looks for; None: all that it knows.
+        classes: What it looks for; None: all things that it knows.
     """
 
     open: "Callable[[], Predictor]"
@@ -232,16 +232,18 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _seen(files: Sequence[Path], seeing: Seeing) -> ChatData:
-    """Pictures alone: what a SEEM finds on them is there."""
+    """Pictures alone: what a SEEM finds on them is there; of its own classes, things alone."""
     from seem.vocabulary import spoken_name
 
     predictor = seeing.open()
     classes = predictor.class_names(seeing.classes)
+    stuff = () if predictor.vocabulary is None or seeing.classes else predictor.vocabulary.stuff
     subjects = []
     for file in tqdm(files, "segmenting", disable=None):
         predictor.set_image(open_picture(file))
         found = predictor.panoptic(seeing.classes)
-        nouns = dict.fromkeys(spoken_name(classes[each.label]) for each in found.segments)
+        names = [classes[each.label] for each in found.segments]
+        nouns = dict.fromkeys(spoken_name(name) for name in names if name not in stuff)
         subjects.append(
             Subject(
                 name=file.name,
@@ -253,7 +255,7 @@ def _seen(files: Sequence[Path], seeing: Seeing) -> ChatData:
         what=f"{_images(subjects)}, with what SEEM finds on them",
         subjects=subjects,
         tasks=("pope",),
-        classes=tuple(dict.fromkeys(map(spoken_name, classes))),
+        classes=tuple(dict.fromkeys(spoken_name(name) for name in classes if name not in stuff)),
     )
 
 

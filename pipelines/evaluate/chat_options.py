@@ -141,7 +141,7 @@ def _data(group) -> None:
         "--classes",
         metavar="NAMES",
         type=_names,
-        help="what it looks for, with commas (default: all that it knows)",
+        help="what it looks for, with commas (default: all things that it knows)",
     )
 
 

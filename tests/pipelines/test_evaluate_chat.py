@@ -1,6 +1,7 @@
 """The command: what it asks, prints and writes, with answers that are right, and with scripts."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ from pipelines import segmenter, speaker
 from pipelines.evaluate import main
 from pipelines.evaluate.chat_marks import mark
 from pipelines.evaluate.chat_options import TASKS
+from seem.vocabulary import Vocabulary
 from tests.grounding.llava import tiny
 from tests.seem.evaluation.folders import instances_file, panoptic_folder
-from tests.seem.predicting import tiny_predictor
 from weights.llava import llava_state, write_llava
 
 SCENES = ("--scenes", "6")
@@ -182,13 +183,49 @@ def test_photographs_of_coco(script, tmp_path, capsys):
     assert results["counting"]["all"] == {"questions": 2, "accuracy": 0.0, "unread": 0}
 
 
-def test_documents_and_pictures_alone(script, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(segmenter, "open_predictor", lambda *_, **__: tiny_predictor())
+class Seer:
+    """Sees the first class and the last on every picture."""
+
+    vocabulary = Vocabulary(things=("llama", "dog"), stuff=("sky",))
+
+    def class_names(self, classes=None):
+        return classes or self.vocabulary.names
+
+    def set_image(self, image):
+        self.size = image.size
+
+    def panoptic(self, classes=None):
+        last = len(self.class_names(classes)) - 1
+        return SimpleNamespace(segments=[SimpleNamespace(label=label) for label in (0, 0, last)])
+
+
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        ((), {"llama": "yes", "dog": "no"}),  # not the sky, which is no thing
+        (("--classes", "cat,tree-merged"), {}),  # all are there: nothing can be denied
+        (("--classes", "cat,cup,bus"), {"cat": "yes", "bus": "yes", "cup": "no"}),
+    ],
+)
+def test_what_is_on_pictures_alone_is_seen(options, labels, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(segmenter, "open_predictor", lambda *_, **__: Seer())
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    asked = ("--data", tmp_path / "a.png", "--questions", tmp_path / "q.jsonl", *options)
+    if not labels:
+        assert "there is nothing to ask" in refused(capsys, *asked)
+        return
+    assert run(*asked) == 0
+    lines = map(json.loads, (tmp_path / "q.jsonl").read_text().splitlines())
+    found = {line["text"].split()[3]: line["label"] for line in lines}
+    assert found.items() <= labels.items()
+    assert set(found.values()) == {"yes", "no"}
+    assert not (tmp_path / "q").exists()  # the pictures are files already
+
+
+def test_documents(script, tmp_path, capsys):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     Image.new("RGB", (40, 30), "red").save(pictures / "a.png")
-    assert run("--data", pictures, "--model", "x", "--classes", "llama,dog") in (0, 2)
-    capsys.readouterr()
     for name, phrases in (("one", ("lava llama",)), ("two", ("dog", "cat"))):
         regions = [{"phrase": phrase, "box": [0, 0, 0.5, 0.5]} for phrase in phrases]
         document = {"schema": "lavallama/prompt/v1", "image": "a.png", "regions": regions}
