@@ -22,8 +22,10 @@ def line(task: str, *, composed: bool) -> dict:
 
 
 def test_tasks_take_turns() -> None:
-    tasks = [task for task, _ in requests(6)]
-    assert tasks == ["counting", "attribute", "spatial", "negation", "counting", "attribute"]
+    tasks = [task for task, _ in requests(8)]
+    assert tasks[::2] == ["counting", "attribute", "spatial", "negation"]
+    assert set(tasks[1::2]) == {"pairs"}
+    assert len({layout.name for _, layout in requests(40)}) == 40
     assert [layout.name for _, layout in requests(6)] == [layout.name for _, layout in requests(6)]
 
 
