@@ -183,6 +183,20 @@ def test_photographs_of_coco(script, tmp_path, capsys):
     assert results["counting"]["all"] == {"questions": 2, "accuracy": 0.0, "unread": 0}
 
 
+def test_references_of_refcoco(script, tmp_path, capsys):
+    instances_file(tmp_path)  # its dog has two parts, from 10, 10 to 40, 30 of 60 x 40 pixels
+    sentences = [{"sent": "the dog in two parts"}]
+    reference = {"ref_id": 0, "ann_id": 1, "image_id": 1, "split": "val", "sentences": sentences}
+    (tmp_path / "refs(unc).json").write_text(json.dumps([reference]))
+    script.said = "[0.17, 0.25, 0.67, 0.75]"
+    asked = ("--data", tmp_path, "--model", "x", "--dialect", "llava-unpadded")
+    assert run(*asked) == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert results["referring"]["all"]["questions"] == 1
+    assert results["referring"]["all"]["iou"] > 0.95
+    assert "describes: the dog in two parts." in script.asked[0].turns[0].text
+
+
 class Seer:
     """Sees the first class and the last on every picture."""
 
