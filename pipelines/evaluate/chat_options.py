@@ -25,7 +25,7 @@ JSON.
              among the most frequent, among those that go together with what is there
   counting   how many ... ?
   attribute  what is the ... made of? (stickers)
-  relation   where is ... of ... ? (stickers)
+  relation   is ... left of, right of, above, below ... ? (stickers)
   referring  the box of what a phrase names
   caption    what a description names, and what it makes up (stickers)
   fits       which of two captions fits, of two pictures that differ in who is what, or where, as
