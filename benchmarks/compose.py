@@ -1,11 +1,12 @@
 """What the loop buys: `python -m benchmarks.compose` draws requests once, and with repairs.
 
-The requests are held-out prompts of the four tasks in the manner of LLM-grounded Diffusion
-(`gligen.evaluation.prompt_tasks`); rules lay them out. The first picture of each composition is the
-one shot, the best one what the loop makes of it. SEEM steers the loop; the judge, a classifier of
-crops that has no part in it, says in each requested box what is there. Each request is a line of
-`results.jsonl` in the folder of the run, where a run that was killed goes on. The last line printed
-is one JSON object.
+Half of the requests are held-out prompts of the four tasks in the manner of LLM-grounded Diffusion
+(`gligen.evaluation.prompt_tasks`), half are captions of scenes whose every object is of a material
+that it never had in training ("pairs"); rules lay them out. The first picture of each composition
+is the one shot, the best one what the loop makes of it. SEEM steers the loop; the judge, a
+classifier of crops that has no part in it, says in each requested box what is there. Each request
+is a line of `results.jsonl` in the folder of the run, where a run that was killed goes on. The last
+line printed is one JSON object.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from tqdm import tqdm
 from gligen.evaluation.layout import Instance, Layout
 from gligen.evaluation.prompt_tasks import PROMPT_TASKS, prompt_task
 from gligen.evaluation.recognition import Tally
+from gligen.evaluation.sticker_layouts import sticker_layout
 from grounding.planning.caption import read_caption, read_phrase
 from grounding.prompt import GroundedPrompt
 from grounding.stickers.judge import StickerJudge
@@ -34,6 +36,8 @@ from pipelines.composer import Budget, Composer, Step, best_of
 from pipelines.console import guarded, quiet_libraries
 from pipelines.planner import Planner
 from weights.registry import embedded
+
+PAIRS = "pairs"
 
 
 def main() -> int:
@@ -51,12 +55,15 @@ def main() -> int:
 
 
 def requests(count: int) -> Iterator[tuple[str, Layout]]:
-    """Requests of all tasks by turns."""
+    """Requests of all tasks by turns, each followed by one of new pairs."""
     world = PRESETS["small"]
     each = -(-count // len(PROMPT_TASKS))
     sets = [prompt_task(task, world, each).layouts() for task in PROMPT_TASKS]
-    rows = zip(*sets, strict=True)
-    return itertools.islice(((one.group, one) for row in rows for one in row), count)
+    tasks = ((one.group, one) for row in zip(*sets, strict=True) for one in row)
+    scenes = (world.scene(seed, "held-out pairs") for seed in itertools.count())
+    pairs = ((PAIRS, sticker_layout(scene, group=PAIRS)) for scene in scenes)
+    turns = (one for both in zip(tasks, pairs, strict=False) for one in both)
+    return itertools.islice(turns, count)
 
 
 def _run(options: argparse.Namespace) -> int:
