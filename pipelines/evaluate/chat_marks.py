@@ -1,6 +1,6 @@
 """Answers marked: what was understood, whether it is right, and the numbers of each task."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,7 +137,13 @@ def _with_all(groups: dict[str, list[Mark]]) -> dict[str, list[Mark]]:
 
 
 def _numbers(marks: Sequence[Mark]) -> dict[str, Any]:
-    return NUMBERS[marks[0].question.kind](marks)
+    """The scores; of what has few answers, also that of who always gives the most frequent one."""
+    kind = marks[0].question.kind
+    scores = NUMBERS[kind](marks)
+    if kind in ("yes-no", "count", "choice", "letter"):
+        [(_, most)] = Counter(each.question.label for each in marks).most_common(1)
+        scores["majority"] = most / len(marks)
+    return scores
 
 
 def _yes_no(marks: Sequence[Mark]) -> dict[str, Any]:

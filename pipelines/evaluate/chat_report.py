@@ -49,8 +49,8 @@ def _pope(results: Result) -> list[str]:
 def _questions(results: Result) -> list[str]:
     return _table(
         "Questions",
-        "The share that is answered rightly. Of relations half are to be agreed with.",
-        {"accuracy": "accuracy", "unread": "not understood"},
+        "The share that is right, and that of who always gives the most frequent answer.",
+        {"accuracy": "accuracy", "majority": "always the same", "unread": "not understood"},
         results,
         QUESTIONS,
     )
@@ -95,7 +95,7 @@ def _table(
 ) -> list[str]:
     """A table of some tasks, by group; nothing if none was measured."""
     rows = [
-        [NAMES.get(task, task), group, row["questions"], *(row[key] for key in columns)]
+        [NAMES.get(task, task), group, row["questions"], *(row.get(key, "-") for key in columns)]
         for task in tasks
         if task in results
         for group, row in results[task].items()

@@ -180,7 +180,12 @@ def test_photographs_of_coco(script, tmp_path, capsys):
         "unread": 0,
     }
     assert results["referring"]["all"]["iou"] > 0.95
-    assert results["counting"]["all"] == {"questions": 2, "accuracy": 0.0, "unread": 0}
+    assert results["counting"]["all"] == {
+        "questions": 2,
+        "accuracy": 0.0,
+        "unread": 0,
+        "majority": 0.5,
+    }
 
 
 def test_references_of_refcoco(script, tmp_path, capsys):
@@ -266,6 +271,7 @@ def test_pairs_of_ones_own(script, tmp_path, capsys):
         "unread": 0,
         "pairs": 1,
         "text_score": 0.0,
+        "majority": 0.5,
     }
     file.write_text(json.dumps(pair) + "\n")
     assert "line 1: caption_1: is missing" in refused(capsys, "--data", file, "--model", "x")
