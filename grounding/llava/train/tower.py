@@ -72,7 +72,7 @@ class TowerTask:
         nn.init.constant_(heads["middle"].bias, RARE)
         self.heads = heads.to(next(self.tower.parameters()).device)
         with torch.no_grad():
-            seen = self._seen(np.arange(EVENED)).flatten(0, 1)
+            seen = self._seen(np.arange(min(EVENED, len(self.images)))).flatten(0, 1)
         self._mean, self._deviation = seen.mean(0), seen.std(0).clamp(min=1e-4)
         self._whole = nn.ModuleDict({"tower": self.tower, "heads": self.heads})
 
