@@ -65,7 +65,10 @@ def test_wrong_options_are_one_line(arguments, problem, capsys) -> None:
         (["at night", *RULES], "names nothing that could be put into a box"),
         (["a dog", *RULES, "--out", "a.txt"], "layouts are written as JSON; name it .json"),
         (["999 dogs", *RULES], "asks for 999 things; at most 100 are planned"),
-        (["a dog", "--model", "/nowhere/model", "--offline"], "/nowhere/model: no such file or folder"),
+        (
+            ["a dog", "--model", "/nowhere/model", "--offline"],
+            "/nowhere/model: no such file or folder",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(arguments, problem, capsys, tmp_path, monkeypatch) -> None:
