@@ -37,7 +37,7 @@ REQUEST = "a lava llama on a beach"  # if there is no LLaVA to see one
 def main() -> int:
     """Take the tour; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m examples.tour", description=__doc__.split("\n\n")[0]
+        prog="python -m examples.tour", description="Take one document through everything."
     )
     parser.add_argument("--prompt", help="what to draw (default: what LLaVA sees)")
     parser.add_argument("--seed", type=int, default=0)

@@ -15,6 +15,8 @@ from pipelines.console import guarded, quiet_libraries
 from pipelines.edit.options import OUT, PROG, edit_options
 
 if TYPE_CHECKING:
+    from pipelines.edit.history import Edit
+    from pipelines.edit.language import Command
     from pipelines.edit.session import EditSession
 
 __all__ = ["main"]
@@ -37,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
     """Check everything that was given, and only then load a model."""
     from pipelines.edit.language import read_line, read_script
 
-    steps = [read_line(line) for line in options.do]
+    steps: list[Edit | Command] = [read_line(line) for line in options.do]
     if options.script is not None:
         steps = read_script(_script(options.script))
     out = _out(options)

@@ -64,7 +64,8 @@ class Filling:
     Attributes:
         by: "telea": from its edge inwards (Telea, "An image inpainting technique based on the fast
             marching method", 2004); "model": drawn by the model from the words for what lies
-            behind; "auto": by the model if it can redraw a part of a picture, else as "telea".
+            behind; "auto": by the model if it can redraw a part of a picture and the document says
+            what lies behind ("on a beach"), else as "telea".
         seed: of what is drawn.
         steps: of denoising; None: the model's own.
     """
@@ -93,16 +94,16 @@ class Filling:
         free = hole(area, scene, name)
         if free.all():
             raise PromptError("nothing would be left of the picture to fill the hole from")
-        if self.by == "telea":
-            return _spread(scene.picture, free), "filled from its edge (Telea)"
-        if self.by == "auto" and not studio.inpaints:
-            how = "filled from its edge (Telea): the model redraws no parts of pictures"
+        place = setting(scene.document).place
+        why = _why_not(place, studio) if self.by == "auto" else ""
+        if self.by == "telea" or why:
+            how = "filled from its edge (Telea)" + (f": {why}" if why else "")
             return _spread(scene.picture, free), how
         around = grown(free, max(2, round(RING * min(free.shape))))
         box = bitmap_to_box(around)
         assert box is not None, "a hole is not empty"
         drawn = Repainting(
-            prompt=setting(scene.document).place,
+            prompt=place,
             phrase="",
             box=box,
             seed=self.seed,
@@ -113,6 +114,15 @@ class Filling:
         free |= _leftovers(drawn, scene.picture, free, around & ~_others(scene, name, boxes=True))
         spread = _spread(scene.picture, free)
         return laid(drawn, spread, matte(free, FADE)), "drawn by the model"
+
+
+def _why_not(place: str, studio: Studio) -> str:
+    """Why a model should not draw what lies behind; "" if it should."""
+    if not studio.inpaints:
+        return "the model redraws no parts of pictures"
+    if not place and not studio.generator.base.inpaints:
+        return "nothing says what lies behind"
+    return ""
 
 
 def _spread(

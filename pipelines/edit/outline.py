@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["outline", "sought"]
 
-PINHOLE = 0.01  # of a mask: a hole that is smaller is none
+PINHOLE = 0.05  # of a mask: a hole that is smaller is none
 
 
 def outline(region: Region, scene: Scene, studio: Studio) -> Bool[np.ndarray, "H W"]:
@@ -65,7 +65,7 @@ def _answers(
     predictor: Predictor, ways: Sequence[Region], mode: Literal["prompt", "referring"] = "prompt"
 ) -> list[Bool[np.ndarray, "H W"]]:
     """A mask for each way to ask."""
-    regions = [way.replace(id=f"r{number}") for number, way in enumerate(ways)]
+    regions = tuple(way.replace(id=f"r{number}") for number, way in enumerate(ways))
     asked = GroundedPrompt(regions=regions, segment=Segment(mode=mode))
     answers = predictor.predict_document(asked).regions
     return [rle_to_bitmap(answer.mask) for answer in answers if answer.mask is not None]
@@ -79,11 +79,11 @@ def _without_pinholes(area: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     return area | small[parts]
 
 
-def _clicks(box: Box) -> list[Point]:
+def _clicks(box: Box) -> tuple[Point, ...]:
     """One on the middle of a box, and one beside the thing on each corner."""
     x0, y0, x1, y1 = box
     corners = [Point(xy=(x, y), label=0) for x in (x0, x1) for y in (y0, y1)]
-    return [Point(xy=((x0 + x1) / 2, (y0 + y1) / 2)), *corners]
+    return Point(xy=((x0 + x1) / 2, (y0 + y1) / 2)), *corners
 
 
 def _fit(area: Bool[np.ndarray, "H W"], box: Box) -> float:

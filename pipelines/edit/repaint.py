@@ -91,7 +91,7 @@ class Repainting:
         box = clip_xyxy(view.normalized_box(self.box))
         return GroundedPrompt(
             prompt=self.prompt,
-            regions=[Region(id="r1", phrase=self.phrase, box=box)],
+            regions=(Region(id="r1", phrase=self.phrase, box=box),),
             sampling=self.sampling.replace(seed=None),
         )
 

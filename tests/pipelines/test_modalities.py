@@ -360,6 +360,15 @@ def test_any_adapter_for_boxes_redraws_a_picture_when_it_is_asked_to(generator, 
         generator(GroundedPrompt(prompt="p"), image=photo)
 
 
+def test_a_box_without_words_is_drawn_as_what_lies_behind(generator, photo):
+    with Image.open(photo) as picture:
+        before = np.asarray(picture)
+    silent = GroundedPrompt(prompt="p", regions=(Region(box=BOX),))
+    after = drawn(generator, silent, image=photo, strict=True)
+    assert not np.array_equal(after, before)
+    assert not np.array_equal(after, drawn(generator, redrawn(photo), image=photo, strict=True))
+
+
 def test_a_documents_own_picture_is_not_redrawn_but_a_redrawn_one_is_again(
     generator, photo, tmp_path
 ):

@@ -40,6 +40,16 @@ def test_a_plain_ground_comes_back(by, modality, said):
     assert np.abs(filled[free].astype(int) - BEACH).max() <= 4  # OpenCV's rounding
 
 
+def test_a_model_that_is_told_nothing_draws_nothing():
+    bare = scene().changed(scene().document.replace(prompt="a llama and a dog"))
+    for models, how in (
+        (studio(), "filled from its edge (Telea): nothing says what lies behind"),
+        (studio(inpaints=True), "drawn by the model"),
+    ):
+        assert Filling()(bare, "r1", llama(), models)[1] == how
+    assert Filling(by="model")(bare, "r1", llama(), studio())[1] == "drawn by the model"
+
+
 def test_the_model_draws_what_lies_behind():
     free = hole(llama(), scene(), "r1")
     models = studio()
