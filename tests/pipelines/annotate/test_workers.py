@@ -38,11 +38,15 @@ def test_two_processes_annotate_as_one_does(work):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_a_cluster_annotates_as_one_process_does(work):
-    pytest.importorskip("ray")
+    ray = pytest.importorskip("ray")
     raws, settings = work
     told = {raw.name: annotation for raw, annotation in workers.annotations(raws, settings)}
-    found = {raw.name: one for raw, one in workers.ray_annotations(raws, settings)}
+    try:
+        found = {raw.name: one for raw, one in workers.ray_annotations(raws, settings)}
+    finally:
+        ray.shutdown()
     assert json.dumps(found, sort_keys=True) == json.dumps(told, sort_keys=True)
 
 
