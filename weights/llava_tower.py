@@ -47,6 +47,11 @@ def tower_config(
         depths: Blocks of each stage.
     """
     stages = len(depths)
+    # what LLaVA asks of a CLIP-like tower, beside what a FocalNet has
+    asked: dict[str, Any] = {
+        "hidden_size": width * 2 ** (stages - 1),
+        "num_hidden_layers": stages,
+    }
     return FocalNetConfig(
         image_size=side,
         patch_size=4 * 2 ** (stages - 1),
@@ -60,9 +65,7 @@ def tower_config(
         use_post_layernorm=True,
         normalize_modulator=True,
         drop_path_rate=0.0,
-        # what LLaVA asks of a CLIP-like tower
-        hidden_size=width * 2 ** (stages - 1),
-        num_hidden_layers=stages,
+        **asked,
     )
 
 

@@ -18,7 +18,7 @@ world holds out is ever named, neither in a question nor in an answer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 
@@ -45,6 +45,7 @@ Kind = Literal[
     "grounded", "list", "background", "plan",
 ]  # fmt: skip
 PLAIN = "plain"  # the answer, where an object is made of no material
+T = TypeVar("T")
 
 SHARES: Final[dict[Kind, float]] = {
     "caption": 0.04,
@@ -172,8 +173,8 @@ class _Talk:
     def coin(self, share: float = 0.5) -> bool:
         return bool(self.generator.random() < share)
 
-    def any_of(self, items: Sequence):
-        return items[int(self.generator.integers(len(items)))] if items else None
+    def any_of(self, items: Sequence[T]) -> T:
+        return items[int(self.generator.integers(len(items)))]
 
     def may_name(self, material: str | None, concept: str) -> bool:
         return self.split != "train" or (material, concept) not in HELD_OUT_PAIRS
@@ -188,7 +189,7 @@ class _Talk:
             )
             if len(of) == 1
         ]
-        return self.any_of(names)
+        return self.any_of(names) if names else None
 
     def named(self, count: int) -> list[tuple[Sticker, str]]:
         """Random stickers with such names; none if there are not so many."""
@@ -265,9 +266,9 @@ def _relation(talk: _Talk) -> Question | None:
         return None
     (first, name), (second, other) = pair
     true = [word for word in DIRECTIONS if _lies(first.box, word, second.box)]
-    said = talk.any_of(true)
-    if said is None:
+    if not true:
         return None
+    said = talk.any_of(true)
     holds = talk.coin()
     text = f"Is the {name} {said if holds else OPPOSITE[said]} the {other}?"
     return _question("relation", text, "Yes" if holds else "No")
@@ -313,9 +314,10 @@ def _swapped_places(talk: _Talk) -> tuple[str, str] | None:
     if not pair:
         return None
     (first, name), (second, other) = pair
-    said = talk.any_of([w for w in DIRECTIONS if _lies(first.box, w, second.box)])
-    if said is None:
+    true = [word for word in DIRECTIONS if _lies(first.box, word, second.box)]
+    if not true:
         return None
+    said = talk.any_of(true)
     return (
         f"{article(name)} {said} {article(other)}",
         f"{article(other)} {said} {article(name)}",

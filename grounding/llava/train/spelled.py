@@ -35,9 +35,13 @@ class SpelledPatches(nn.Module):
         world: Of the names.
     """
 
-    def __init__(self, embedding: nn.Module, tokenizer: Any, world: World):
+    concepts: Tensor
+    materials: Tensor
+    backgrounds: Tensor
+
+    def __init__(self, embedding: nn.Embedding, tokenizer: Any, world: World):
         super().__init__()
-        self._words = (embedding,)  # not a part of this module
+        self._words: tuple[nn.Embedding] = (embedding,)  # not a part of this module
         self.world = world
         width = embedding.weight.shape[1]
         self.placed = nn.Linear(PLACED, width, bias=False)

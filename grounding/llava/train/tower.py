@@ -8,6 +8,7 @@ end, for what they show, where the whole of it lies, and which is its middle. Ax
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -56,8 +57,8 @@ class TowerTask:
 
     def __post_init__(self) -> None:
         """Add the heads, the same at every start."""
-        config = self.tower.config
-        self.grid = config.image_size // config.patch_size
+        config: Any = self.tower.config
+        self.grid: int = config.image_size // config.patch_size
         sizes = {
             "concept": 1 + len(self.world.concepts),
             "material": 1 + len(self.world.materials),
@@ -67,10 +68,10 @@ class TowerTask:
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            heads = nn.ModuleDict({k: nn.Linear(config.hidden_size, n) for k, n in sizes.items()})
+            heads = {name: nn.Linear(config.hidden_size, size) for name, size in sizes.items()}
         nn.init.constant_(heads["box"].bias, 0.5)
         nn.init.constant_(heads["middle"].bias, RARE)
-        self.heads = heads.to(next(self.tower.parameters()).device)
+        self.heads = nn.ModuleDict(heads).to(next(self.tower.parameters()).device)
         with torch.no_grad():
             seen = self._seen(np.arange(min(EVENED, len(self.images)))).flatten(0, 1)
         self._mean, self._deviation = seen.mean(0), seen.std(0).clamp(min=1e-4)
