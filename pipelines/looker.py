@@ -194,7 +194,12 @@ def judge(plan: GroundedPrompt, found: GroundedPrompt, graph: SceneGraph) -> Ver
             findings.append(f"wrong: {region.id} {region.phrase} is {other.phrase}")
         if overlap < MATCH or lacking:
             wrong.append(region.id)
-    extra = [one for one in left.values() if _is_extra(one, covered)]
+    welcome = [thing for thing in graph.things if not thing.exact]  # of "llamas" more may come
+    extra = [
+        one
+        for one in left.values()
+        if _is_extra(one, covered) and not any(_shows(one, thing) for thing in welcome)
+    ]
     findings += [f"extra: {region.phrase}" for region in extra]
     relations = agree(GroundedPrompt(regions=tuple(matched)), graph, names=CONCEPTS).findings
     findings += [one.message for one in relations if one.kind == "misplaced"]
@@ -228,12 +233,15 @@ def _matches(
             thing = seen[other.id]
             if thing is not None and same_noun(thing.noun, wanted.noun):
                 pairs.append((box_iou(box, other.box), -number, other.id))
-    chosen: dict[int, tuple[Region, float]] = {}
+    chosen: dict[int, tuple[Region | None, float]] = {}
     for overlap, number, name in sorted(pairs, reverse=True):
         if -number not in chosen and name in left:
             chosen[-number] = left.pop(name), overlap
-    nothing = (None, 0.0)
-    return [(one, *chosen.get(number, nothing)) for number, one in enumerate(plan.regions)]
+    matches = []
+    for number, region in enumerate(plan.regions):
+        other, overlap = chosen.get(number, (None, 0.0))
+        matches.append((region, other, overlap))
+    return matches
 
 
 def _seen_phrase(thing: Thing) -> str:

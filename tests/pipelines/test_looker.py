@@ -73,6 +73,21 @@ def test_two_of_a_kind_are_two_regions() -> None:
     assert verdict.wrong == ("r1",)
 
 
+def test_what_lies_within_a_thing_that_is_there_or_is_not_certain_is_no_extra() -> None:
+    found = [("lava llama", LEFT, 0.9), ("dog", RIGHT, 0.9)]
+    part = ("star", (0.1, 0.4, 0.3, 0.6), 0.9)
+    doubtful = ("tree", ABOVE, 0.1)
+    assert judge(PLAN, document(*found, part, doubtful), GRAPH).is_right
+    assert judge(PLAN, document(*found, ("tree", ABOVE, 0.9)), GRAPH).extra == 1
+
+
+def test_more_llamas_are_welcome_where_llamas_are_asked_for() -> None:
+    plan = document(("llama", LEFT), ("llama", RIGHT))
+    found = document(("llama", LEFT), ("llama", RIGHT), ("llama", ABOVE))
+    assert judge(plan, found, read_caption("llamas")).is_right
+    assert judge(plan, found, read_caption("two llamas")).extra == 1
+
+
 def test_the_embedded_model_sees_what_a_rendered_scene_shows() -> None:
     eye = open_eye({})
     scene = PRESETS["small"].scene(3, "train", 2)
