@@ -1,7 +1,7 @@
 """Which records are in which batch: an epoch's order, from a seed.
 
 With `grouped`, a batch has pictures or words alone, never both, and records of like length, so that
-little is padded (arXiv 2310.03744, appendix A.2; haotian-liu/LLaVA, LengthGroupedSampler).
+little is padded (arXiv 2310.03744, appendix; haotian-liu/LLaVA, LengthGroupedSampler).
 """
 
 from collections.abc import Sequence

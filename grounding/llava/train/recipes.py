@@ -4,8 +4,8 @@
 |-------------|----------------------|------|-------|--------|-----------------------------------|
 | v1-stage1   | projector            | 2e-3 | 128   | 1      | arXiv 2304.08485, section 5       |
 | v1-stage2   | projector, language  | 2e-5 | 32    | 3      | arXiv 2304.08485, section 5       |
-| v1.5-stage1 | projector            | 1e-3 | 256   | 1      | arXiv 2310.03744, table 9         |
-| v1.5-stage2 | projector, language  | 2e-5 | 128   | 1      | arXiv 2310.03744, table 9         |
+| v1.5-stage1 | projector            | 1e-3 | 256   | 1      | arXiv 2310.03744, appendix        |
+| v1.5-stage2 | projector, language  | 2e-5 | 128   | 1      | arXiv 2310.03744, appendix        |
 | v1.5-lora   | projector, LoRA      | 2e-4 | 128   | 1      | haotian-liu/LLaVA, finetune_lora  |
 
 All with a warm-up over 3 % of the steps, cosine decay (here to a twentieth of the peak, there to
