@@ -1,12 +1,14 @@
 """How a small language model begins, so that it soon finds the patches that a word is about.
 
-Looking something up is what most answers need (associative recall, arXiv 2312.04927), and attention
-learns it late from random weights: after 27,000 questions (480 steps of 4 rows) the embedded model
-had not begun to; begun as follows, it named what is made of what after 17,000. Half of the heads
-begin as a search. Their keys are their queries, at the slow rotations, which hardly depend on how
-far apart two words are: a word attends to what is like it. One channel says "I ask", one "I am a
-patch"; the first looks for the second, or a word would find itself. All outputs begin as the values
-turned back: what is attended to is taken over.
+Looking something up is what most answers need (associative recall, arXiv 2312.04927), and
+attention learns it late from random weights: after 27,000 questions (480 steps of 4 rows) the
+embedded model had not begun to; begun as follows, its first layer left so, and shown scenes in
+brief, it named what is made of what after 17,000.
+
+Half of the heads begin as a search. Their keys are their queries, at the slow rotations, which
+hardly depend on how far apart two words are: a word attends to what is like it. One channel says "I
+ask", one "I am a patch"; the first looks for the second, or a word would find itself. All outputs
+begin as the values turned back: what is attended to is taken over.
 """
 
 from typing import Any, Final
