@@ -2,14 +2,22 @@
 
 import re
 import shlex
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from pipelines.chat_options import chat_options
+from pipelines.compose_options import compose_options
+from pipelines.edit.options import edit_options
+from pipelines.evaluate.chat_options import chat_options as evaluate_chat_options
 from pipelines.generator import Generator
 from pipelines.options import generate_parser
+from pipelines.plan_options import plan_options
 from pipelines.segment_options import segment_options
+from pipelines.train_llava_options import train_llava_options
 from tests.seem.predicting import tiny_predictor
 
 ROOT = Path(__file__).parents[2]
@@ -36,12 +44,27 @@ def test_its_commands_have_options_that_exist():
         assert generate_parser().parse_args(arguments).prompt
 
 
-def test_its_segment_commands_have_options_that_exist():
-    calls = [line for block in blocks("console") for line in block.splitlines()]
-    calls = [call.split("segment ", 1)[1] for call in calls if "lavallama segment " in call]
-    assert len(calls) == 6
+@pytest.mark.parametrize(
+    ("command", "options", "count"),
+    [
+        ("chat", chat_options, 2),
+        ("compose", compose_options, 2),
+        ("edit", edit_options, 3),
+        ("evaluate chat", evaluate_chat_options, 3),
+        ("plan", plan_options, 2),
+        ("segment", segment_options, 6),
+        ("train llava", train_llava_options, 3),
+    ],
+)
+def test_the_other_commands_have_options_that_exist(
+    command: str, options: Callable[[list[str]], Namespace], count: int
+):
+    start = f"$ lavallama {command} "
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    calls = [line.removeprefix(start) for line in lines if line.startswith(start)]
+    assert len(calls) == count
     for call in calls:
-        assert segment_options(shlex.split(call, comments=True)).image
+        assert options(shlex.split(call, comments=True))
 
 
 def test_its_boxes_are_the_example():
