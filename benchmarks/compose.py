@@ -32,9 +32,9 @@ from grounding.stickers.judge import StickerJudge
 from grounding.stickers.vocabulary import CONCEPTS
 from grounding.stickers.world import PRESETS
 from pipelines.compose import open_eye, open_hand
-from pipelines.composer import Budget, Composer, Step, best_of
+from pipelines.composition.composer import Budget, Composer, Step, best_of
 from pipelines.console import guarded, quiet_libraries
-from pipelines.planner import Planner
+from pipelines.planning.planner import Planner
 from weights.registry import embedded
 
 PAIRS = "pairs"

@@ -46,7 +46,7 @@ Draw = Callable[[], np.ndarray]  # () -> uint8 [H, W, 3]
 def build_ours(model: RandomModel, options: argparse.Namespace) -> tuple[Draw, Any]:
     """Our generator; returns what draws a picture, and the VAE."""
     from grounding.prompt import GroundedPrompt
-    from pipelines.generator import Generator
+    from pipelines.generation.generator import Generator
     from weights.base import BaseModel
 
     tokenizer, unet, vae = model.tokenizer(), model.unet(gated=False), model.vae()

@@ -32,7 +32,7 @@ import uvicorn
 from PIL import Image
 
 from benchmarks import segment
-from pipelines.segmenter import open_predictor
+from pipelines.segmentation.segmenter import open_predictor
 from pipelines.serve.answers import answer
 from pipelines.serve.app import create_app
 from seem.predictor import Predictor

@@ -20,7 +20,7 @@ from grounding.prompt import GroundedPrompt
 from grounding.region import Region
 from pipelines.console import guarded, quiet_libraries
 from pipelines.generate import Generator
-from pipelines.segmenter import open_predictor
+from pipelines.segmentation.segmenter import open_predictor
 
 HERE = Path(__file__).parent
 

@@ -20,14 +20,14 @@ from grounding.llava.chat import Speaker
 from grounding.llava.document import with_question
 from grounding.prompt import Canvas, GroundedPrompt, Segment
 from pipelines.console import guarded, quiet_libraries
+from pipelines.conversation.speaker import ask, open_speaker
 from pipelines.edit.session import EditSession
 from pipelines.edit.studio import Studio
 from pipelines.generate import Generator
-from pipelines.inquiry import open_picture
-from pipelines.plan_form import StickerForm
-from pipelines.planner import Planner
-from pipelines.segmenter import open_predictor
-from pipelines.speaker import ask, open_speaker
+from pipelines.planning.form import StickerForm
+from pipelines.planning.planner import Planner
+from pipelines.segmentation.inquiry import open_picture
+from pipelines.segmentation.segmenter import open_predictor
 from weights.registry import EMBEDDED, embedded
 
 SHOWN = Path(__file__).parent / "lava_llama.png"

@@ -1,6 +1,6 @@
 """`lavallama chat`, also `python -m pipelines.chat`: ask about a picture.
 
-The same from Python: `pipelines.speaker.open_speaker` and `ask`.
+The same from Python: `pipelines.conversation.speaker.open_speaker` and `ask`.
 """
 
 import argparse
@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.chat_options import PROG, chat_options
 from pipelines.console import guarded, quiet_libraries
+from pipelines.conversation.options import PROG, chat_options
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,8 +38,8 @@ def _run(options: argparse.Namespace) -> int:
     """Check everything that was given, and only then load the model."""
     quiet_libraries()
     from grounding.llava.document import with_question
-    from pipelines.inquiry import open_picture
-    from pipelines.speaker import ask, open_speaker
+    from pipelines.conversation.speaker import ask, open_speaker
+    from pipelines.segmentation.inquiry import open_picture
 
     picture = open_picture(options.image)
     document = _document(options, picture)
@@ -100,7 +100,7 @@ def _heard(options: argparse.Namespace) -> "AudioContent | None":
     if options.audio is None:
         return None
     from grounding.prompt import AudioContent
-    from pipelines.speech import load_recogniser, read_wav
+    from pipelines.conversation.speech import load_recogniser, read_wav
 
     recording = read_wav(options.audio)
     hear = load_recogniser(options.asr, device=options.device, offline=options.offline)
@@ -115,8 +115,8 @@ def _segmenter(
     """What gives regions their masks; without `--masks`, nothing does."""
     if options.masks is None:
         return lambda document, ids: document
-    from pipelines.masks import with_masks
-    from pipelines.segmenter import open_predictor
+    from pipelines.segmentation.masks import with_masks
+    from pipelines.segmentation.segmenter import open_predictor
 
     predictor = open_predictor(options.masks, device=options.device, offline=options.offline)
     predictor.set_image(picture)

@@ -1,6 +1,7 @@
 """`lavallama classify`, also `python -m pipelines.classify`: which label fits a picture.
 
-The same from Python: `pipelines.embedders.open_embedder` and `pipelines.classifier.Classifier`.
+The same from Python: `pipelines.retrieval.embedders.open_embedder` and
+`pipelines.retrieval.classifier.Classifier`.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.console import Parser, guarded, quiet_libraries
-from pipelines.options import whole
+from pipelines.generation.options import whole
 
 __all__ = ["main"]
 
@@ -106,9 +107,9 @@ def _names(text: str) -> tuple[str, ...]:
 def _run(options: argparse.Namespace) -> int:
     """Check everything that was given, and only then load the model."""
     quiet_libraries()
-    from pipelines.classifier import TEMPLATES, Classifier
-    from pipelines.embedders import open_embedder
-    from pipelines.inquiry import open_picture
+    from pipelines.retrieval.classifier import TEMPLATES, Classifier
+    from pipelines.retrieval.embedders import open_embedder
+    from pipelines.segmentation.inquiry import open_picture
 
     pictures = [open_picture(path) for path in options.image]
     templates = tuple(options.template) or TEMPLATES[options.templates or "plain"]
@@ -135,7 +136,7 @@ def _tell_labels(path: str, chances: dict[str, float], options: argparse.Namespa
 
 def _tell_captions(path: str, cosines: dict[str, float], options: argparse.Namespace) -> None:
     """Print how well each caption fits, the best first."""
-    from pipelines.classifier import clip_score
+    from pipelines.retrieval.classifier import clip_score
 
     best = sorted(cosines.items(), key=lambda item: -item[1])
     if options.json:

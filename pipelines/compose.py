@@ -1,6 +1,7 @@
 """`lavallama compose`, also `python -m pipelines.compose`: draw, look, repair, until it is right.
 
-The same from Python: `pipelines.composer.Composer`, with `open_hand` and `open_eye` from here.
+The same from Python: `pipelines.composition.composer.Composer`, with `open_hand` and `open_eye`
+from here.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grounding.errors import PromptError
-from pipelines.compose_options import PROG, compose_options
+from pipelines.composition.options import PROG, compose_options
 from pipelines.console import guarded, quiet_libraries
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
     from grounding.planning.scene_graph import SceneGraph
     from grounding.prompt import GroundedPrompt
-    from pipelines.composer import Step
-    from pipelines.looker import Looker
-    from pipelines.trace import Trace
+    from pipelines.composition.composer import Step
+    from pipelines.composition.looker import Looker
+    from pipelines.composition.trace import Trace
 
 __all__ = ["main", "open_eye", "open_hand"]
 
@@ -54,7 +55,7 @@ def open_hand(made_with: dict[str, Any], *, device: str = "auto", offline: bool 
     Raises:
         LavallamaError: it cannot be had.
     """
-    from pipelines.generator import Generator
+    from pipelines.generation.generator import Generator
 
     generator = Generator.from_pretrained(
         made_with.get("generator") or "embedded",
@@ -90,8 +91,8 @@ def open_eye(made_with: dict[str, Any], *, device: str = "auto", offline: bool =
     """
     from grounding.planning.lexicon import ATTRIBUTES
     from grounding.stickers.world import PRESETS
-    from pipelines.looker import Looker
-    from pipelines.segmenter import open_predictor
+    from pipelines.composition.looker import Looker
+    from pipelines.segmentation.segmenter import open_predictor
     from weights.registry import EMBEDDED
 
     name = made_with.get("finder") or EMBEDDED
@@ -101,8 +102,8 @@ def open_eye(made_with: dict[str, Any], *, device: str = "auto", offline: bool =
 
 def _run(options: argparse.Namespace) -> int:
     from grounding.files import check_writable
-    from pipelines.composer import Budget, Composer, best_of
-    from pipelines.trace import NAME, trace_of, write_step
+    from pipelines.composition.composer import Budget, Composer, best_of
+    from pipelines.composition.trace import NAME, trace_of, write_step
 
     folder = _folder(options)
     check_writable([folder / NAME])
@@ -133,8 +134,8 @@ def _replay(options: argparse.Namespace) -> int:
     """Draw every step again, and compare pictures and verdicts."""
     from grounding.planning.caption import read_caption
     from grounding.stickers.vocabulary import CONCEPTS
-    from pipelines.composer import Composer, fingerprint
-    from pipelines.trace import Trace, write_step
+    from pipelines.composition.composer import Composer, fingerprint
+    from pipelines.composition.trace import Trace, write_step
 
     trace = Trace.load(options.replay)
     quiet_libraries()
@@ -161,7 +162,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _part(trace: "Trace", steps: "list[Step]") -> "Trace":
-    from pipelines.trace import trace_of
+    from pipelines.composition.trace import trace_of
 
     return trace_of(trace.caption, steps, trace.made_with)
 
@@ -181,8 +182,8 @@ def _plan(options: argparse.Namespace) -> "tuple[GroundedPrompt, SceneGraph]":
     from grounding.formats import load
     from grounding.planning.caption import read_caption
     from grounding.stickers.vocabulary import CONCEPTS
+    from pipelines.generation.source_picture import place_beside
     from pipelines.plan import open_planner, report
-    from pipelines.source_picture import place_beside
 
     if options.boxes is None:
         plan = open_planner(options).plan(options.caption, seed=options.seed)

@@ -1,8 +1,8 @@
 """`lavallama generate`, also `python -m pipelines.generate`: pictures from a prompt and boxes.
 
-The same from Python is `Generator` (`pipelines.generator`), which can be imported from here too.
-It comes with torch and is imported when it is asked for, so that `--help`, a wrong option and a
-broken file of boxes are answered at once.
+The same from Python is `Generator` (`pipelines.generation.generator`), which can be imported from
+here too. It comes with torch and is imported when it is asked for, so that `--help`, a wrong option
+and a broken file of boxes are answered at once.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from grounding.errors import OutputError, PromptError
 from pipelines.console import guarded, quiet_libraries
-from pipelines.options import PROG, generate_parser
+from pipelines.generation.options import PROG, generate_parser
 
 if TYPE_CHECKING:
     from grounding.attention import Backend
     from grounding.prompt import GroundedPrompt
-    from pipelines.generator import Extras, Generator
-    from pipelines.picture import Generation
+    from pipelines.generation.generator import Extras, Generator
+    from pipelines.generation.picture import Generation
 
 __all__ = ["Generation", "Generator", "main", "slug"]
 
@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 def __getattr__(name: str) -> Any:
     """Import the Python API on first use (PEP 562)."""
     if name == "Generator":
-        from pipelines.generator import Generator
+        from pipelines.generation.generator import Generator
 
         return Generator
     if name == "Generation":
-        from pipelines.picture import Generation
+        from pipelines.generation.picture import Generation
 
         return Generation
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
 def _read_document(options: argparse.Namespace) -> "GroundedPrompt":
     """Join what the options and the files they name say about the picture."""
     from grounding.prompt import GroundedPrompt
-    from pipelines.png import read_png
+    from pipelines.generation.png import read_png
 
     document = GroundedPrompt()
     if options.from_image is not None:
@@ -116,7 +116,7 @@ def _read_document(options: argparse.Namespace) -> "GroundedPrompt":
 
 def _read_boxes(options: argparse.Namespace) -> "GroundedPrompt":
     from grounding.formats import load
-    from pipelines.source_picture import place_beside
+    from pipelines.generation.source_picture import place_beside
 
     size = (options.width, options.height)
     canvas = None if None in size else size
@@ -234,7 +234,7 @@ def _size(
 
 def _load_generator(options: argparse.Namespace, document: "GroundedPrompt") -> "Generator":
     from pipelines.device import choose_device
-    from pipelines.generator import NO_ADAPTER, Generator
+    from pipelines.generation.generator import NO_ADAPTER, Generator
 
     model, adapter = options.model, options.adapter
     dtype, attention = options.dtype, options.attention
@@ -267,7 +267,7 @@ def _load_generator(options: argparse.Namespace, document: "GroundedPrompt") -> 
 
 def _extras(options: argparse.Namespace, document: "GroundedPrompt") -> "Extras":
     """What to load beside the model: as the options say, else as the picture was drawn with."""
-    from pipelines.companions import notes
+    from pipelines.generation.companions import notes
 
     made = document.provenance
     again = options.from_image is not None and made is not None
@@ -289,7 +289,7 @@ def _extras(options: argparse.Namespace, document: "GroundedPrompt") -> "Extras"
 
 def _without_replaced(options: argparse.Namespace, document: "GroundedPrompt") -> "GroundedPrompt":
     """The document without mention of what the options put something else in place of."""
-    from pipelines.companions import notes
+    from pipelines.generation.companions import notes
 
     made = document.provenance
     if made is None:

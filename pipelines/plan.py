@@ -1,6 +1,6 @@
 """`lavallama plan`, also `python -m pipelines.plan`: from a caption to a layout.
 
-The same from Python: `pipelines.planner.Planner`.
+The same from Python: `pipelines.planning.planner.Planner`.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from grounding.errors import CheckpointError, OutputError
 from pipelines.console import guarded, quiet_libraries
-from pipelines.plan_options import PROG, plan_options
+from pipelines.planning.options import PROG, plan_options
 
 if TYPE_CHECKING:
     from grounding.prompt import GroundedPrompt
-    from pipelines.planner import Plan, Planner
+    from pipelines.planning.planner import Plan, Planner
 
 __all__ = ["main", "open_planner", "report"]
 
@@ -45,7 +45,7 @@ def open_planner(options: argparse.Namespace) -> "Planner":
     Raises:
         LavallamaError: a model that was asked for cannot be had.
     """
-    from pipelines.planner import RULES, Planner
+    from pipelines.planning.planner import RULES, Planner
 
     embedded = _embedded_chat()
     name = options.model or (str(embedded) if embedded else None)
@@ -57,8 +57,8 @@ def open_planner(options: argparse.Namespace) -> "Planner":
         )
     quiet_libraries()
 
-    from pipelines.plan_form import LgdForm, StickerForm
-    from pipelines.text_speaker import open_text_speaker
+    from pipelines.conversation.text_speaker import open_text_speaker
+    from pipelines.planning.form import LgdForm, StickerForm
     from weights.registry import EMBEDDED
 
     own = options.model in (None, EMBEDDED)

@@ -1,6 +1,6 @@
 """`lavallama search`, also `python -m pipelines.search`: find pictures by text, picture or sound.
 
-The same from Python: `pipelines.file_index.build_index`.
+The same from Python: `pipelines.retrieval.file_index.build_index`.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.console import Parser, guarded, quiet_libraries
-from pipelines.options import whole
+from pipelines.generation.options import whole
 
 if TYPE_CHECKING:
     from grounding.embedder import Embedder, Item
@@ -99,8 +99,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> int:
     """Check everything that was given, and only then read the folder."""
     quiet_libraries()
-    from pipelines.embedders import open_embedder
-    from pipelines.file_index import build_index
+    from pipelines.retrieval.embedders import open_embedder
+    from pipelines.retrieval.file_index import build_index
 
     wanted = _wanted(options)
     embedder = open_embedder(options.model, device=options.device, offline=options.offline)
@@ -119,8 +119,8 @@ def _run(options: argparse.Namespace) -> int:
 def _wanted(options: argparse.Namespace) -> "list[Item]":
     """What to look for, read."""
     from grounding.recording import read_wav
-    from pipelines.inquiry import open_picture
-    from pipelines.speech import load_recogniser
+    from pipelines.conversation.speech import load_recogniser
+    from pipelines.segmentation.inquiry import open_picture
 
     recordings = [read_wav(path) for path in options.audio]
     wanted: list[Item] = [*options.text, *(open_picture(path) for path in options.image)]

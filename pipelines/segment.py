@@ -1,6 +1,7 @@
 """`lavallama segment`, also `python -m pipelines.segment`: find objects on pictures and videos.
 
-The same from Python: `pipelines.segmenter.open_predictor` gives a `seem.predictor.Predictor`.
+The same from Python: `open_predictor` (`pipelines.segmentation.segmenter`), which can be imported
+from here too, gives a `seem.predictor.Predictor`.
 """
 
 import argparse
@@ -8,18 +9,28 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grounding.errors import OutputError
 from pipelines.console import guarded, quiet_libraries
-from pipelines.segment_options import PROG, segment_options
+from pipelines.segmentation.options import PROG, segment_options
 
 if TYPE_CHECKING:
     from grounding.prompt import GroundedPrompt
-    from pipelines.segmentation import Segmentation
+    from pipelines.segmentation.results import Segmentation
+    from pipelines.segmentation.segmenter import open_predictor
     from seem.predictor import Predictor
 
-__all__ = ["main"]
+__all__ = ["main", "open_predictor"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python API on first use (PEP 562)."""
+    if name == "open_predictor":
+        from pipelines.segmentation.segmenter import open_predictor
+
+        return open_predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,9 +63,9 @@ def _run(options: argparse.Namespace) -> int:
 def _found(options: argparse.Namespace, name: str, *, coco: bool) -> "Segmentation":
     """Check everything that was given, and only then load the model."""
     from grounding.prompt import Provenance
-    from pipelines.answer import answer, answer_everything
-    from pipelines.inquiry import open_picture, read_inquiry
-    from pipelines.segmentation import places
+    from pipelines.segmentation.answer import answer, answer_everything
+    from pipelines.segmentation.inquiry import open_picture, read_inquiry
+    from pipelines.segmentation.results import places
 
     image = open_picture(options.image)
     where = places(options.out, name, coco=coco, panoptic=options.mode == "panoptic")
@@ -80,7 +91,7 @@ def _heard(options: argparse.Namespace) -> str | None:
     """What `--audio` says."""
     if options.audio is None:
         return None
-    from pipelines.speech import load_recogniser, read_wav
+    from pipelines.conversation.speech import load_recogniser, read_wav
 
     recording = read_wav(options.audio)
     heard = load_recogniser(options.asr, device=options.device, offline=options.offline)(recording)
@@ -90,14 +101,14 @@ def _heard(options: argparse.Namespace) -> str | None:
 
 def _transcribed(document: "GroundedPrompt", options: argparse.Namespace) -> "GroundedPrompt":
     """A document whose recordings have their words."""
-    from pipelines.speech import load_recogniser, transcribed
+    from pipelines.conversation.speech import load_recogniser, transcribed
 
     hear = load_recogniser(options.asr, device=options.device, offline=options.offline)
     return transcribed(document, hear, Path(options.prompts).parent)
 
 
 def _load(options: argparse.Namespace) -> "Predictor":
-    from pipelines.segmenter import open_predictor
+    from pipelines.segmentation.segmenter import open_predictor
 
     return open_predictor(
         options.model, device=options.device, offline=options.offline, grouping=options.grouping
@@ -124,8 +135,8 @@ def _check_inputs(places: Iterable[Path], options: argparse.Namespace) -> None:
 
 def _follow(options: argparse.Namespace) -> int:
     """Follow objects through a video."""
-    from pipelines.inquiry import read_inquiry
-    from pipelines.segment_video import check_film_places, film_places, follow, show_objects
+    from pipelines.segmentation.inquiry import read_inquiry
+    from pipelines.segmentation.video import check_film_places, film_places, follow, show_objects
     from seem.frames import open_frames
     from seem.video import MEMORY, VideoPredictor
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.console import Parser
-from pipelines.options import real, whole
+from pipelines.generation.options import real, whole
 
 __all__ = ["PROG", "STAGES", "train_llava_options"]
 

@@ -233,7 +233,7 @@ class _Run:
                 rules=MaskRules(connected=True, corrected=True, wholes=True),
             )
         from grounding.errors import CheckpointError
-        from pipelines.segmenter import open_predictor
+        from pipelines.segmentation.segmenter import open_predictor
 
         opened = open_predictor(self.init, device="cpu")
         if opened.words.tokenizer is None:

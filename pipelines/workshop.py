@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["STAGES", "Workshop"]
 
 ENCODER_SCENES = 1000  # enough for stable principal components
-# What the embedded model looks best with; pipelines.defaults reads it.
+# What the embedded model looks best with; pipelines.generation.defaults reads it.
 GENERATION = {"scheduler": "dpm++", "steps": 20, "guidance": 3.0, "schedule": [1.0, 0.0, 0.0]}
 HELD_OUT = ("held-out", "held-out pairs")
 

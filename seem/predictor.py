@@ -165,7 +165,7 @@ class Predictor:
             stroke_labels: 1 or 0 for each stroke; None: all 1.
             mask: A bitmap of the object, [H, W].
             text: What it is; with marks, they say which one.
-            audio: The same as it was spoken: a transcript (`pipelines.speech`).
+            audio: The same as it was spoken: a transcript (`pipelines.conversation.speech`).
             reference: What it looks like (`exemplar`).
             previous: `logits[i:i+1]` of the last answer, to be refined. Give all marks again.
             multimask: Return up to three masks, not one.

@@ -55,7 +55,7 @@ class MapTokenizer(nn.Module):
         """Tokens of a batch of maps.
 
         Args:
-            maps: [B, channels, H, W], any size; see `pipelines.maps` for the ranges.
+            maps: [B, channels, H, W], any size; see `pipelines.generation.maps` for the ranges.
             masks: [B], 1 or True where the image has a map.
 
         Returns:

@@ -130,8 +130,8 @@ def open_annotator(settings: Settings) -> Annotator:
     Raises:
         LavallamaError: one cannot be had, or nothing says what is looked for.
     """
-    from pipelines.segmenter import open_predictor
-    from pipelines.speaker import open_speaker
+    from pipelines.conversation.speaker import open_speaker
+    from pipelines.segmentation.segmenter import open_predictor
 
     predictor = open_predictor(settings.segmenter, device=settings.device, offline=settings.offline)
     speaker = None

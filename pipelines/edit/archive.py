@@ -25,7 +25,7 @@ from grounding.part import Part, Text, Whole
 from grounding.prompt import GroundedPrompt
 from pipelines.edit.history import Edit, History, Moment, edit_of
 from pipelines.edit.scene import Scene, pixel_digest
-from pipelines.inquiry import open_picture
+from pipelines.segmentation.inquiry import open_picture
 
 __all__ = ["HISTORY", "Models", "archived", "read_archive"]
 

@@ -18,7 +18,7 @@ from grounding.files import write_files
 from grounding.prompt import GroundedPrompt, Provenance
 from pipelines.edit.archive import HISTORY, Models, archived
 from pipelines.edit.history import History
-from pipelines.png import encode_png
+from pipelines.generation.png import encode_png
 
 __all__ = ["overlay", "result_paths", "write_result"]
 

@@ -10,8 +10,8 @@ from grounding.errors import PromptError
 from grounding.formats import load
 from grounding.jsonfile import MAX_BYTES
 from grounding.prompt import GroundedPrompt
-from pipelines.png import read_png
-from pipelines.source_picture import place_beside, read_picture
+from pipelines.generation.png import read_png
+from pipelines.generation.source_picture import place_beside, read_picture
 
 __all__ = ["read_source"]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from gligen.config import BOX_MODALITIES
 
 if TYPE_CHECKING:
-    from pipelines.generator import Generator
+    from pipelines.generation.generator import Generator
     from seem.encoded_image import EncodedImage
     from seem.predictor import Predictor
 
@@ -25,9 +25,9 @@ class Studio:
     """Names of models; or models that are already open, which then count.
 
     Attributes:
-        model: what draws, as for `pipelines.generator.Generator.from_pretrained`.
+        model: what draws, as for `pipelines.generation.generator.Generator.from_pretrained`.
         adapter: its GLIGEN adapter.
-        segmenter: what finds, as for `pipelines.segmenter.open_predictor`.
+        segmenter: what finds, as for `pipelines.segmentation.segmenter.open_predictor`.
         device: of both.
         offline: never use the network.
         drawing: a generator that is open.
@@ -50,7 +50,7 @@ class Studio:
         """What draws."""
         if self.drawing is not None:
             return self.drawing
-        from pipelines.generator import Generator
+        from pipelines.generation.generator import Generator
 
         return Generator.from_pretrained(
             self.model, self.adapter, device=self.device, offline=self.offline
@@ -61,7 +61,7 @@ class Studio:
         """What finds."""
         if self.finding is not None:
             return self.finding
-        from pipelines.segmenter import open_predictor
+        from pipelines.segmentation.segmenter import open_predictor
 
         return open_predictor(self.segmenter, device=self.device, offline=self.offline)
 

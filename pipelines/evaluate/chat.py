@@ -91,7 +91,7 @@ def _data(options: argparse.Namespace) -> "ChatData":
 
     def opened():
         quiet_libraries()
-        from pipelines.segmenter import open_predictor
+        from pipelines.segmentation.segmenter import open_predictor
 
         return open_predictor(options.segmenter, device=options.device, offline=options.offline)
 
@@ -208,8 +208,8 @@ def _asked(
     quiet_libraries()
     from grounding.llava.box_text import find_dialect
     from grounding.llava.decoding import Decoding
+    from pipelines.conversation.speaker import box_view, open_speaker
     from pipelines.evaluate.chat_asking import ask_all
-    from pipelines.speaker import box_view, open_speaker
 
     for name in [question.image for question in questions if question.image][:1]:
         subjects[name].picture()  # pictures that are not there are said before a model is loaded

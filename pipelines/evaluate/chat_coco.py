@@ -16,7 +16,7 @@ from grounding.errors import PromptError
 from grounding.formats.fields import as_list, as_numbers, as_object, as_text, as_whole, needed
 from grounding.geometry import Box, clip_xyxy, pixels_to_normalized, xywh_to_xyxy
 from grounding.llava.evaluation.subject import Subject, Thing
-from pipelines.inquiry import open_picture
+from pipelines.segmentation.inquiry import open_picture
 from seem.data_file import coco_folders, find_image, index_by_id, read_json
 from seem.vocabulary import spoken_name
 

@@ -29,7 +29,7 @@ from grounding.stickers.world import Split, World
 from pipelines.evaluate.chat_coco import coco_subjects
 from pipelines.evaluate.chat_options import STICKERS, TASKS
 from pipelines.evaluate.chat_pairs import read_pairs
-from pipelines.inquiry import open_picture
+from pipelines.segmentation.inquiry import open_picture
 from seem.evaluation.phrase_source import phrase_source, refcoco_source
 from seem.evaluation.sample import Sample, Source
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grounding.stickers.world import PRESETS
-from pipelines.chat_options import dialect_option, model_options, model_problems
 from pipelines.console import Parser
-from pipelines.options import MAX_BATCH, whole
+from pipelines.conversation.options import dialect_option, model_options, model_problems
+from pipelines.generation.options import MAX_BATCH, whole
 
 __all__ = ["PROG", "STICKERS", "TASKS", "chat_options"]
 

@@ -16,7 +16,7 @@ from grounding.formats.fields import as_text, needed
 from grounding.jsonfile import describe, parse_json, read_text
 from grounding.llava.evaluation.pairs import Pair
 from grounding.llava.evaluation.subject import Subject
-from pipelines.inquiry import open_picture
+from pipelines.segmentation.inquiry import open_picture
 from seem.data_file import find_image
 
 __all__ = ["read_pairs"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from grounding.stickers.judge import StickerJudge
     from pipelines.evaluate.grounding_measures import Task
     from pipelines.evaluate.grounding_pictures import Tile
-    from pipelines.generator import Generator
+    from pipelines.generation.generator import Generator
 
 __all__ = ["Bench", "main"]
 
@@ -284,7 +284,7 @@ def _possible(
 
 def _rows(arguments: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     """Measure the true pictures, those with gates, those without."""
-    from pipelines.generator import NO_ADAPTER, Generator
+    from pipelines.generation.generator import NO_ADAPTER, Generator
 
     adapters = {"gated": arguments.adapter}
     if arguments.adapter == NO_ADAPTER:

@@ -19,7 +19,7 @@ from gligen.evaluation.transformers_detector import load_detector
 from grounding.geometry import Box, pixels_to_normalized
 from grounding.stickers.judge import StickerJudge
 from pipelines.device import choose_device
-from pipelines.segmenter import open_predictor
+from pipelines.segmentation.segmenter import open_predictor
 from seem.encoded_image import EncodedImage
 from seem.predictor import Predictor
 from seem.results import mask_boxes

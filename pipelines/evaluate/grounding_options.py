@@ -5,7 +5,7 @@ from pathlib import Path
 
 from grounding.stickers.world import PRESETS
 from pipelines.console import Parser
-from pipelines.options import DTYPES, MAX_BATCH, MAX_STEPS, real, whole
+from pipelines.generation.options import DTYPES, MAX_BATCH, MAX_STEPS, real, whole
 
 __all__ = ["EMBEDDED_JUDGE", "PROG", "TASKS", "grounding_options"]
 

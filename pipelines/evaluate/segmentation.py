@@ -11,7 +11,7 @@ from grounding.errors import PromptError
 from grounding.files import check_writable, write_files
 from grounding.stickers.world import PRESETS
 from pipelines.console import Parser, guarded, quiet_libraries
-from pipelines.options import whole
+from pipelines.generation.options import whole
 
 if TYPE_CHECKING:
     from seem.evaluation.sample import Source
@@ -138,7 +138,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     quiet_libraries()
     from pipelines.evaluate.segmentation_data import open_source
     from pipelines.evaluate.segmentation_report import report
-    from pipelines.segmenter import open_predictor
+    from pipelines.segmentation.segmenter import open_predictor
 
     source = open_source(
         arguments.data,

@@ -18,10 +18,10 @@ from grounding.stickers.scene import Scene
 from grounding.stickers.world import PRESETS, Split, World
 from pipelines.classify import SETS
 from pipelines.console import Parser, guarded, quiet_libraries
-from pipelines.options import whole
+from pipelines.generation.options import whole
 
 if TYPE_CHECKING:
-    from pipelines.classifier import Classifier
+    from pipelines.retrieval.classifier import Classifier
 
 __all__ = ["main"]
 
@@ -77,8 +77,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if out is not None:
         check_writable([out / "report.md", out / "report.json"])
     quiet_libraries()
-    from pipelines.classifier import TEMPLATES, Classifier
-    from pipelines.embedders import open_embedder
+    from pipelines.retrieval.classifier import TEMPLATES, Classifier
+    from pipelines.retrieval.embedders import open_embedder
 
     embedder = open_embedder(options.model, device=options.device, offline=options.offline)
     classifier = Classifier(embedder=embedder, templates=TEMPLATES[options.templates])

@@ -149,8 +149,8 @@ def _write(out: Path, tasks: Sequence, teaching: "Teaching", journal, read) -> N
 
 
 def _open(options: argparse.Namespace) -> "Speaker":
+    from pipelines.conversation.speaker import open_speaker
     from pipelines.device import choose_device, choose_dtype
-    from pipelines.speaker import open_speaker
     from weights.language_model import load_text_chat
 
     if _is_address(options.model):

@@ -85,7 +85,7 @@ def _serve(arguments: argparse.Namespace, token: str | None) -> int:
     except ImportError as error:
         raise LavallamaError(f"{error}; pip install 'lavallama[serve]'") from None
     quiet_libraries()
-    from pipelines.segmenter import open_predictor
+    from pipelines.segmentation.segmenter import open_predictor
     from pipelines.serve.app import create_app
     from pipelines.serve.settings import MIB, Settings
 

@@ -8,8 +8,8 @@ import torch
 from gligen.adapter import AdapterConfig, GligenAdapter
 from gligen.train.attention_teacher import spread_tokens
 from grounding.errors import CheckpointError
-from pipelines.layout import notice
-from pipelines.text import TextReader
+from pipelines.generation.layout import notice
+from pipelines.generation.text import TextReader
 from weights.base import BaseModel
 from weights.gligen import load_adapter
 from weights.image_encoder import ImageEncoder

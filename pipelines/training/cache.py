@@ -17,7 +17,7 @@ from torch import Tensor
 
 from grounding.errors import CheckpointError
 from grounding.files import write_files
-from pipelines.text import Notice, TextReader, Words
+from pipelines.generation.text import Notice, TextReader, Words
 from weights.base import BaseModel
 from weights.image_encoder import ImageEncoder
 from weights.own_folder import state_digest

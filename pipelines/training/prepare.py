@@ -26,10 +26,10 @@ from grounding.errors import PromptError
 from grounding.geometry import CanvasMap, Size, box_area, clip_xyxy, normalized_to_pixels
 from grounding.prompt import Canvas, GroundedPrompt, Keypoint, Maps, Region
 from grounding.region import Reference
-from pipelines.inquiry import open_picture
-from pipelines.maps import MAP_FIELDS, canny_edges
+from pipelines.generation.maps import MAP_FIELDS, canny_edges
+from pipelines.generation.source_picture import FOLLOWS_EDGES, read_picture
 from pipelines.original import encoded_picture
-from pipelines.source_picture import FOLLOWS_EDGES, read_picture
+from pipelines.segmentation.inquiry import open_picture
 from pipelines.training.cache import Cache
 from pipelines.training.drops import Dropped, Drops
 from pipelines.training.sources import Found

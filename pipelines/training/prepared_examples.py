@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from gligen.train.examples import Batch, Draw
-from pipelines.grounder import Grounder
-from pipelines.request import Grounding
-from pipelines.text import Words
+from pipelines.generation.grounder import Grounder
+from pipelines.generation.request import Grounding
+from pipelines.generation.text import Words
 from pipelines.training.cache import CachedReader
 from pipelines.training.prepare import Prepared, Preparer
 

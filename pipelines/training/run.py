@@ -20,12 +20,12 @@ from grounding.errors import CheckpointError, LavallamaError, PromptError
 from grounding.files import check_writable, write_files
 from grounding.loop import LoopConfig, train
 from grounding.telemetry import TensorBoard, WeightsAndBiases, Writer, has_tensorboard
-from pipelines.defaults import GENERATION_KEY
 from pipelines.device import choose_device
-from pipelines.frame import Frame
-from pipelines.generator import Generator
-from pipelines.grounder import Grounder
-from pipelines.layout import notice
+from pipelines.generation.defaults import GENERATION_KEY
+from pipelines.generation.frame import Frame
+from pipelines.generation.generator import Generator
+from pipelines.generation.grounder import Grounder
+from pipelines.generation.layout import notice
 from pipelines.training.adapter import starting_adapter
 from pipelines.training.cache import Cache, CachedImages, CachedReader
 from pipelines.training.drops import Drops

@@ -26,7 +26,7 @@ from grounding.errors import LavallamaError, PromptError
 from grounding.formats import load, read_coco
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
 from grounding.prompt import Canvas, GroundedPrompt, Region
-from pipelines.source_picture import place_beside
+from pipelines.generation.source_picture import place_beside
 from pipelines.training.drops import Dropped
 from seem.data_file import coco_folders, index_by_id, read_json
 

@@ -9,7 +9,7 @@ from diffusers import AutoencoderTiny, DPMSolverMultistepScheduler, UNet2DCondit
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from gligen.adapter import AdapterConfig, GligenAdapter
-from pipelines.generator import Generator
+from pipelines.generation.generator import Generator
 from weights.gligen import save_pretrained
 
 WIDTH = 16

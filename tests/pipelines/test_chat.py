@@ -11,7 +11,10 @@ from grounding.llava.box_text import DIALECTS as ALL_DIALECTS
 from grounding.llava.template import TEMPLATES as ALL_TEMPLATES
 from grounding.masks import rle_to_bitmap
 from grounding.prompt import GroundedPrompt
-from pipelines import chat, chat_options, segmenter, speech
+from pipelines import chat
+from pipelines.conversation import options as chat_options
+from pipelines.conversation import speech
+from pipelines.segmentation import segmenter
 from tests.grounding.llava import tiny
 from tests.grounding.llava.test_endpoint import DONE, Server, event, server
 from tests.pipelines.recogniser import tone, write_wav

@@ -6,7 +6,7 @@ from PIL import Image
 
 from grounding.errors import PromptError
 from pipelines import classify
-from pipelines.classifier import TEMPLATES, Classifier, clip_score
+from pipelines.retrieval.classifier import TEMPLATES, Classifier, clip_score
 from tests.pipelines.colours import Colours, write_pictures
 
 RED = Image.new("RGB", (8, 6), "red")

@@ -7,8 +7,8 @@ from PIL import Image
 
 from pipelines import compose
 from pipelines.cli import COMMANDS
-from pipelines.composer import fingerprint
-from pipelines.trace import Trace
+from pipelines.composition.composer import fingerprint
+from pipelines.composition.trace import Trace
 
 FEW = ["--planner", "rules", "--rounds", "1", "--tries", "1", "--steps", "2"]
 
@@ -104,7 +104,7 @@ def test_a_layout_that_is_given_is_not_moved(tmp_path, capsys, monkeypatch) -> N
             given.append((plan, graph))
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.composer.Composer", Composer)
+    monkeypatch.setattr("pipelines.composition.composer.Composer", Composer)
     monkeypatch.setattr(compose, "open_hand", lambda *_, **__: None)
     monkeypatch.setattr(compose, "open_eye", lambda *_, **__: None)
     boxes = '[{"phrase": "lava llama", "box": [0.1, 0.1, 0.9, 0.9]}]'

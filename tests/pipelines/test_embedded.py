@@ -18,7 +18,7 @@ from grounding.stickers import PRESETS
 from grounding.stickers.judge import StickerJudge
 from grounding.stickers.scene import render
 from pipelines.evaluate.grounding_options import EMBEDDED_JUDGE
-from pipelines.generator import Generator
+from pipelines.generation.generator import Generator
 
 EMBEDDED = EMBEDDED_JUDGE.parent
 LIMIT = 120 * 2**20  # bytes of all weights together

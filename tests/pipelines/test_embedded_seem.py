@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from grounding.stickers import PRESETS, render
-from pipelines.segmenter import open_predictor
+from pipelines.segmentation.segmenter import open_predictor
 from seem.clicks import deepest_pixel
 from weights.registry import embedded
 

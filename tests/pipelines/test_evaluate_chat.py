@@ -13,10 +13,11 @@ from grounding.llava.evaluation.question import Question
 from grounding.stickers.plans import draw_request, lay_out
 from grounding.stickers.questions import box_text
 from grounding.stickers.world import PRESETS
-from pipelines import segmenter, speaker
+from pipelines.conversation import speaker
 from pipelines.evaluate import main
 from pipelines.evaluate.chat_marks import mark
 from pipelines.evaluate.chat_options import TASKS
+from pipelines.segmentation import segmenter
 from seem.vocabulary import Vocabulary
 from tests.grounding.llava import tiny
 from tests.seem.evaluation.folders import instances_file, panoptic_folder

@@ -15,7 +15,7 @@ from gligen.evaluation.layout import Instance
 from pipelines.evaluate import grounding_detectors, main
 from pipelines.evaluate.grounding_options import TASKS, grounding_options
 from pipelines.evaluate.grounding_report import LABELS, report
-from pipelines.generator import Generator
+from pipelines.generation.generator import Generator
 from tests.gligen.evaluation.oracle import Oracle, Painter, mirrored, nothing, of_stone
 
 PROMPTS = ("counting", "attribute", "spatial", "negation")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import segmenter
 from pipelines.evaluate import main
 from pipelines.evaluate.segmentation import TASKS
 from pipelines.evaluate.segmentation_report import TABLES, report
+from pipelines.segmentation import segmenter
 from seem.evaluation import sticker_source
 from seem.evaluation.tasks import ClickTask
 from tests.seem.evaluation.folders import davis_folder, instances_file, panoptic_folder

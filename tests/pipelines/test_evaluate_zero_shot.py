@@ -11,8 +11,8 @@ from PIL import Image
 from grounding.geometry import normalized_to_pixels
 from grounding.stickers.scene import render
 from grounding.stickers.world import PRESETS
-from pipelines import embedders
 from pipelines.evaluate import main
+from pipelines.retrieval import embedders
 
 WORLD = PRESETS["small"]
 

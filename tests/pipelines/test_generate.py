@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_nothing_half_written(tiny, workplace, capsys, monkey
 
 
 def test_an_interrupt_leaves_whole_pictures_only(tiny, workplace, capsys, monkeypatch):
-    from pipelines.generator import Generator
+    from pipelines.generation.generator import Generator
 
     drawn = Generator.stream
 
@@ -216,8 +216,8 @@ def test_an_interrupt_leaves_whole_pictures_only(tiny, workplace, capsys, monkey
 
 
 def test_the_python_api_is_found_here():
-    from pipelines.generator import Generator
-    from pipelines.picture import Generation
+    from pipelines.generation.generator import Generator
+    from pipelines.generation.picture import Generation
 
     assert generate.Generator is Generator
     assert generate.Generation is Generation

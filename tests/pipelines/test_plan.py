@@ -82,7 +82,7 @@ def test_what_cannot_be_is_one_line(arguments, problem, capsys, tmp_path, monkey
 
 def test_an_endpoint_lays_out(tmp_path, capsys, monkeypatch) -> None:
     from grounding.llava.endpoint import Endpoint
-    from tests.pipelines.test_planner import RIGHT
+    from tests.pipelines.planning.test_planner import RIGHT
 
     monkeypatch.setattr(Endpoint, "answer", lambda *_: RIGHT)
     out = tmp_path / "a.json"

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.chat_options import chat_options
-from pipelines.compose_options import compose_options
+from pipelines.composition.options import compose_options
+from pipelines.conversation.options import chat_options
 from pipelines.edit.options import edit_options
 from pipelines.evaluate.chat_options import chat_options as evaluate_chat_options
-from pipelines.generator import Generator
-from pipelines.options import generate_parser
-from pipelines.plan_options import plan_options
-from pipelines.segment_options import segment_options
+from pipelines.generation.generator import Generator
+from pipelines.generation.options import generate_parser
+from pipelines.planning.options import plan_options
+from pipelines.segmentation.options import segment_options
 from pipelines.train_llava_options import train_llava_options
 from tests.seem.predicting import tiny_predictor
 
@@ -84,7 +84,7 @@ def test_its_python_draws_a_picture(
 
 def test_its_python_segments_a_picture(monkeypatch: pytest.MonkeyPatch):
     _, snippet = blocks("python")
-    monkeypatch.setattr("pipelines.segmenter.open_predictor", tiny_predictor)
+    monkeypatch.setattr("pipelines.segmentation.segmenter.open_predictor", tiny_predictor)
     names = {"image": Image.new("RGB", (200, 120), "red")}
     exec(compile(snippet, "README.md", "exec"), names)
     assert names["masks"].shape == (1, 120, 200)

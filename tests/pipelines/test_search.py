@@ -4,8 +4,9 @@ import pytest
 from PIL import Image
 
 from grounding.errors import PromptError
-from pipelines import search, speech
-from pipelines.file_index import build_index
+from pipelines import search
+from pipelines.conversation import speech
+from pipelines.retrieval.file_index import build_index
 from tests.pipelines.colours import Colours, write_pictures
 from tests.pipelines.recogniser import tone, write_wav
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from grounding.prompt import GroundedPrompt
-from pipelines import segmenter
 from pipelines.cli import main as lavallama
 from pipelines.segment import main
+from pipelines.segmentation import segmenter
 from seem.coco import read_panoptic_png
 from seem.frames import open_frames
 from tests.pipelines.recogniser import tiny_whisper, tone, write_wav

@@ -12,7 +12,7 @@ from grounding.loop import LoopConfig
 from grounding.prompt import GroundedPrompt
 from grounding.region import Reference, Region
 from grounding.stickers.judge import StickerJudge
-from pipelines.generator import Generator
+from pipelines.generation.generator import Generator
 from pipelines.train import main
 from pipelines.workshop import Workshop
 

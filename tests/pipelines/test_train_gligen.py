@@ -15,11 +15,11 @@ from PIL import Image
 from gligen.config import MapConfig
 from gligen.train import gates
 from grounding.prompt import GroundedPrompt, Region
-from pipelines.generator import Generator
+from pipelines.generation.generator import Generator
 from pipelines.train import main
 from tests.pipelines.conftest import WIDTH
-from tests.pipelines.families import PROJECTION, write_family
-from tests.pipelines.test_modalities import write_image_encoder
+from tests.pipelines.generation.families import PROJECTION, write_family
+from tests.pipelines.generation.test_modalities import write_image_encoder
 from tests.pipelines.training.coco_folder import write_coco
 from weights.gligen import read_adapter
 

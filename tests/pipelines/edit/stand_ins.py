@@ -15,8 +15,8 @@ from grounding.masks import bitmap_to_rle, box_to_bitmap
 from grounding.prompt import GroundedPrompt
 from pipelines.edit.scene import Scene
 from pipelines.edit.studio import Studio
-from pipelines.frame import Frame
-from pipelines.picture import Generation
+from pipelines.generation.frame import Frame
+from pipelines.generation.picture import Generation
 
 COLOURS = {"llama": (200, 30, 30), "dog": (30, 60, 200), "cat": (20, 160, 60)}
 BEACH = (230, 210, 160)

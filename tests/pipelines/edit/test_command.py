@@ -10,7 +10,7 @@ from PIL import Image
 from grounding.prompt import GroundedPrompt
 from pipelines.edit import command
 from pipelines.edit.session import EditSession
-from pipelines.png import read_png
+from pipelines.generation.png import read_png
 from tests.pipelines.edit.stand_ins import document, picture, studio
 
 

@@ -8,7 +8,7 @@ from grounding.masks import bitmap_to_rle, box_to_bitmap
 from grounding.prompt import GroundedPrompt, Region
 from pipelines.edit.session import EditSession
 from pipelines.edit.studio import Studio
-from pipelines.generator import Generator
+from pipelines.generation.generator import Generator
 from tests.pipelines.edit.stand_ins import document, picture, studio
 from tests.seem.predicting import tiny_predictor
 

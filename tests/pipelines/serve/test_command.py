@@ -13,9 +13,9 @@ from pipelines.serve import command
 
 SERVE_TINY = """
 import sys
-import pipelines.segmenter
+import pipelines.segmentation.segmenter
 from tests.seem.predicting import tiny_predictor
-pipelines.segmenter.open_predictor = lambda model, **options: tiny_predictor()
+pipelines.segmentation.segmenter.open_predictor = lambda model, **options: tiny_predictor()
 from pipelines.serve.command import main
 sys.exit(main(sys.argv[1:]))
 """

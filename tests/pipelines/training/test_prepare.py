@@ -9,8 +9,8 @@ from PIL import Image
 
 from gligen.config import AdapterConfig, MapConfig
 from grounding.prompt import Canvas, GroundedPrompt, Keypoint, Maps, Region
-from pipelines.frame import Frame
-from pipelines.maps import read_map
+from pipelines.generation.frame import Frame
+from pipelines.generation.maps import read_map
 from pipelines.training.cache import Cache
 from pipelines.training.drops import Drops
 from pipelines.training.prepare import Preparer

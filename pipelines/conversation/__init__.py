@@ -1,0 +1,1 @@
+"""Talking: who answers, here or elsewhere, in text or from speech."""

@@ -1,0 +1,1 @@
+"""Drawing: a document and a model in, pictures out."""

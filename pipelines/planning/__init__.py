@@ -1,0 +1,1 @@
+"""Laying captions out."""

@@ -1,0 +1,1 @@
+"""Comparing pictures, words and sounds."""

@@ -1,0 +1,1 @@
+"""Finding: a picture and prompts in, masks out."""
