@@ -151,13 +151,12 @@ def _read(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def _summary(lines: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
-    def rates(which: str, chosen: list[dict[str, Any]]) -> dict[str, float]:
+    def rates(which: str, chosen: list[dict[str, Any]]) -> dict[str, float | None]:
         told = [line[which] for line in chosen]
 
-        def share(part: str, whole: str) -> float:
-            return round(
-                sum(one[part] for one in told) / max(1, sum(one[whole] for one in told)), 4
-            )
+        def share(part: str, whole: str) -> float | None:
+            among = sum(one[whole] for one in told)
+            return round(sum(one[part] for one in told) / among, 4) if among else None
 
         return {
             "judge_pictures_right": round(sum(one["right"] for one in told) / len(told), 4),
