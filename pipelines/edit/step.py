@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated
 
 from pydantic import Field
@@ -26,13 +27,13 @@ Steps = Annotated[Whole, Field(ge=1, le=DRAWING_STEPS, description="Of denoising
 class Step(Part):
     """One edit. The same scene, step and models give the same scene, to the bit."""
 
+    @abstractmethod
     def __call__(self, scene: Scene, studio: Studio) -> Scene:
         """Do it.
 
         Raises:
             LavallamaError: it cannot be done, in one line.
         """
-        raise NotImplementedError
 
 
 class RegionStep(Step):
@@ -50,6 +51,6 @@ class RegionStep(Step):
             said.append(scene.said)
         return scene.changed(scene.document, said="; ".join(said))
 
+    @abstractmethod
     def edited(self, scene: Scene, region: Region, studio: Studio) -> Scene:
         """Edit one."""
-        raise NotImplementedError
