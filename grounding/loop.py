@@ -5,12 +5,14 @@ that changes is in the checkpoint; so a run that is killed and resumed ends with
 one that never was. The loop runs on accelerate: `accelerate launch` gives it processes, devices
 and precision (processes on CPUs alone: ``ACCELERATE_USE_CPU=1 torchrun --nproc-per-node 2``). Each
 process draws a batch of its own, or several one after the other; all gradients are averaged.
+What is trained may be sharded (`grounding.sharding`): whole tensors are what is saved.
 """
 
 import contextlib
 import dataclasses
 import logging
 import math
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from grounding.checkpoint import Checkpoints
+from grounding.sharding import gathered, holds_shares, is_share, like, take_shares, total_norm
 from grounding.telemetry import JsonLines, Writer
 
 log = logging.getLogger(__name__)
@@ -163,7 +166,10 @@ class _Run:
         named = task.trained().named_parameters()
         self.parameters = {n: p for n, p in named if p.requires_grad}
         self.average = {n: p.detach().clone() for n, p in self.parameters.items() if config.ema}
-        self.optimizer: Any = accelerator.prepare(_optimizer(self.parameters, config))
+        self.sharded = holds_shares(self.parameters)
+        self.optimizer: Any = _optimizer(self.parameters, config)
+        if not self.sharded:
+            self.optimizer = accelerator.prepare(self.optimizer)
         self.checkpoints = Checkpoints(folder, config.keep)
         self.start = self._resume()
         self.writers: list[Writer] = []
@@ -173,27 +179,28 @@ class _Run:
     def train(self) -> dict[str, Tensor]:
         """Take all steps that are left."""
         config, main = self.config, self.accelerator.is_main_process
-        if main and config.best and self.start == 0:
+        here = main or self.sharded  # what takes whole tensors takes every process
+        if here and config.best and self.start == 0:
             self._sample(0)  # where it starts from
         steps = range(self.start, config.steps)
         began, seen = time.monotonic(), self.start
         bar = tqdm(steps, initial=self.start, total=config.steps, disable=None if main else True)
         for step in bar:
-            numbers = self._step(step, logged=main and self._is_due(step, config.log_every))
+            numbers = self._step(step, logged=here and self._is_due(step, config.log_every))
             done = step + 1
             if numbers:
                 rate = (done - seen) / (time.monotonic() - began)
                 began, seen = time.monotonic(), done
                 self._tell(done, numbers | {"steps_per_second": rate})
                 bar.set_postfix(loss=f"{numbers['loss']:.4f}")
-            if main and self._is_due(step, config.sample_every):
+            if here and self._is_due(step, config.sample_every):
                 self._sample(done)
-            if main and self._is_due(step, config.save_every):
-                self.checkpoints.save(self._state(done))
+            if here and self._is_due(step, config.save_every):
+                self._save(done)
         self.accelerator.wait_for_everyone()
         for writer in self.writers:
             writer.close()
-        return self.average or {n: p.detach() for n, p in self.parameters.items()}
+        return gathered(self.average or {n: p.detach() for n, p in self.parameters.items()})
 
     def _is_due(self, step: int, every: int) -> bool:
         return (step + 1) % every == 0 or step + 1 == self.config.steps
@@ -214,7 +221,7 @@ class _Run:
             total, numbers = total + loss.detach() / config.accumulate, numbers | told
         _average_gradients(self.accelerator, self.parameters)
         norms = _gradient_norms(self.parameters) if logged else {}
-        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), config.clip)
+        norm = _clip(self.parameters, config.clip)
         self.optimizer.step()
         _update_average(self.average, self.parameters, min(config.ema, (1 + step) / (10 + step)))
         if not logged:
@@ -228,29 +235,47 @@ class _Run:
 
     def _sample(self, step: int) -> None:
         """Sample with the averaged weights in place, then put the trained ones back."""
-        path = self.folder / "samples" / f"{step:07d}.png"
-        path.parent.mkdir(exist_ok=True)
         current = {n: self.parameters[n].detach().clone() for n in self.average}
-        with torch.no_grad():
+        with self._samples() as folder, torch.no_grad():
+            path = folder / f"{step:07d}.png"
             for name, value in self.average.items():
                 self.parameters[name].copy_(value)
             measured = self.task.sample(path)
             for name, value in current.items():
                 self.parameters[name].copy_(value)
+            for writer in self.writers:
+                writer.picture(step, path)
         if measured:
             self._tell(step, measured)
             if self.config.best:
-                self.checkpoints.offer(self._state(step), measured[self.config.best])
-        for writer in self.writers:
-            writer.picture(step, path)
+                state = self._state(step)
+                if self.accelerator.is_main_process:
+                    self.checkpoints.offer(state, measured[self.config.best])
+
+    @contextlib.contextmanager
+    def _samples(self) -> Iterator[Path]:
+        """The folder of samples; for a process that only lends a hand, one that goes away."""
+        if self.accelerator.is_main_process:
+            folder = self.folder / "samples"
+            folder.mkdir(exist_ok=True)
+            yield folder
+        else:
+            with tempfile.TemporaryDirectory() as aside:
+                yield Path(aside)
+
+    def _save(self, step: int) -> None:
+        state = self._state(step)
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(state)
 
     def _state(self, step: int) -> dict[str, Any]:
-        return {
+        state = {
             "step": step,
             "parameters": {n: p.detach() for n, p in self.parameters.items()},
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
         }
+        return gathered(state)
 
     def _resume(self) -> int:
         """Load the folder's checkpoint, if any; return the step to go on with."""
@@ -259,10 +284,11 @@ class _Run:
             return 0
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(state["parameters"][name])
+                parameter.copy_(like(state["parameters"][name], parameter))
             for name, value in self.average.items():
-                value.copy_(state["average"][name])
+                value.copy_(like(state["average"][name], value))
         self.optimizer.load_state_dict(state["optimizer"])
+        take_shares(self.optimizer)
         log.info("resumed %s at step %d", self.folder, state["step"])
         return state["step"]
 
@@ -284,7 +310,8 @@ def _optimizer(parameters: dict[str, nn.Parameter], config: LoopConfig) -> torch
         ],
         lr=config.learning_rate,
         betas=config.betas,
-        fused=True,
+        fused=not holds_shares(parameters),  # the fused one takes shares alone, or none
+        foreach=False,
     )
 
 
@@ -293,6 +320,8 @@ def _average_gradients(accelerator: Accelerator, parameters: dict[str, nn.Parame
     if accelerator.num_processes == 1:
         return
     for parameter in parameters.values():
+        if is_share(parameter):  # averaged on the way back
+            continue
         if parameter.grad is None:  # another process may have one
             parameter.grad = torch.zeros_like(parameter)
         mean = accelerator.reduce(parameter.grad, "mean")
@@ -305,8 +334,19 @@ def _gradient_norms(parameters: dict[str, nn.Parameter]) -> dict[str, float]:
     parts = defaultdict[str, list[Tensor]](list)
     for name, parameter in parameters.items():
         if parameter.grad is not None:
-            parts[name.partition(".")[0]].append(parameter.grad.norm())
-    return {f"grad_norm/{part}": torch.stack(n).norm().item() for part, n in parts.items()}
+            parts[name.partition(".")[0]].append(parameter.grad)
+    return {f"grad_norm/{part}": total_norm(grads).item() for part, grads in parts.items()}
+
+
+def _clip(parameters: dict[str, nn.Parameter], most: float) -> Tensor:
+    """Scale the gradients so that their norm is `most` at most; what it was."""
+    if not holds_shares(parameters):
+        return nn.utils.clip_grad_norm_(list(parameters.values()), most)
+    gradients = [p.grad for p in parameters.values() if p.grad is not None]
+    norm = total_norm(gradients)
+    for gradient in gradients:
+        gradient.mul_(min(1.0, most / (norm.item() + 1e-6)))
+    return norm
 
 
 @torch.no_grad()

@@ -92,6 +92,7 @@ def _training(group) -> None:
     add("--ema", type=float, default=0.0, help="decay of the weights' average; default 0: none")
     add("--precision", choices=("no", "bf16"), help="default: as accelerate's config says")
     add("--checkpointing", action="store_true", help="less memory, more time")
+    add("--shard", action="store_true", help="each process holds a share of base and adapter")
     add("--grounding-dropout", type=float, default=0.1, help="default 0.1")
     add("--caption-dropout", type=float, default=0.5, help="default 0.5")
     add("--box-weight", type=float, default=1.0, help="extra weight of errors in boxes; default 1")

@@ -127,7 +127,7 @@ class GatesTask:
             return (squares.mean((1, 2, 3)) / weight.mean((1, 2, 3)) * importance).mean()
 
         numbers = {}
-        last = part + 1 == self.config.accumulate and self.process[0] == 0
+        last = part + 1 == self.config.accumulate
         if last and (step + 1) % self.config.probe_every == 0:
             numbers = self._probed(told, error)
         if self._teacher is not None:

@@ -16,9 +16,11 @@ from gligen.config import AdapterConfig
 from gligen.sampler import make_scheduler
 from gligen.train.buckets import bucket_sizes
 from gligen.train.gates import GatesConfig, GatesTask
+from gligen.train.sharding import shard
 from grounding.errors import CheckpointError, LavallamaError, PromptError
 from grounding.files import check_writable, write_files
 from grounding.loop import LoopConfig, train
+from grounding.sharding import gathered
 from grounding.telemetry import TensorBoard, WeightsAndBiases, Writer, has_tensorboard
 from pipelines.device import choose_device
 from pipelines.generation.defaults import GENERATION_KEY
@@ -68,7 +70,9 @@ class Run:
         if options.checkpointing:
             base.unet.enable_gradient_checkpointing()
         config = {k: v for k, v in base.scheduler_config.items() if k != GENERATION_KEY}
-        eyes = open_eyes(options) if process[0] == 0 else {}
+        if options.shard:
+            shard(base.unet, adapter, self.accelerator.device.type, process[1])
+        eyes = open_eyes(options) if process[0] == 0 or options.shard else {}
         show = HeldOut(
             generator=Generator(base=base, adapter=adapter, image_encoder=self.images),
             layouts=held_out_requests(options, examples.preparer, held_out, eyes.get("judge")),
@@ -98,14 +102,20 @@ class Run:
         """Processes and precision.
 
         Raises:
-            LavallamaError: accelerate's config asks for a sharded base.
+            LavallamaError: accelerate's config asks for sharding by other means, or there is one
+                process to share among.
         """
         on_cpu = choose_device(self.options.device).type == "cpu"
         accelerator = Accelerator(cpu=on_cpu, mixed_precision=self.options.precision)
         if accelerator.distributed_type in SHARDED:
             raise LavallamaError(
-                f"every process holds the whole base, which is frozen; accelerate's config asks "
-                f"for {accelerator.distributed_type.value}: choose data-parallel training in it"
+                f"accelerate's config asks for {accelerator.distributed_type.value}; choose "
+                "data-parallel training in it, and --shard here, which shards the base too"
+            )
+        if self.options.shard and accelerator.num_processes == 1:
+            raise LavallamaError(
+                "--shard shares the base out among processes, and there is one: start several, "
+                "with accelerate launch"
             )
         return accelerator
 
@@ -252,7 +262,7 @@ class Run:
         parts = ("unet", "vae", "text_encoder", "text_encoder_2")
         return state_digest(
             {
-                f"{name}.{key}": tensor
+                f"{name}.{key}": gathered(tensor)
                 for name in parts
                 if (part := getattr(self.base, name)) is not None
                 for key, tensor in part.state_dict().items()

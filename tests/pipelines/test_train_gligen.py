@@ -122,20 +122,39 @@ def test_killed_and_resumed_ends_with_the_same_bits(run, given):
     assert [line["step"] for line in lines(killed)] == [0, 2, 2, 4, 4]
 
 
-def test_two_processes_learn_what_one_learns(run, given):
-    two = run.parent / "two"
-    arguments = [*given, "--runs", str(two), "--accumulate", "1", "--detector", "none"]
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run(
+def launched(arguments, processes=2):
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return subprocess.run(
         [sys.executable, "-m", *launch, "-m", "pipelines.train", *arguments],
-        check=True,
+        check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "ACCELERATE_USE_CPU": "1"},
         capture_output=True,
         timeout=240,
     )
-    one, other = state(run)["average"], state(two)["average"]
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_processes_learn_what_one_learns(sharded, run, given):
+    two = run.parent / f"two-{sharded}"
+    arguments = [*given, "--runs", str(two), "--accumulate", "1"]
+    done = launched([*arguments, "--shard"] if sharded else [*arguments, "--detector", "none"])
+    assert done.returncode == 0, done.stderr.decode()
+    one, other = state(run), state(two)
+    for part in ("parameters", "average"):
+        assert one[part].keys() == other[part].keys()
+        assert all(torch.allclose(v, other[part][k], atol=1e-4) for k, v in one[part].items())
+    told = [line["step"] for line in lines(two)]
+    assert told == ([0, 2, 2, 4, 4] if sharded else [2, 4])
+
+
+def test_what_was_sharded_goes_on_in_one_process(run, given):
+    folder = run.parent / "shared-out"
+    arguments = [*given, "--runs", str(folder), "--detector", "none"]
+    half = launched([*arguments, "--accumulate", "1", "--shard", "--steps", "2"])
+    assert half.returncode == 0, half.stderr.decode()
+    assert main(arguments) == 0
+    one, other = state(run)["average"], state(folder)["average"]
     assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in one)
-    assert [line["step"] for line in lines(two)] == [2, 4]
 
 
 def test_the_export_is_an_adapter_with_a_card(run, model_folder, tmp_path):
@@ -272,6 +291,7 @@ def test_poses_are_learnt_from_keypoints(given, tmp_path):
         (["--checkpoint", "first"], "--checkpoint is last, best or a step"),
         (["--export", "out"], "there is no run"),
         (["--wandb", "llamas"], "wandb is not installed"),
+        (["--shard"], "start several, with accelerate launch"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, words, given, tmp_path, capsys):
