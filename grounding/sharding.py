@@ -26,7 +26,7 @@ def holds_shares(parameters: Mapping[str, nn.Parameter]) -> bool:
 
 def gathered(state: Any) -> Any:
     """A state (tensors in mappings and lists) with whole tensors in the place of shares."""
-    return _mapped(state, lambda tensor: tensor.full_tensor() if is_share(tensor) else tensor)
+    return _mapped(state, lambda held: held.full_tensor() if isinstance(held, DTensor) else held)
 
 
 def like(value: Tensor, parameter: Tensor) -> Tensor:
