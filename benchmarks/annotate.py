@@ -43,7 +43,7 @@ from pipelines.annotate.raw import list_pictures
 from pipelines.annotate.record import things_in
 from pipelines.annotate.settings import Settings
 from pipelines.evaluate.grounding import main as evaluate
-from pipelines.train_gligen import main as train
+from pipelines.training.gligen.command import main as train
 
 MATCH = 0.5  # IoU
 SEED = 20_000  # of the first scene

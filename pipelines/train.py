@@ -1,10 +1,11 @@
 """Train the embedded models, stage by stage: ``python -m pipelines.train STAGE``.
 
-The stages are those of `pipelines.workshop`; each goes on where it stopped.
+The stages are those of `pipelines.training.workshop`; each goes on where it stopped.
 """
 
 import argparse
 import dataclasses
+import importlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.console import Parser, guarded, quiet_libraries
-from pipelines.workshop import STAGES, Workshop
+from pipelines.training.workshop import STAGES, Workshop
 
 if TYPE_CHECKING:
     from grounding.loop import LoopConfig
@@ -21,6 +22,11 @@ __all__ = ["main"]
 
 PROG = "lavallama train"
 EMBEDDED = Path(__file__).parent.parent / "weights" / "embedded"
+MODELS = {  # whose trainers are commands of their own
+    "gligen": "pipelines.training.gligen.command",
+    "seem": "pipelines.training.seem",
+    "llava": "pipelines.training.llava.command",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,18 +57,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == ["seem"]:
-        from pipelines import train_seem
-
-        return train_seem.main(given[1:])
-    if given[:1] == ["llava"]:
-        from pipelines import train_llava
-
-        return train_llava.main(given[1:])
-    if given[:1] == ["gligen"]:
-        from pipelines import train_gligen
-
-        return train_gligen.main(given[1:])
+    if given and given[0] in MODELS:
+        return importlib.import_module(MODELS[given[0]]).main(given[1:])
     arguments = _parser().parse_args(given)
     return guarded(PROG, lambda: _train(arguments))
 

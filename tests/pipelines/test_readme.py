@@ -17,7 +17,7 @@ from pipelines.generation.generator import Generator
 from pipelines.generation.options import generate_parser
 from pipelines.planning.options import plan_options
 from pipelines.segmentation.options import segment_options
-from pipelines.train_llava_options import train_llava_options
+from pipelines.training.llava.options import train_llava_options
 from tests.seem.predicting import tiny_predictor
 
 ROOT = Path(__file__).parents[2]

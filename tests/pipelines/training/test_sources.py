@@ -15,7 +15,7 @@ from grounding.stickers.scene import render
 from grounding.stickers.world import PRESETS
 from pipelines.training.drops import Dropped
 from pipelines.training.sources import open_source
-from tests.pipelines.training.coco_folder import write_coco
+from tests.pipelines.training.gligen.coco_folder import write_coco
 
 BOX = [0.25, 0.25, 0.75, 0.75]
 DOCUMENT = {"prompt": "a dog", "regions": [{"phrase": "dog", "box": BOX}]}

@@ -14,7 +14,7 @@ from grounding.region import Reference, Region
 from grounding.stickers.judge import StickerJudge
 from pipelines.generation.generator import Generator
 from pipelines.train import main
-from pipelines.workshop import Workshop
+from pipelines.training.workshop import Workshop
 
 TWO_STEPS = LoopConfig(steps=2, learning_rate=1e-3, warmup=1, save_every=2, sample_every=2)
 MINIATURE = dataclasses.replace(

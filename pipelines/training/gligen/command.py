@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from grounding.errors import LavallamaError
 from pipelines.console import guarded, quiet_libraries
-from pipelines.train_gligen_options import PROG, train_gligen_parser
+from pipelines.training.gligen.options import PROG, train_gligen_parser
 
 __all__ = ["main"]
 
@@ -43,11 +43,11 @@ def _start(options: argparse.Namespace) -> int:
     for name in ("grounding", "gligen", "pipelines"):
         logging.getLogger(name).setLevel(logging.INFO)
     if options.export:
-        from pipelines.training.export import export
+        from pipelines.training.gligen.export import export
 
         export(options)
     else:
-        from pipelines.training.run import Run
+        from pipelines.training.gligen.run import Run
 
         Run(options).train()
     return 0

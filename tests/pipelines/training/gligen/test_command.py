@@ -20,7 +20,7 @@ from pipelines.train import main
 from tests.pipelines.conftest import WIDTH
 from tests.pipelines.generation.families import PROJECTION, write_family
 from tests.pipelines.generation.test_modalities import write_image_encoder
-from tests.pipelines.training.coco_folder import write_coco
+from tests.pipelines.training.gligen.coco_folder import write_coco
 from weights.gligen import read_adapter
 
 STEPS = ["--steps", "4", "--save-every", "2", "--sample-every", "2", "--log-every", "2"]

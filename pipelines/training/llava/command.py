@@ -1,6 +1,6 @@
 """Train a LLaVA: ``python -m pipelines.train llava``.
 
-The embedded one on the sticker world (`pipelines.train_llava_stickers`), or any on records in
+The embedded one on the sticker world (`pipelines.training.llava.stickers`), or any on records in
 LLaVA's format, by the recipes of the papers. A run keeps its checkpoint and its log in its folder and
 goes on where it stopped; killed at any moment and started again, it ends with the same bits.
 """  # noqa: E501
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import guarded, quiet_libraries
-from pipelines.train_llava_options import PROG, STAGES, train_llava_options
+from pipelines.training.llava.options import PROG, STAGES, train_llava_options
 
 if TYPE_CHECKING:
     from grounding.llava.model import Llava
@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _stickers(options: argparse.Namespace) -> None:
     from grounding.llava.train.recipes import STICKERS
-    from pipelines.train_llava_stickers import StickerLlava
+    from pipelines.training.llava.stickers import StickerLlava
 
     folder = options.runs or Path("runs") / "llava" / "stickers"
     recipe = STICKERS

@@ -35,7 +35,7 @@ import os, signal, sys
 import torch
 torch.set_num_threads(int(sys.argv[2]))  # sums depend on it
 from seem.train import recipes, task
-from tests.pipelines.test_train_seem import MINIATURE
+from tests.pipelines.training.test_seem import MINIATURE
 recipes.RECIPES = {"stickers": MINIATURE}
 whole = task.SeemTask.loss
 def loss(self, generator, step):

@@ -14,8 +14,8 @@ from grounding.llava.conversation import Conversation
 from grounding.llava.decoding import Decoding
 from grounding.llava.train.recipes import STICKERS
 from grounding.stickers import PRESETS, render
-from pipelines.train_llava_options import STAGES as OPTIONS
-from pipelines.train_llava_stickers import STAGES, StickerLlava
+from pipelines.training.llava.options import STAGES as OPTIONS
+from pipelines.training.llava.stickers import STAGES, StickerLlava
 from seem.train.scenes import owners
 from weights.llava import read_llava
 from weights.llava_chat import load_chat

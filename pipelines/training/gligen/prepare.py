@@ -30,8 +30,8 @@ from pipelines.generation.maps import MAP_FIELDS, canny_edges
 from pipelines.generation.source_picture import FOLLOWS_EDGES, read_picture
 from pipelines.original import encoded_picture
 from pipelines.segmentation.inquiry import open_picture
-from pipelines.training.cache import Cache
 from pipelines.training.drops import Dropped, Drops
+from pipelines.training.gligen.cache import Cache
 from pipelines.training.sources import Found
 
 __all__ = ["Prepared", "Preparer"]

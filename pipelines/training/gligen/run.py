@@ -28,12 +28,12 @@ from pipelines.generation.frame import Frame
 from pipelines.generation.generator import Generator
 from pipelines.generation.grounder import Grounder
 from pipelines.generation.layout import notice
-from pipelines.training.adapter import starting_adapter
-from pipelines.training.cache import Cache, CachedImages, CachedReader
 from pipelines.training.drops import Drops
-from pipelines.training.held_out import BEST, HeldOut, held_out_requests, open_eyes
-from pipelines.training.prepare import Prepared, Preparer
-from pipelines.training.prepared_examples import PreparedExamples
+from pipelines.training.gligen.adapter import starting_adapter
+from pipelines.training.gligen.cache import Cache, CachedImages, CachedReader
+from pipelines.training.gligen.held_out import BEST, HeldOut, held_out_requests, open_eyes
+from pipelines.training.gligen.prepare import Prepared, Preparer
+from pipelines.training.gligen.prepared_examples import PreparedExamples
 from pipelines.training.sources import STICKERS, open_source
 from weights.base import BaseModel, load_base
 from weights.image_encoder import ImageEncoder, find_image_encoder

@@ -11,9 +11,9 @@ from gligen.config import AdapterConfig, MapConfig
 from grounding.prompt import Canvas, GroundedPrompt, Keypoint, Maps, Region
 from pipelines.generation.frame import Frame
 from pipelines.generation.maps import read_map
-from pipelines.training.cache import Cache
 from pipelines.training.drops import Drops
-from pipelines.training.prepare import Preparer
+from pipelines.training.gligen.cache import Cache
+from pipelines.training.gligen.prepare import Preparer
 from pipelines.training.sources import Found
 from weights.base import load_base
 
@@ -138,7 +138,7 @@ def test_a_second_start_reads_the_cache(base, tmp_path, monkeypatch):
     assert first.shape == (1, 4, 8, 8)
     assert len(entries(bench, "latents")) == 2  # and mirrored
     again = Bench(base, tmp_path)
-    monkeypatch.setattr("pipelines.training.prepare.open_picture", None)  # not even decoded
+    monkeypatch.setattr("pipelines.training.gligen.prepare.open_picture", None)  # not even decoded
     [same] = again.one(boxes((0, 0, 1, 1)), photo())
     assert torch.equal(again.preparer.latents(same, flip=False), first)
 

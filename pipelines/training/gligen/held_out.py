@@ -25,7 +25,7 @@ from pipelines.evaluate.grounding_detectors import open_detector
 from pipelines.evaluate.grounding_measures import InstanceTask, JudgeTask, Seen
 from pipelines.evaluate.grounding_pictures import contact_sheet
 from pipelines.generation.generator import Generator
-from pipelines.training.prepare import Prepared, Preparer
+from pipelines.training.gligen.prepare import Prepared, Preparer
 from pipelines.training.sources import STICKERS
 from weights.registry import embedded
 

@@ -12,8 +12,8 @@ from gligen.config import AdapterConfig
 from grounding.checkpoint import BEST, EARLIER, LAST
 from grounding.errors import CheckpointError
 from grounding.files import write_files
-from pipelines.training.card import model_card, push, read_log
-from pipelines.training.run import DATA_REPORT, SETTINGS
+from pipelines.training.gligen.card import model_card, push, read_log
+from pipelines.training.gligen.run import DATA_REPORT, SETTINGS
 from weights.base import load_base
 from weights.gligen import save_pretrained
 

@@ -12,8 +12,8 @@ from gligen.train.examples import Batch, Draw
 from pipelines.generation.grounder import Grounder
 from pipelines.generation.request import Grounding
 from pipelines.generation.text import Words
-from pipelines.training.cache import CachedReader
-from pipelines.training.prepare import Prepared, Preparer
+from pipelines.training.gligen.cache import CachedReader
+from pipelines.training.gligen.prepare import Prepared, Preparer
 
 __all__ = ["PreparedExamples"]
 

@@ -1,0 +1,1 @@
+"""Your own pictures as what an adapter is trained on: `lavallama train gligen`."""
