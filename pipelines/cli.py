@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.dispatch import dispatch
+from pipelines.version import software
 
 __all__ = ["main"]
 
@@ -34,17 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="lavallama",
         noun="command",
         description="Grounded image generation and promptable segmentation: say what, and where.",
-        version=_version(),
+        version=software(),
     )
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"lavallama {version('lavallama')}"
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "lavallama (not installed)"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from PIL import Image
@@ -19,6 +18,7 @@ from grounding.prompt import GroundedPrompt, Provenance
 from pipelines.edit.archive import HISTORY, Models, archived
 from pipelines.edit.history import History
 from pipelines.generation.png import encode_png
+from pipelines.version import software
 
 __all__ = ["overlay", "result_paths", "write_result"]
 
@@ -67,17 +67,10 @@ def overlay(picture: Image.Image, document: GroundedPrompt) -> Image.Image:
 def _document(history: History, models: Models) -> GroundedPrompt:
     """The document as a result: it names its picture and where that comes from."""
     made = Provenance(
-        software=_software(),
+        software=software(),
         model=models.model,
         adapter=models.adapter,
         settings={"edits": history.place, "segmenter": models.segmenter},
     )
     files = {"image": PICTURE, "overlay": OVERLAY}
     return history.now.document.replace(image=PICTURE, files=files, provenance=made)
-
-
-def _software() -> str:
-    try:
-        return f"lavallama {version('lavallama')}"
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "lavallama"

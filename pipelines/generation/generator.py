@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +40,7 @@ from pipelines.generation.renderer import Renderer
 from pipelines.generation.request import Job, batches
 from pipelines.generation.text import TextReader
 from pipelines.generation.wishes import Wishes
+from pipelines.version import software
 from weights.base import BaseModel, load_base
 from weights.gligen import load_adapter
 from weights.image_encoder import ImageEncoder, find_image_encoder, find_phrase_encoder
@@ -303,7 +303,7 @@ class Generator:
         return document.replace(
             sampling=document.sampling.replace(seed=job.seed),
             provenance=Provenance(
-                software=_software(),
+                software=software(),
                 model=model or None,
                 adapter=adapter,
                 device=self.device.type,
@@ -318,13 +318,6 @@ class Generator:
                 },
             ),
         )
-
-
-def _software() -> str:
-    try:
-        return f"lavallama {version('lavallama')}"
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "lavallama"
 
 
 def _tile(vae: Any) -> None:
