@@ -17,7 +17,7 @@ def test_version(capsys):
     with pytest.raises(SystemExit) as left:
         cli.main(["--version"])
     assert left.value.code == 0
-    assert capsys.readouterr().out.startswith("lavallama ")
+    assert capsys.readouterr().out.startswith("lavallama")
 
 
 @pytest.mark.parametrize("arguments", [["draw"], ["--bogus"]])
