@@ -31,6 +31,7 @@ from grounding.telemetry import JsonLines, Writer
 
 log = logging.getLogger(__name__)
 
+BUCKET = 8_000_000  # numbers in a message between processes
 PROCESS_STRIDE = 1_000_000_007  # between the seeds of two processes
 
 
@@ -319,14 +320,29 @@ def _average_gradients(accelerator: Accelerator, parameters: dict[str, nn.Parame
     """Give every process the mean of all processes' gradients."""
     if accelerator.num_processes == 1:
         return
-    for parameter in parameters.values():
-        if is_share(parameter):  # averaged on the way back
-            continue
+    whole = [p for p in parameters.values() if not is_share(p)]  # others: on the way back
+    for parameter in whole:
         if parameter.grad is None:  # another process may have one
             parameter.grad = torch.zeros_like(parameter)
-        mean = accelerator.reduce(parameter.grad, "mean")
+    for members in _buckets(whole):
+        gradients = [p.grad for p in members if p.grad is not None]
+        mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
         assert isinstance(mean, Tensor), "the mean of tensors is one"
-        parameter.grad.copy_(mean)
+        parts = mean.split([g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Parameters that are sent together: few messages, and little memory for each."""
+    members: list[nn.Parameter] = []
+    for parameter in parameters:
+        if members and sum(p.numel() for p in members) + parameter.numel() > BUCKET:
+            yield members
+            members = []
+        members.append(parameter)
+    if members:
+        yield members
 
 
 def _gradient_norms(parameters: dict[str, nn.Parameter]) -> dict[str, float]:

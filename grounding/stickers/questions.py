@@ -49,17 +49,17 @@ T = TypeVar("T")
 
 SHARES: Final[dict[Kind, float]] = {
     "caption": 0.04,
-    "exists": 0.2,
+    "exists": 0.14,
     "count": 0.14,
-    "material": 0.1,
-    "maker": 0.03,
-    "relation": 0.16,
-    "refer": 0.1,
+    "material": 0.06,
+    "maker": 0.02,
+    "relation": 0.22,
+    "refer": 0.14,
     "region": 0.06,
-    "fits": 0.12,
+    "fits": 0.14,
     "grounded": 0.015,
     "list": 0.015,
-    "background": 0.02,
+    "background": 0.01,
 }
 """How often a question about a picture is of each kind."""
 KINDS: Final[tuple[Kind, ...]] = tuple(SHARES)

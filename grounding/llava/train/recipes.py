@@ -169,7 +169,7 @@ STICKERS: Final = StickerRecipe(
     questions=14,
     objects=MappingProxyType({0: 2, 800: 3, 1600: 5}),
     tower=_loop(4000, 6e-4, rates={"heads.": 4.0}),
-    words=_loop(9000, 7e-4, warmup=100, ema=0.98, rates={"language.model.embed_tokens": 0.1}),
+    words=_loop(20_000, 7e-4, warmup=100, ema=0.98, rates={"language.model.embed_tokens": 0.1}),
     align=_loop(600, 3e-3),
     stage1=_loop(100, 5e-4, warmup=10),
     stage2=_loop(6000, 1e-3, warmup=20, ema=0.98, rates={"language.model.embed_tokens": 0.1}),
