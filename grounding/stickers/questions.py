@@ -3,6 +3,7 @@
     exists      Is there a lava llama in the image?                              Yes
     count       How many llamas are in the image?                                2
     material    What is the llama made of?                                       lava
+    side        Is the llama on the left?                                        Yes
     relation    Is the llama left of the dog?                                    No
     refer       Please provide the bounding box coordinate of the region this
                 sentence describes: lava llama.                                  [0.10, 0.20, ...]
@@ -41,8 +42,8 @@ __all__ = [
 ]
 
 Kind = Literal[
-    "caption", "exists", "count", "material", "maker", "relation", "refer", "region", "fits",
-    "grounded", "list", "background", "plan",
+    "caption", "exists", "count", "material", "maker", "side", "relation", "refer", "region",
+    "fits", "grounded", "list", "background", "plan",
 ]  # fmt: skip
 PLAIN = "plain"  # the answer, where an object is made of no material
 T = TypeVar("T")
@@ -53,7 +54,8 @@ SHARES: Final[dict[Kind, float]] = {
     "count": 0.14,
     "material": 0.06,
     "maker": 0.02,
-    "relation": 0.22,
+    "side": 0.1,
+    "relation": 0.2,
     "refer": 0.14,
     "region": 0.06,
     "fits": 0.14,
@@ -71,6 +73,12 @@ FITS = "Which caption fits the image? A: {}. B: {}."
 DIRECTIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 """The axis of a direction, and the sign of the difference of the centres along it."""
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+SIDES = {
+    "left of": "on the left",
+    "right of": "on the right",
+    "above": "at the top",
+    "below": "at the bottom",
+}
 SAME_PLURAL = ("fish", "glasses", "cherries", "grapes", "cheese", "bread")
 MISSING_COUNTED = 0.2  # share of the counts of a thing that is not there
 
@@ -259,6 +267,22 @@ def _maker(talk: _Talk) -> Question | None:
     return _question("maker", text, f"the {sticker.concept}")
 
 
+def _side(talk: _Talk) -> Question | None:
+    """Of one whose centre is well off the middle along an axis."""
+    found = talk.named(1)
+    if not found:
+        return None
+    [(sticker, name)] = found
+    middle = (0.5, 0.5, 0.5, 0.5)
+    true = [word for word in DIRECTIONS if _lies(sticker.box, word, middle)]
+    if not true:
+        return None
+    said = talk.any_of(true)
+    holds = talk.coin()
+    text = f"Is the {name} {SIDES[said if holds else OPPOSITE[said]]}?"
+    return _question("side", text, "Yes" if holds else "No")
+
+
 def _relation(talk: _Talk) -> Question | None:
     """Of two whose centres are well apart along an axis."""
     pair = talk.named(2)
@@ -387,6 +411,7 @@ _ASKED = {
     "count": _count,
     "material": _material,
     "maker": _maker,
+    "side": _side,
     "relation": _relation,
     "refer": _refer,
     "region": _region,

@@ -61,6 +61,19 @@ def test_materials_are_those_of_the_only_one():
         assert question.answer == (sticker.material or PLAIN)
 
 
+def test_sides_are_those_of_the_centre():
+    sides = {"on the left": (0, -1), "on the right": (0, 1), "at the top": (1, -1)}
+    sides["at the bottom"] = (1, 1)
+    for scene, question in asked("side"):
+        words = re.fullmatch(r"Is the (.+) ((?:on|at) the \w+)\?", question.text)
+        assert words is not None
+        box = next(s.box for s in scene.stickers if words[1] in (s.concept, s.phrase))
+        axis, sign = sides[words[2]]
+        off = (box[axis] + box[axis + 2]) / 2 - 0.5
+        assert abs(off) >= 0.15
+        assert question.answer == ("Yes" if sign * off > 0 else "No")
+
+
 def test_relations_hold_by_a_margin():
     for scene, question in asked("relation"):
         words = re.fullmatch(
