@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from grounding.planning.scene_graph import SceneGraph
     from grounding.prompt import GroundedPrompt
-    from pipelines.composition.composer import Step
-    from pipelines.composition.looker import Looker
+    from pipelines.composition.composer import Look, Step
     from pipelines.composition.trace import Trace
 
 __all__ = ["main", "open_eye", "open_hand"]
@@ -78,8 +77,8 @@ def open_hand(made_with: dict[str, Any], *, device: str = "auto", offline: bool 
     return draw
 
 
-def open_eye(made_with: dict[str, Any], *, device: str = "auto", offline: bool = False) -> "Looker":
-    """Open what looks.
+def open_eye(made_with: dict[str, Any], *, device: str = "auto", offline: bool = False) -> "Look":
+    """Open what looks: a SEEM; the embedded one is helped by the embedded model of phrases.
 
     Args:
         made_with: "finder" by name; absent: the embedded SEEM.
@@ -91,13 +90,19 @@ def open_eye(made_with: dict[str, Any], *, device: str = "auto", offline: bool =
     """
     from grounding.planning.lexicon import ATTRIBUTES
     from grounding.stickers.world import PRESETS
+    from pipelines.composition.likeness import SecondLook
     from pipelines.composition.looker import Looker
+    from pipelines.device import choose_device
+    from pipelines.retrieval.phrase_embedder import open_phrase_embedder
     from pipelines.segmentation.segmenter import open_predictor
     from weights.registry import EMBEDDED
 
     name = made_with.get("finder") or EMBEDDED
-    known = {"material": PRESETS["small"].materials} if name == EMBEDDED else ATTRIBUTES
-    return Looker(open_predictor(name, device=device, offline=offline), attributes=known)
+    predictor = open_predictor(name, device=device, offline=offline)
+    if name != EMBEDDED:
+        return Looker(predictor, attributes=ATTRIBUTES)
+    first = Looker(predictor, attributes={"material": PRESETS["small"].materials})
+    return SecondLook(look=first, embedder=open_phrase_embedder(choose_device(device)))
 
 
 def _run(options: argparse.Namespace) -> int:

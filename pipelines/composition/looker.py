@@ -24,7 +24,7 @@ from grounding.region import Region
 from grounding.stickers.vocabulary import CONCEPTS
 from seem.predictor import Predictor
 
-__all__ = ["Looker", "Verdict"]
+__all__ = ["FINE", "Looker", "Verdict", "judge", "seen_phrase"]
 
 THRESHOLD = 0.3  # certainty from which something is an object; as of the judge's detector
 LEAST_PART = 0.2  # of the largest part's area: what is smaller is a stray patch
@@ -139,7 +139,7 @@ class Looker:
         vocabulary = self.predictor.vocabulary
         names = [] if vocabulary is None else list(vocabulary.things)
         for thing in things:
-            names += [thing.noun, _seen_phrase(thing)]
+            names += [thing.noun, seen_phrase(thing)]
             kinds = {kind for kind, _ in thing.attributes} & set(TOLD)
             words = [
                 word for kind in TOLD if kind in kinds for word in self.attributes.get(kind, ())
@@ -244,7 +244,7 @@ def _matches(
     return matches
 
 
-def _seen_phrase(thing: Thing) -> str:
+def seen_phrase(thing: Thing) -> str:
     """What a thing is called, without what cannot be seen."""
     attributes = tuple(pair for pair in thing.attributes if pair[0] in TOLD)
     return Thing(noun=thing.noun, attributes=attributes).phrase
