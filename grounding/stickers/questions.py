@@ -4,7 +4,9 @@
     count       How many llamas are in the image?                                2
     material    What is the llama made of?                                       lava
     side        Is the llama on the left?                                        Yes
+                Is the llama at the top or at the bottom?                        top
     relation    Is the llama left of the dog?                                    No
+                Is the llama left or right of the dog?                           right
     refer       Please provide the bounding box coordinate of the region this
                 sentence describes: lava llama.                                  [0.10, 0.20, ...]
     region      Please provide a short description for this region: [0.10, ...]. a lava llama
@@ -278,6 +280,9 @@ def _side(talk: _Talk) -> Question | None:
     if not true:
         return None
     said = talk.any_of(true)
+    if talk.coin():
+        one, other = (SIDES[word] for word in _along(said))
+        return _question("side", f"Is the {name} {one} or {other}?", SIDES[said].split()[-1])
     holds = talk.coin()
     text = f"Is the {name} {SIDES[said if holds else OPPOSITE[said]]}?"
     return _question("side", text, "Yes" if holds else "No")
@@ -293,9 +298,19 @@ def _relation(talk: _Talk) -> Question | None:
     if not true:
         return None
     said = talk.any_of(true)
+    if talk.coin():
+        one, another = _along(said)
+        text = f"Is the {name} {one.removesuffix(' of')} or {another} the {other}?"
+        return _question("relation", text, said.removesuffix(" of"))
     holds = talk.coin()
     text = f"Is the {name} {said if holds else OPPOSITE[said]} the {other}?"
     return _question("relation", text, "Yes" if holds else "No")
+
+
+def _along(direction: str) -> tuple[str, str]:
+    """Both directions of an axis, always in the same order."""
+    axis, _ = DIRECTIONS[direction]
+    return ("left of", "right of") if axis == 0 else ("above", "below")
 
 
 def _lies(box: Box, direction: str, other: Box) -> bool:

@@ -61,33 +61,43 @@ def test_materials_are_those_of_the_only_one():
         assert question.answer == (sticker.material or PLAIN)
 
 
+def true_words(offsets):
+    """What may be said of how one centre lies from another."""
+    (left, right), (above, below) = (("left", "right"), ("above", "below"))
+    across, down = offsets
+    words = {left if across < 0 else right} if abs(across) >= 0.15 else set()
+    return words | ({above if down < 0 else below} if abs(down) >= 0.15 else set())
+
+
+def centre(scene, name):
+    x0, y0, x1, y1 = next(s.box for s in scene.stickers if name in (s.concept, s.phrase))
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def agrees(said, answer, true):
+    """Whether an answer to a question that says one word, or offers two, is right."""
+    return answer in true if " or " in said else (said in true) == (answer == "Yes")
+
+
 def test_sides_are_those_of_the_centre():
-    sides = {"on the left": (0, -1), "on the right": (0, 1), "at the top": (1, -1)}
-    sides["at the bottom"] = (1, 1)
+    names = {"top": "above", "bottom": "below"}
     for scene, question in asked("side"):
-        words = re.fullmatch(r"Is the (.+) ((?:on|at) the \w+)\?", question.text)
+        words = re.fullmatch(r"Is the (.+?) ((?:on|at) the .+)\?", question.text)
         assert words is not None
-        box = next(s.box for s in scene.stickers if words[1] in (s.concept, s.phrase))
-        axis, sign = sides[words[2]]
-        off = (box[axis] + box[axis + 2]) / 2 - 0.5
-        assert abs(off) >= 0.15
-        assert question.answer == ("Yes" if sign * off > 0 else "No")
+        x, y = centre(scene, words[1])
+        said, answer = (re.sub("on the |at the ", "", words[2]), question.answer)
+        said, answer = (re.sub("top|bottom", lambda m: names[m[0]], t) for t in (said, answer))
+        assert agrees(said, answer, true_words((x - 0.5, y - 0.5)))
 
 
 def test_relations_hold_by_a_margin():
+    between = "left of|right of|above|below|left or right of|above or below"
     for scene, question in asked("relation"):
-        words = re.fullmatch(
-            r"Is the (.+) (left of|right of|above|below) the (.+)\?", question.text
-        )
+        words = re.fullmatch(rf"Is the (.+?) ({between}) the (.+)\?", question.text)
         assert words is not None
-        first, second = (
-            next(s.box for s in scene.stickers if words[i] in (s.concept, s.phrase)) for i in (1, 3)
-        )
-        axis = 0 if words[2] in ("left of", "right of") else 1
-        apart = (first[axis] + first[axis + 2] - second[axis] - second[axis + 2]) / 2
-        assert abs(apart) >= 0.15
-        true = apart < 0 if words[2] in ("left of", "above") else apart > 0
-        assert question.answer == ("Yes" if true else "No")
+        first, second = (centre(scene, words[i]) for i in (1, 3))
+        true = true_words((first[0] - second[0], first[1] - second[1]))
+        assert agrees(words[2].removesuffix(" of"), question.answer, true)
 
 
 def test_boxes_are_those_of_the_stickers_in_llavas_dialect():
