@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from gligen.joints import JOINTS
 from grounding.errors import LavallamaError
+from grounding.joints import JOINTS
 
 __all__ = ["BOX_MODALITIES", "MAPS", "MODALITIES", "AdapterConfig", "MapConfig", "Modality"]
 

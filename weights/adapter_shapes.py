@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gligen.config import MODALITIES, Modality
-from gligen.joints import JOINTS
+from grounding.joints import JOINTS
 
 __all__ = [
     "BOX_FIELD_SHAPES",

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gligen.fourier import fourier_embed, fourier_width
-from gligen.joints import JOINTS
 from gligen.tokenizers.mlp import token_mlp
+from grounding.joints import JOINTS
 
 __all__ = ["KeypointTokenizer"]
 

@@ -2,7 +2,7 @@
 
 import re
 
-from gligen.joints import JOINTS
+from grounding.joints import JOINTS
 from grounding.prompt import GroundedPrompt, Keypoint, Region
 
 __all__ = ["mirrored", "mirrored_words"]

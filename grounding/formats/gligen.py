@@ -10,30 +10,10 @@ from grounding.formats.fields import as_list, as_number, as_numbers, as_text
 from grounding.formats.units import Units, box_from
 from grounding.formats.written import Written, unsaid, written
 from grounding.geometry import Size
+from grounding.joints import JOINTS
 from grounding.prompt import Canvas, GroundedPrompt, Region
 
-__all__ = ["COCO_JOINTS", "read_gligen", "write_gligen"]
-
-# The 17 joints of a person in COCO's order, which GLIGEN's keypoint models follow.
-COCO_JOINTS = (
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
-)
+__all__ = ["read_gligen", "write_gligen"]
 
 _DIFFUSERS = {
     "gligen_phrases": "phrases",
@@ -179,9 +159,9 @@ def _column(meta: Mapping[str, object], key: str, name: str, count: int) -> Sequ
 def _geometry(location: object, where: str, canvas: Size | None, units: Units) -> dict[str, object]:
     items = as_list(location, where)
     if items and all(isinstance(item, (list, tuple)) for item in items):
-        if len(items) != len(COCO_JOINTS):
+        if len(items) != len(JOINTS):
             raise PromptError(
-                f"{where}: expected a box, or {len(COCO_JOINTS)} joints, got {len(items)} points"
+                f"{where}: expected a box, or {len(JOINTS)} joints, got {len(items)} points"
             )
         joints: list[dict[str, object]] = []
         for index, item in enumerate(items):
@@ -189,7 +169,7 @@ def _geometry(location: object, where: str, canvas: Size | None, units: Units) -
             if units == "pixel" and canvas:
                 x, y = x / canvas[0], y / canvas[1]
             seen = {} if x or y else {"visibility": 0}  # GLIGEN writes [0, 0] for "not in sight"
-            joints.append({"xy": [x, y], "name": COCO_JOINTS[index], **seen})
+            joints.append({"xy": [x, y], "name": JOINTS[index], **seen})
         return {"keypoints": joints}
     x0, y0, x1, y1 = as_numbers(location, 4, where)
     return {"box": box_from((x0, y0, x1, y1), units, canvas, where)}
@@ -207,4 +187,4 @@ def _schedule(meta: Mapping[str, object]) -> tuple[float, ...] | None:
 
 
 def _person(region: Region) -> bool:
-    return len(region.keypoints) == len(COCO_JOINTS)
+    return len(region.keypoints) == len(JOINTS)

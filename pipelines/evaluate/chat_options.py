@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from grounding.stickers.world import PRESETS
 from pipelines.console import Parser
 from pipelines.conversation.options import dialect_option, model_options, model_problems
+from pipelines.evaluate.shared_options import data_options, names
 from pipelines.generation.options import MAX_BATCH, whole
 
 __all__ = ["PROG", "STICKERS", "TASKS", "chat_options"]
@@ -25,7 +25,7 @@ JSON.
              among the most frequent, among those that go together with what is there
   counting   how many ... ?
   attribute  what is the ... made of? (stickers)
-  relation   is ... left of, right of, above, below ... ? (stickers)
+  relation   is ... left of, right of, above, below ... ? is it left or right of ... ? (stickers)
   referring  the box of what a phrase names
   caption    what a description names, and what it makes up (stickers)
   fits       which of two captions fits, of two pictures that differ in who is what, or where, as
@@ -106,28 +106,7 @@ def _asking(group) -> None:
 
 
 def _data(group) -> None:
-    group.add_argument(
-        "--data",
-        metavar="PATH",
-        default=STICKERS,
-        help="stickers, or a folder, or one of its files (default: stickers)",
-    )
-    group.add_argument(
-        "--preset", choices=sorted(PRESETS), default="small", help="the sticker world"
-    )
-    group.add_argument(
-        "--scenes",
-        metavar="N",
-        type=whole(2, 100_000),
-        default=300,
-        help="of the sticker world (default: 300)",
-    )
-    group.add_argument(
-        "--limit",
-        metavar="N",
-        type=whole(1, 10_000_000),
-        help="pictures of a path at most (default: all)",
-    )
+    data_options(group, "stickers, or a folder, or one of its files", "pictures of a path")
     group.add_argument(
         "--split", metavar="NAME", default="val", help="of RefCOCO's references (default: val)"
     )
@@ -140,7 +119,7 @@ def _data(group) -> None:
     group.add_argument(
         "--classes",
         metavar="NAMES",
-        type=_names,
+        type=names,
         help="what it looks for, with commas (default: all things that it knows)",
     )
 
@@ -149,7 +128,7 @@ def _measures(group) -> None:
     group.add_argument(
         "--tasks",
         metavar="NAMES",
-        type=_names,
+        type=names,
         help="those above, with commas (default: what the data has)",
     )
     group.add_argument(
@@ -188,10 +167,3 @@ def _places(group) -> None:
         type=Path,
         help="read the answers to these questions instead of asking a model",
     )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"must be different names with commas, got {text!r}")
-    return names

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from grounding.stickers.world import PRESETS
 from pipelines.console import Parser
+from pipelines.evaluate.shared_options import data_options, names
 from pipelines.generation.options import DTYPES, MAX_BATCH, MAX_STEPS, real, whole
 
 __all__ = ["EMBEDDED_JUDGE", "PROG", "TASKS", "grounding_options"]
@@ -105,28 +105,11 @@ def _model(group) -> None:
 
 
 def _data(group) -> None:
-    group.add_argument(
-        "--data",
-        metavar="PATH",
-        default="stickers",
-        help="stickers; COCO's instances*.json, or a folder that holds one; a prompt document in "
-        "any format, or a folder of those (default: stickers)",
-    )
-    group.add_argument(
-        "--preset", choices=sorted(PRESETS), default="small", help="the sticker world"
-    )
-    group.add_argument(
-        "--scenes",
-        metavar="N",
-        type=whole(2, 100_000),
-        default=300,
-        help="of the sticker world (default: 300)",
-    )
-    group.add_argument(
-        "--limit",
-        metavar="N",
-        type=whole(1, 10_000_000),
-        help="images or documents of a path at most (default: all)",
+    data_options(
+        group,
+        "stickers; COCO's instances*.json, or a folder that holds one; a prompt document in "
+        "any format, or a folder of those",
+        "images or documents of a path",
     )
 
 
@@ -134,7 +117,7 @@ def _measures(group) -> None:
     group.add_argument(
         "--tasks",
         metavar="NAMES",
-        type=_names,
+        type=names,
         help="those above, with commas (default: all that the data has, without fid)",
     )
     group.add_argument(
@@ -164,10 +147,3 @@ def _measures(group) -> None:
         const="",
         help='measure FID too; needs pip install "lavallama[eval]"; FILE: its Inception\'s weights',
     )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"must be different names with commas, got {text!r}")
-    return names

@@ -11,6 +11,7 @@ from grounding.errors import PromptError
 from grounding.files import check_writable, write_files
 from grounding.stickers.world import PRESETS
 from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.evaluate.shared_options import data_options, names
 from pipelines.generation.options import whole
 
 if TYPE_CHECKING:
@@ -65,27 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--offline", action="store_true", help="never use the network")
     group = parser.add_argument_group("on what")
-    group.add_argument(
-        "--data",
-        metavar="PATH",
-        default="stickers",
-        help="stickers, or a folder, or one of its files (default: stickers)",
-    )
-    group.add_argument(
-        "--preset", choices=sorted(PRESETS), default="small", help="the sticker world"
-    )
-    group.add_argument(
-        "--scenes",
-        metavar="N",
-        type=whole(2, 100_000),
-        default=300,
-        help="of the sticker world (default: 300)",
-    )
-    group.add_argument(
-        "--limit",
-        metavar="N",
-        type=whole(1, 10_000_000),
-        help="images, or films, of a folder at most (default: all)",
+    data_options(
+        group, "stickers, or a folder, or one of its files", "images, or films, of a folder"
     )
     group.add_argument(
         "--split", metavar="NAME", default="val", help="of RefCOCO's references (default: val)"
@@ -94,13 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--tasks",
         metavar="NAMES",
-        type=_names,
+        type=names,
         help="those above, with commas (default: what the data has; of COCO the first four)",
     )
     group.add_argument(
         "--classes",
         metavar="NAMES",
-        type=_names,
+        type=names,
         help="for panoptic: the classes that the model is told, some of the data's, with commas; "
         "the others become void (default: all)",
     )
@@ -114,13 +96,6 @@ def _parser() -> argparse.ArgumentParser:
         help="also DIR/pictures: the truth and the answers after 1 and 5 clicks, of N images",
     )
     return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"must be different names with commas, got {text!r}")
-    return names
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,9 +15,9 @@ from torch import Tensor
 from gligen.adapter import GligenAdapter
 from gligen.config import BOX_MODALITIES
 from gligen.isolation import Isolation
-from gligen.joints import JOINTS
 from grounding.errors import CheckpointError, PromptError
 from grounding.geometry import normalized_to_pixels
+from grounding.joints import JOINTS
 from grounding.prompt import GroundedPrompt
 from grounding.region import Reference, Region
 from pipelines.generation.layout import Layout, Notice, plan_layout

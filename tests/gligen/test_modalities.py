@@ -5,9 +5,9 @@ import torch
 
 from gligen.adapter import GligenAdapter
 from gligen.config import MODALITIES, AdapterConfig, MapConfig
-from gligen.joints import JOINTS
 from gligen.sampler import Condition, SamplerSettings, make_scheduler, sample
 from grounding.errors import CheckpointError, LavallamaError
+from grounding.joints import JOINTS
 from tests.gligen import tiny
 
 WIDTH, CLASSES = tiny.WIDTH, 5

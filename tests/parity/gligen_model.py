@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gligen.adapter import GligenAdapter
 from gligen.config import AdapterConfig
-from gligen.joints import JOINTS
 from gligen.sampler import Condition, SamplerSettings, make_scheduler, sample
+from grounding.joints import JOINTS
 from tests.parity.fill import fill, noise, unit
 from weights.keymap import SD1, official_adapter_key, rename, unet_table
 

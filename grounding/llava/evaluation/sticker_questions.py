@@ -29,6 +29,7 @@ STICKER_TASKS: dict[str, Kind] = {
     "referring": "refer",
     "caption": "caption",
 }
+SIDES = ("left", "right"), ("above", "below")
 TRIES = 20  # draws of a question, of which some give none
 
 
@@ -63,6 +64,9 @@ def _reworded(task: str, asked: Asked, subject: Subject, world: World) -> Questi
         return Question(kind="count", label=asked.answer, **common)
     if task == "attribute":
         choices = (*world.materials, PLAIN)
+        return Question(kind="choice", label=asked.answer, choices=choices, **common)
+    if task == "relation" and asked.answer not in ("Yes", "No"):
+        choices = next(pair for pair in SIDES if asked.answer in pair)
         return Question(kind="choice", label=asked.answer, choices=choices, **common)
     if task == "relation":
         return Question(kind="yes-no", label=asked.answer.lower(), **common)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gligen.joints import JOINTS
 from gligen.train.mirror import mirrored, mirrored_words
+from grounding.joints import JOINTS
 from grounding.prompt import GroundedPrompt, Keypoint, Region
 
 

@@ -12,8 +12,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from gligen.adapter import GligenAdapter
 from gligen.config import AdapterConfig, MapConfig
-from gligen.joints import JOINTS
 from grounding.errors import CheckpointError, PromptError
+from grounding.joints import JOINTS
 from grounding.prompt import GroundedPrompt, Maps
 from grounding.region import Keypoint, Reference, Region
 from pipelines.generate import main

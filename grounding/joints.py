@@ -1,4 +1,4 @@
-"""The joints of a person, in the order that keypoint adapters count them."""
+"""The joints of a person, in the order in which keypoint adapters count them."""
 
 __all__ = ["JOINTS"]
 
