@@ -51,16 +51,16 @@ PLAIN = "plain"  # the answer, where an object is made of no material
 T = TypeVar("T")
 
 SHARES: Final[dict[Kind, float]] = {
-    "caption": 0.04,
+    "caption": 0.03,
     "exists": 0.14,
     "count": 0.14,
     "material": 0.06,
-    "maker": 0.02,
-    "side": 0.1,
-    "relation": 0.2,
+    "maker": 0.03,
+    "side": 0.08,
+    "relation": 0.18,
     "refer": 0.14,
-    "region": 0.06,
-    "fits": 0.14,
+    "region": 0.05,
+    "fits": 0.11,
     "grounded": 0.015,
     "list": 0.015,
     "background": 0.01,

@@ -27,7 +27,7 @@ from grounding.stickers.world import World
 
 __all__ = ["StickerTalk", "conversation_about"]
 
-PLANS_SHARE = 0.08  # of the rows
+PLANS_SHARE = 0.12  # of the rows
 PLANS = 7  # in such a row
 CHAINED = 0.12  # share of the questions that follow upon another's answer
 
