@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def open_hand(made_with: dict[str, Any], *, device: str = "auto", offline: bool = False) -> Any:
-    """Open what draws: given a document, a seed and perhaps a picture to redraw.
+    """Open what draws: from a document and a seed; perhaps a picture to redraw, and how much of it.
 
     Args:
         made_with: "generator" and "adapter" by name, "steps" and "guidance"; absent: defaults.
@@ -63,13 +63,19 @@ def open_hand(made_with: dict[str, Any], *, device: str = "auto", offline: bool 
         offline=offline,
     )
 
-    def draw(document: "GroundedPrompt", seed: int, source: "Image.Image | None") -> "Image.Image":
+    def draw(
+        document: "GroundedPrompt",
+        seed: int,
+        source: "Image.Image | None",
+        strength: float | None,
+    ) -> "Image.Image":
         [drawn] = generator(
             document.replace(provenance=None),
             seed=seed,
             steps=made_with.get("steps"),
             guidance=made_with.get("guidance"),
             image=None if source is None else _data_uri(source),
+            strength=strength,
             progress=False,
         )
         return drawn.image
@@ -224,7 +230,7 @@ def _folder(options: argparse.Namespace) -> Path:
 
 def _line(number: int, step: "Step") -> str:
     order, verdict = step.order, step.verdict
-    drawn = ", ".join(order.regions) if order.action == "redraw" else "all"
+    drawn = ", ".join(order.regions) if order.action in ("redraw", "sketch") else "all"
     told = "; ".join(verdict.findings) or "as asked"
     return f"{number} {order.action} {drawn} (seed {order.seed}, {step.seconds:.1f} s): {told}"
 

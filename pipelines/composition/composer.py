@@ -1,9 +1,10 @@
 """Composer: draw, look, repair, until the picture is what was asked for or the budget is spent.
 
 The loop of self-correcting generation (Wu et al., "Self-correcting LLM-controlled Diffusion
-Models", arXiv 2311.16090), with SEEM as the eye, GLIGEN as the hand, and rules that decide: wrong
-regions are redrawn inside their boxes upon the best picture so far; where that does not help, their
-boxes are moved; what concerns the whole picture is drawn anew from another seed.
+Models", arXiv 2311.16090), with SEEM as the eye, GLIGEN as the hand, and rules that decide: what is
+to be of some material, and is wrong, is drawn plain first and then drawn over; other wrong regions
+are redrawn inside their boxes upon the best picture so far; where that does not help, their boxes
+are moved; what concerns the whole picture is drawn anew from another seed.
 """
 
 import hashlib
@@ -21,14 +22,15 @@ from grounding.planning.arrangement import arrange
 from grounding.planning.scene_graph import SceneGraph
 from grounding.prompt import GroundedPrompt
 from pipelines.composition.looker import Verdict
+from pipelines.composition.sketch import HALFWAY, is_made_of_something, sketch
 from pipelines.planning.planner import usual_shape
 
 __all__ = ["Action", "Budget", "Composer", "Order", "Step", "best_of", "fingerprint"]
 
 PATIENCE = 2  # times that a region is redrawn in vain before something else is tried
 
-Action = Literal["draw", "redraw", "move", "reseed"]
-Draw = Callable[[GroundedPrompt, int, "Image.Image | None"], Image.Image]
+Action = Literal["draw", "redraw", "sketch", "move", "reseed"]
+Draw = Callable[[GroundedPrompt, int, "Image.Image | None", "float | None"], Image.Image]
 Look = Callable[[np.ndarray, GroundedPrompt, SceneGraph], Verdict]
 
 
@@ -52,12 +54,12 @@ class Order:
     """One picture that is to be drawn.
 
     Attributes:
-        action: "draw" the first one; "redraw" regions of another; "move" boxes and draw anew;
-            "reseed": draw anew.
+        action: "draw" the first one; "redraw" regions of another; "sketch" regions plain and draw
+            over them; "move" boxes and draw anew; "reseed": draw anew.
         why: In words.
         base: Index of the step whose picture is redrawn; None: none is.
         plan: Where everything is to be.
-        regions: Ids of the regions that are drawn.
+        regions: Ids of the regions that are drawn, or sketched.
         seed: Of the noise.
     """
 
@@ -71,6 +73,8 @@ class Order:
     @property
     def request(self) -> GroundedPrompt:
         """What the generator is given."""
+        if self.action == "sketch":
+            return self.plan
         kept = tuple(region for region in self.plan.regions if region.id in self.regions)
         return self.plan.replace(regions=kept)
 
@@ -97,7 +101,8 @@ class Composer:
     """Draws until it is right.
 
     Attributes:
-        draw: Given a document, a seed and, to redraw its boxes, a picture: draws.
+        draw: Given a document, a seed and, to redraw its boxes, a picture, or to draw over all of
+            it, a picture and a strength: draws.
         look: Judges a picture.
         budget: When to stop.
         moves: Whether boxes may be moved.
@@ -142,7 +147,11 @@ class Composer:
         """Draw and judge one picture, upon those before it."""
         began = time.monotonic()
         source = None if order.base is None else steps[order.base].image
-        image = self.draw(order.request, order.seed, source).convert("RGB")
+        strength = None
+        if order.action == "sketch":
+            plain = sketch(order.plan, order.regions)
+            source, strength = self.draw(plain, order.seed, None, None), HALFWAY
+        image = self.draw(order.request, order.seed, source, strength).convert("RGB")
         verdict = self.look(np.asarray(image), order.plan, graph)
         return Step(
             order=order, image=image, verdict=verdict, seconds=round(time.monotonic() - began, 3)
@@ -152,11 +161,13 @@ class Composer:
         """Choose the next repair by what is wrong with the best picture."""
         verdict, regions = steps[base].verdict, steps[base].order.plan.regions
         why = f"step {base}: {'; '.join(verdict.findings)}"
+        done = Counter(step.order.action for step in steps)
+        if not done["sketch"] and _made_of_something(steps[base]):
+            return "sketch", why
         tired = any(vain[name] >= PATIENCE for name in verdict.wrong)
         some = 0 < len(verdict.wrong) < len(regions)
         if some and not tired and not verdict.extra:
             return "redraw", why
-        done = Counter(step.order.action for step in steps)
         ahead = done["reseed"] - done["move"]
         if self.moves and (ahead > 0 or (tired and ahead == 0)):
             return "move", why
@@ -167,12 +178,19 @@ def _order(action: Action, why: str, base: int, steps: Sequence[Step], graph: Sc
     """The next picture of a repair."""
     best = steps[base]
     plan, seed = best.order.plan, steps[0].order.seed + len(steps)
-    if action == "redraw":
+    if action in ("redraw", "sketch"):
+        upon = base if action == "redraw" else None
         wrong = best.verdict.wrong
-        return Order(action=action, why=why, base=base, plan=plan, regions=wrong, seed=seed)
+        return Order(action=action, why=why, base=upon, plan=plan, regions=wrong, seed=seed)
     if action == "move":
         plan = _moved(plan, graph, best.verdict.wrong or _ids(plan), seed)
     return Order(action=action, why=why, base=None, plan=plan, regions=_ids(plan), seed=seed)
+
+
+def _made_of_something(step: Step) -> bool:
+    """Whether what is wrong was to be of some material or colour."""
+    wrong = step.verdict.wrong
+    return any(is_made_of_something(one) for one in step.order.plan.regions if one.id in wrong)
 
 
 def _ids(plan: GroundedPrompt) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """The loop, with a hand and an eye that do as they are told."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,17 +22,17 @@ class Hand:
     """Draws the seed; keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.drawn: list[tuple[GroundedPrompt, int, Image.Image | None]] = []
+        self.drawn: list[tuple[GroundedPrompt, int, Image.Image | None, float | None]] = []
 
-    def __call__(self, document, seed, source):
-        self.drawn.append((document, seed, source))
+    def __call__(self, document, seed, source, strength):
+        self.drawn.append((document, seed, source, strength))
         return Image.new("RGB", (8, 8), (seed % 256, 0, 0))
 
 
 class Eye:
     """Finds wrong what it is told to, by the seed that it sees."""
 
-    def __init__(self, wrong: dict[int, tuple[str, ...]], extra: tuple[int, ...] = ()) -> None:
+    def __init__(self, wrong: Mapping[int, tuple[str, ...]], extra: tuple[int, ...] = ()) -> None:
         self.wrong, self.extra = wrong, extra
 
     def __call__(self, image, plan, graph):
@@ -42,11 +44,10 @@ class Eye:
         return Verdict(found=BLANK, wrong=wrong, extra=extra, findings=findings, score=score)
 
 
-def composed(eye: Eye, **options):
-    hand = Hand()
-    budget = Budget(**options)
-    composer = Composer(draw=hand, look=eye, budget=budget)
-    return list(composer(PLAN, GRAPH)), hand
+def composed(eye: Eye, caption: str = CAPTION, **options):
+    hand, graph = Hand(), read_caption(caption)
+    composer = Composer(draw=hand, look=eye, budget=Budget(**options))
+    return list(composer(laid_out(caption, graph), graph)), hand
 
 
 def actions(steps) -> list[str]:
@@ -56,13 +57,13 @@ def actions(steps) -> list[str]:
 def test_a_right_picture_is_the_last() -> None:
     steps, hand = composed(Eye({}))
     assert actions(steps) == ["draw"]
-    assert hand.drawn == [(PLAN, 0, None)]
+    assert hand.drawn == [(PLAN, 0, None, None)]
 
 
 def test_what_is_wrong_is_redrawn_upon_the_best_picture() -> None:
     steps, hand = composed(Eye({0: ("r2",), 1: ("r2",)}))
     assert actions(steps) == ["draw", "redraw", "redraw"]
-    document, seed, source = hand.drawn[2]
+    document, seed, source, _ = hand.drawn[2]
     assert [region.id for region in document.regions] == ["r2"]
     assert (seed, source) == (2, steps[0].image)
     assert steps[2].order.base == 0
@@ -72,9 +73,24 @@ def test_what_is_wrong_is_redrawn_upon_the_best_picture() -> None:
 def test_what_is_all_wrong_or_has_extras_is_drawn_anew() -> None:
     steps, hand = composed(Eye({0: ("r1", "r2")}))
     assert actions(steps) == ["draw", "reseed"]
-    assert hand.drawn[1] == (PLAN, 1, None)
+    assert hand.drawn[1] == (PLAN, 1, None, None)
     steps, _ = composed(Eye({}, extra=(0,)))
     assert actions(steps) == ["draw", "reseed"]
+
+
+def test_what_is_of_some_material_and_wrong_is_drawn_plain_and_drawn_over() -> None:
+    caption = "an ice dog left of two lava cats"
+    steps, hand = composed(Eye({0: ("r1",)}), caption)
+    assert actions(steps) == ["draw", "sketch"]
+    plain, over = hand.drawn[1:]
+    assert plain[0].prompt == "an dog left of two lava cats"
+    assert [region.phrase for region in plain[0].regions] == ["dog", "lava cat", "lava cat"]
+    assert plain[1:] == (1, None, None)
+    assert over[0] == steps[0].order.plan
+    assert over[1:] == (1, Image.new("RGB", (8, 8), (1, 0, 0)), 0.5)
+    both, hand = composed(Eye(dict.fromkeys(range(4), ("r2", "r3"))), caption, pictures=4)
+    assert actions(both) == ["draw", "sketch", "sketch", "move"]
+    assert hand.drawn[1][0].prompt == "an ice dog left of two cats"
 
 
 def test_what_is_redrawn_in_vain_is_moved_and_what_is_right_stays() -> None:
