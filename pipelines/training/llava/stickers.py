@@ -94,12 +94,14 @@ class StickerLlava:
         tower, language, projector = self._tower(), self._language(), self._projector()
         self._load("tower", {"tower": tower})
         done = next((s for s in ("stage2", "stage1", "align") if self._is_there(s)), None)
-        if done in (None, "align"):
+        if done != "stage2":  # before it, the language model is as "words" left it
             self._load("words", {"language": language})
         if done == "align":
             self._load("align", {"": projector})
-        elif done is not None:
-            self._load(done, {"language": language, "before": projector})
+        elif done == "stage1":
+            self._load("stage1", {"before": projector})
+        elif done == "stage2":
+            self._load("stage2", {"language": language, "before": projector})
         config = LlavaConfig(
             vision=tower.config,
             text=language.config,
