@@ -24,7 +24,7 @@ from grounding.region import Region
 from grounding.stickers.vocabulary import CONCEPTS
 from seem.predictor import Predictor
 
-__all__ = ["FINE", "TOLD", "Looker", "Verdict", "judge", "seen_phrase"]
+__all__ = ["TOLD", "Looker", "Verdict", "judge", "seen_phrase"]
 
 THRESHOLD = 0.3  # certainty from which something is an object; as of the judge's detector
 LEAST_PART = 0.2  # of the largest part's area: what is smaller is a stray patch

@@ -17,7 +17,7 @@ from pipelines.composition.looker import TOLD
 
 __all__ = ["HALFWAY", "is_made_of_something", "sketch"]
 
-HALFWAY = 0.5  # strength with which a sketch is drawn over
+HALFWAY = 0.6  # strength with which a sketch is drawn over
 
 
 def is_made_of_something(region: Region) -> bool:

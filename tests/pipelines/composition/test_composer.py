@@ -11,6 +11,7 @@ from grounding.planning.repair import laid_out
 from grounding.prompt import GroundedPrompt
 from pipelines.composition.composer import Budget, Composer, best_of, fingerprint
 from pipelines.composition.looker import Verdict
+from pipelines.composition.sketch import HALFWAY
 
 CAPTION = "a dog left of a cat"
 GRAPH = read_caption(CAPTION)
@@ -87,7 +88,7 @@ def test_what_is_of_some_material_and_wrong_is_drawn_plain_and_drawn_over() -> N
     assert [region.phrase for region in plain[0].regions] == ["dog", "lava cat", "lava cat"]
     assert plain[1:] == (1, None, None)
     assert over[0] == steps[0].order.plan
-    assert over[1:] == (1, Image.new("RGB", (8, 8), (1, 0, 0)), 0.5)
+    assert over[1:] == (1, Image.new("RGB", (8, 8), (1, 0, 0)), HALFWAY)
     both, hand = composed(Eye(dict.fromkeys(range(4), ("r2", "r3"))), caption, pictures=4)
     assert actions(both) == ["draw", "sketch", "sketch", "move"]
     assert hand.drawn[1][0].prompt == "an ice dog left of two cats"
