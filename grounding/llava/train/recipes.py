@@ -172,5 +172,5 @@ STICKERS: Final = StickerRecipe(
     words=_loop(14_000, 7e-4, warmup=100, ema=0.98, rates={"language.model.embed_tokens": 0.1}),
     align=_loop(600, 3e-3),
     stage1=_loop(100, 5e-4, warmup=10),
-    stage2=_loop(7000, 5e-4, warmup=50, ema=0.99, rates={"language.model.embed_tokens": 0.1}),
+    stage2=_loop(5000, 5e-4, warmup=50, ema=0.99, rates={"language.model.embed_tokens": 0.1}),
 )
