@@ -44,7 +44,7 @@ class Budget:
         pictures: Pictures in all, at most, the first one included.
     """
 
-    rounds: int = 4
+    rounds: int = 1
     tries: int = 2
     pictures: int = 8
 

@@ -13,9 +13,10 @@ PROG = "lavallama compose"
 
 _DESCRIPTION = """\
 Draw a caption until the picture is what was asked for: plan a layout, draw it, look at the picture
-with a SEEM, compare, repair, look again. Missing, misplaced and wrong things are redrawn inside
-their boxes; where that does not help, boxes are moved, or all is drawn from another seed. It stops
-when nothing is wrong, or when the budget is spent; the best picture seen is the result. Writes
+with a SEEM, compare, repair, look again. Things of some material that are wrong are drawn plain
+first and then drawn over; others are redrawn inside their boxes; where that does not help, boxes
+are moved, or all is drawn from another seed. It stops when nothing is wrong, or when the budget is
+spent; the best picture seen is the result. Writes
 
   OUT/picture.png     the best picture, and picture.json, its document
   OUT/NN-ACTION.png   each picture drawn, and NN-ACTION.found.png, what was found on it
@@ -79,8 +80,8 @@ def _budget(group) -> None:
         "--rounds",
         metavar="N",
         type=whole(0, 100),
-        default=4,
-        help="repairs, at most; 0 draws once (default: 4)",
+        default=1,
+        help="repairs, at most; 0 draws once (default: 1)",
     )
     group.add_argument(
         "--tries",

@@ -89,7 +89,7 @@ def test_what_is_of_some_material_and_wrong_is_drawn_plain_and_drawn_over() -> N
     assert plain[1:] == (1, None, None)
     assert over[0] == steps[0].order.plan
     assert over[1:] == (1, Image.new("RGB", (8, 8), (1, 0, 0)), HALFWAY)
-    both, hand = composed(Eye(dict.fromkeys(range(4), ("r2", "r3"))), caption, pictures=4)
+    both, hand = composed(Eye(dict.fromkeys(range(4), ("r2", "r3"))), caption, rounds=2, pictures=4)
     assert actions(both) == ["draw", "sketch", "sketch", "move"]
     assert hand.drawn[1][0].prompt == "an ice dog left of two cats"
 
