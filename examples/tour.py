@@ -2,7 +2,7 @@
 
     chat -> plan -> generate -> segment -> edit -> chat
 
-LLaVA says what it sees on the README's picture; what it says is planned, drawn, found again and
+LLaVA says what it sees on a picture; what it says is planned, drawn, found again and
 edited; and LLaVA is asked about the result. Each step takes what the last one returned. The models
 are opened once, and nothing needs a network. ``--prompt`` says what to draw in LLaVA's place.
 """
@@ -15,7 +15,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from grounding.errors import LavallamaError
 from grounding.llava.chat import Speaker
 from grounding.llava.document import with_question
 from grounding.prompt import Canvas, GroundedPrompt, Segment
@@ -28,10 +27,9 @@ from pipelines.planning.form import StickerForm
 from pipelines.planning.planner import Planner
 from pipelines.segmentation.inquiry import open_picture
 from pipelines.segmentation.segmenter import open_predictor
-from weights.registry import EMBEDDED, embedded
+from weights.registry import EMBEDDED
 
-SHOWN = Path(__file__).parent / "lava_llama.png"
-REQUEST = "a lava llama on a beach"  # if there is no LLaVA to see one
+SHOWN = Path(__file__).parent / "fox_and_house.png"  # drawn by the embedded model
 
 
 def main() -> int:
@@ -62,19 +60,17 @@ class Clock:
 def _run(options: argparse.Namespace) -> int:
     quiet_libraries()
     clock, seed = Clock(), options.seed
-    speaker = _speaker()
-    planner = Planner()
-    if speaker is not None:
-        planner = Planner(speaker=speaker, form=StickerForm(), name=EMBEDDED)
+    speaker = open_speaker(EMBEDDED)
+    planner = Planner(speaker=speaker, form=StickerForm(), name=EMBEDDED)
     studio = Studio(drawing=Generator.from_pretrained(), finding=open_predictor())
     clock("open", "the models")
 
     shown = open_picture(SHOWN)
     document = GroundedPrompt(canvas=Canvas(width=shown.width, height=shown.height))
     document = _asked(speaker, document, "Describe the image.", shown)
-    clock("chat", _last(document) or "nobody answers")
+    clock("chat", _last(document))
 
-    document = planner.plan(options.prompt or _last(document) or REQUEST, seed=seed).document
+    document = planner.plan(options.prompt or _last(document), seed=seed).document
     clock("plan", ", ".join(f"{region.phrase} {region.box}" for region in document.regions))
 
     [drawn] = studio.generator(document, seed=seed, progress=False)
@@ -95,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
 
     for question in ("How many objects are in the image?", "What is the cat made of?"):
         document = _asked(speaker, document, question, picture)
-        clock("chat", f"{question} {_last(document) or 'nobody answers'}")
+        clock("chat", f"{question} {_last(document)}")
     record = options.out / "tour.json"
     for path in session.save(options.out):
         print(path)
@@ -104,21 +100,10 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _speaker() -> Speaker | None:
-    """The LLaVA that is built in; None, and a line about it, where there is none."""
-    try:
-        return open_speaker(str(embedded("llava")), offline=True)
-    except LavallamaError as error:
-        print(f"chat is left out: {error}")
-        return None
-
-
 def _asked(
-    speaker: Speaker | None, document: GroundedPrompt, question: str, picture: Image.Image
+    speaker: Speaker, document: GroundedPrompt, question: str, picture: Image.Image
 ) -> GroundedPrompt:
     """The document with a question, and its answer."""
-    if speaker is None:
-        return document
     return ask(speaker, with_question(document, question), picture)
 
 

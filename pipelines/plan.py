@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grounding.errors import CheckpointError, OutputError
+from grounding.errors import OutputError
 from pipelines.console import guarded, quiet_libraries
 from pipelines.planning.options import PROG, plan_options
 
@@ -47,23 +47,18 @@ def open_planner(options: argparse.Namespace) -> "Planner":
     """
     from pipelines.planning.planner import RULES, Planner
 
-    embedded = _embedded_chat()
-    name = options.model or (str(embedded) if embedded else None)
-    if options.planner == RULES or (options.planner == "auto" and name is None):
+    if options.planner == RULES or (options.planner == "auto" and options.model is None):
         return Planner()
-    if name is None:
-        raise CheckpointError(
-            "no language model is built in: name one with --model, or --planner rules"
-        )
     quiet_libraries()
 
     from pipelines.conversation.text_speaker import open_text_speaker
     from pipelines.planning.form import LgdForm, StickerForm
     from weights.registry import EMBEDDED
 
-    own = options.model in (None, EMBEDDED)
+    name = options.model or EMBEDDED
+    own = name == EMBEDDED
     speaker = open_text_speaker(
-        str(embedded) if own and embedded else name,
+        name,
         served_model=options.served_model,
         key_variable=options.key_variable,
         device=options.device,
@@ -73,7 +68,7 @@ def open_planner(options: argparse.Namespace) -> "Planner":
     return Planner(
         speaker=speaker,
         form=StickerForm() if own else LgdForm(),
-        name=options.served_model or (EMBEDDED if own else name),
+        name=options.served_model or name,
         attempts=options.attempts,
     )
 
@@ -133,16 +128,6 @@ def _place(options: argparse.Namespace) -> Path:
     if path.suffix.lower() != ".json":
         raise OutputError(f"--out {options.out}: layouts are written as JSON; name it .json")
     return path
-
-
-def _embedded_chat() -> Path | None:
-    """The chat model that ships with lavallama, if this installation has it."""
-    from weights.registry import embedded
-
-    try:
-        return embedded("llava")
-    except CheckpointError:
-        return None
 
 
 if __name__ == "__main__":

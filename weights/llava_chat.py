@@ -12,7 +12,7 @@ from grounding.llava.chat import Chat
 from grounding.llava.quantization import Bits, quantize
 from grounding.llava.template import find_template
 from weights.llava import fill_llava, read_llava
-from weights.registry import lookup_chat
+from weights.registry import EMBEDDED, embedded, lookup_chat
 
 __all__ = ["default_template", "load_chat", "load_chat_tokenizer"]
 
@@ -33,7 +33,7 @@ def load_chat(
     """Load a LLaVA with its tokenizer.
 
     Args:
-        source: A folder, a short name of `weights.registry.CHATS` or a hub id.
+        source: "embedded", a folder, a short name of `weights.registry.CHATS` or a hub id.
         base: What a LoRA or a projector alone is put upon.
         template: How it is spoken to; None: as its config or the registry says, else as LLaVAs upon
             its language model are.
@@ -45,6 +45,8 @@ def load_chat(
     Raises:
         LavallamaError: Any of this cannot be had, in one line.
     """
+    if source == EMBEDDED:
+        source = embedded("llava")
     known = lookup_chat(str(source))
     files = read_llava(source, base=base, offline=offline)
     own = files.config.template or (known.template if known is not None else None)

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
+from PIL import Image
 
 from grounding.errors import PromptError
 from grounding.geometry import CanvasMap, Size
 from grounding.llava.conversation import Conversation
 from grounding.llava.decoding import GREEDY, Decoding, decode
+from grounding.llava.memory import PictureMemory
 from grounding.llava.model import Llava
 from grounding.llava.stream import TextStream
 from grounding.llava.template import Template, fence
@@ -46,6 +48,7 @@ class Chat:
         self.tokenizer = tokenizer
         self.template = template
         self.reader = model.config.reader
+        self._memory = PictureMemory()
 
     def view(self, size: Size) -> CanvasMap:
         """Return where a picture of a size lies on what the model sees."""
@@ -123,8 +126,10 @@ class Chat:
         if self.model.config.fenced:
             pieces = fence(pieces)
         tokens = tokenize(pieces, self.tokenizer)
-        pictures = [self.reader(picture) for picture in conversation.pictures]
-        return self.model.embed(tokens, pictures).words
+        return self.model.join(tokens, [self._see(one) for one in conversation.pictures]).words
+
+    def _see(self, picture: Image.Image) -> torch.Tensor:
+        return self._memory.recall(picture, lambda: self.model.see(self.reader(picture)))
 
     def _room(self, length: int) -> int:
         """How many tokens can follow a prompt."""

@@ -99,6 +99,14 @@ class Llava(nn.Module):
         return torch.cat([words[0], rows])
 
     def embed(self, tokens: Tokens, pictures: Sequence[Pixels]) -> Embedded:
+        """Put pictures into a prompt.
+
+        Raises:
+            PromptError: As for `join`.
+        """
+        return self.join(tokens, [self.see(picture) for picture in pictures])
+
+    def join(self, tokens: Tokens, pictures: Sequence[Float[Tensor, "N D"]]) -> Embedded:
         """Put the words of pictures into a prompt.
 
         Raises:
@@ -112,8 +120,7 @@ class Llava(nn.Module):
                 f"the prompt has places for {len(places)} pictures, got {len(pictures)}"
             )
         words, targets, start = [], [], 0
-        for place, picture in zip(places, pictures, strict=True):
-            seen = self.see(picture)
+        for place, seen in zip(places, pictures, strict=True):
             words += [self.embedding(ids[start:place]), seen]
             targets += [labels[start:place], labels.new_full((len(seen),), IGNORED)]
             start = place + 1

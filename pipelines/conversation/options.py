@@ -45,12 +45,13 @@ MAX_SEED = 2**63 - 1
 _DESCRIPTION = """\
 Ask about a picture. Without a question, questions are read from the terminal, one a line.
 
-No chat model is built in yet: --model names one.
+The model that is built in knows the sticker world and nothing else; --model names another one.
 """
 
 _EPILOG = """\
 examples:
-  lavallama chat llama.png "What is this made of?" --model llava-1.5-7b
+  lavallama chat examples/fox_and_house.png "What is the house made of?"
+  lavallama chat photo.jpg "What is this made of?" --model llava-1.5-7b
   lavallama chat llama.png "What is this?" --region 10,20,90,120 --model my-llava
   lavallama chat llama.png "Where is the llama?" --model my-llava --masks --overlay found.png
   lavallama chat llama.png "Where is the llama?" --model http://127.0.0.1:8000/v1 \\
@@ -90,11 +91,6 @@ def model_problems(options: argparse.Namespace) -> list[tuple[bool, str]]:
     remote = str(options.model).startswith(("http://", "https://"))
     local_only = ("base", "template", "bits")
     return [
-        (
-            options.model is None,
-            "no chat model is built in yet: name one with --model (a folder, a hub id, a name "
-            "such as llava-1.5-7b, or the address of an OpenAI-compatible endpoint)",
-        ),
         (remote and not options.served_model, "--model at an address needs --served-model"),
         (
             not remote and bool(options.served_model or options.key_variable),
@@ -110,7 +106,7 @@ def model_problems(options: argparse.Namespace) -> list[tuple[bool, str]]:
 def _parser() -> Parser:
     parser = Parser(
         prog=PROG,
-        usage=f"{PROG} IMAGE [QUESTION] --model MODEL [options]",
+        usage=f"{PROG} IMAGE [QUESTION] [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
@@ -204,7 +200,10 @@ def _answers(group) -> None:
 def model_options(group) -> None:
     """Add the options that name a chat model."""
     group.add_argument(
-        "--model", metavar="MODEL", help="folder, name, hub id, or http(s)://HOST/v1"
+        "--model",
+        metavar="MODEL",
+        default="embedded",
+        help="embedded, a folder, a short name, a hub id, or http(s)://HOST/v1 (default: embedded)",
     )
     group.add_argument("--base", metavar="MODEL", help="what a LoRA or projector is put upon")
     group.add_argument(

@@ -33,8 +33,8 @@ def open_speaker(
     """Open a chat model on this machine or elsewhere.
 
     Args:
-        model: A folder, a short name of `weights.registry.CHATS`, a hub id, or the address of an
-            OpenAI-compatible endpoint, `http(s)://HOST/v1`.
+        model: "embedded", a folder, a short name of `weights.registry.CHATS`, a hub id, or the
+            address of an OpenAI-compatible endpoint, `http(s)://HOST/v1`.
         served_model: What an endpoint calls its model.
         key_variable: Environment variable that holds an endpoint's key.
         base: What a LoRA or a projector alone is put upon.
@@ -97,8 +97,10 @@ def ask(
     )
     parts = []
     for part in speaker.stream(conversation, decoding):
-        heard(part)
-        parts.append(part)
+        told = part if parts else part.lstrip()  # words begin with a space
+        if told:
+            heard(told)
+            parts.append(told)
     answer = "".join(parts).strip()
     return with_answer(document, answer, text_to_regions(answer, written, view))
 

@@ -138,9 +138,9 @@ def _with_all(groups: dict[str, list[Mark]]) -> dict[str, list[Mark]]:
 
 def _numbers(marks: Sequence[Mark]) -> dict[str, Any]:
     """The scores; of what has few answers, also that of who always gives the most frequent one."""
-    kind = marks[0].question.kind
-    scores = NUMBERS[kind](marks)
-    if kind in ("yes-no", "count", "choice", "letter"):
+    kinds = {each.question.kind for each in marks}
+    scores = NUMBERS[kinds.pop()](marks) if len(kinds) == 1 else _hits(marks)
+    if marks[0].question.kind in ("yes-no", "count", "choice", "letter"):
         [(_, most)] = Counter(each.question.label for each in marks).most_common(1)
         scores["majority"] = most / len(marks)
     return scores

@@ -21,13 +21,15 @@ Lay a caption out: say which things it asks for, and where on the canvas each of
 The caption is read by rules: how many of what, of which colour and material, left of, right of,
 above, below, on, inside, beside, between, in front of, behind, at the left, without. What could not
 be read is said. A language model may propose the layout; it is then checked against the caption and
-mended where it differs, and every repair is said. Without a model, rules lay out as well.
+mended where it differs, and every repair is said. Without a model, rules lay out as well. The
+embedded chat model has learned to lay out stickers: --planner model.
 """
 
 _EPILOG = """\
 examples:
   lavallama plan "three llamas left of a volcano"
   lavallama plan "a lava llama on a house, without trees" --seed 3 --out llama.json
+  lavallama plan "two ice cats left of a house" --planner model
   lavallama plan "two cats on a table" --model Qwen/Qwen2.5-1.5B-Instruct
   lavallama plan "two cats on a table" --model http://127.0.0.1:8000/v1 --served-model NAME
 """
@@ -72,8 +74,8 @@ def planner_options(group) -> None:
         "--planner",
         choices=PLANNERS,
         default="auto",
-        help="rules: no model; model: that of --model, else the embedded one; auto (default): a "
-        "model if --model names one or one is embedded, else rules",
+        help="rules: no model; model: that of --model, else the embedded one; auto (default): "
+        "a model if --model names one, else rules",
     )
     group.add_argument(
         "--model",

@@ -115,7 +115,6 @@ def test_questions_are_read_from_the_terminal(server: Server, image, capsys, mon
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["What?"], "no chat model is built in yet: name one with --model"),
         (["What?", "--model", "http://h/v1"], "needs --served-model"),
         (["What?", "--model", "x", "--served-model", "m"], "are for a --model at an address"),
         (

@@ -283,7 +283,6 @@ def test_pairs_of_ones_own(script, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ([], "name one with --model"),
         (["--questions", "q", "--answers", "a"], "give one of them"),
         (["--pictures", "3", "--model", "x"], "say --out DIR too"),
         (["--questions", "/tmp/x/q", "--data", "/no/such"], "no such file or folder"),

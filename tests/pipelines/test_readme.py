@@ -47,10 +47,10 @@ def test_its_commands_have_options_that_exist():
 @pytest.mark.parametrize(
     ("command", "options", "count"),
     [
-        ("chat", chat_options, 2),
+        ("chat", chat_options, 4),
         ("compose", compose_options, 2),
         ("edit", edit_options, 3),
-        ("evaluate chat", evaluate_chat_options, 3),
+        ("evaluate chat", evaluate_chat_options, 4),
         ("plan", plan_options, 2),
         ("segment", segment_options, 6),
         ("train llava", train_llava_options, 3),
