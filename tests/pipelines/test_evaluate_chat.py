@@ -285,14 +285,15 @@ def test_pairs_of_ones_own(script, tmp_path, capsys):
     [
         (["--questions", "q", "--answers", "a"], "give one of them"),
         (["--pictures", "3", "--model", "x"], "say --out DIR too"),
-        (["--questions", "/tmp/x/q", "--data", "/no/such"], "no such file or folder"),
-        (["--questions", "/tmp/x/q", "--tasks", "sums"], "there is no 'sums'"),
-        (["--questions", "/tmp/x/q", "--limit", "3"], "say --scenes"),
+        (["--questions", "{}/q", "--data", "/no/such"], "no such file or folder"),
+        (["--questions", "{}/q", "--tasks", "sums"], "there is no 'sums'"),
+        (["--questions", "{}/q", "--limit", "3"], "say --scenes"),
         (["--answers", "/no/such", "--scenes", "2"], "/no/such"),
     ],
 )
-def test_what_is_wrong_is_one_line(arguments, problem, capsys):
-    assert problem in refused(capsys, *arguments)
+def test_what_is_wrong_is_one_line(arguments, problem, tmp_path, capsys):
+    given = [argument.format(tmp_path) for argument in arguments]
+    assert problem in refused(capsys, *given)
 
 
 def test_an_empty_folder_says_what_was_expected(tmp_path, capsys):
