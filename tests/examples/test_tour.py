@@ -35,7 +35,7 @@ class Scripted:
 
 def test_one_document_goes_through_everything(tmp_path, monkeypatch, capsys):
     speaker = Scripted()
-    monkeypatch.setattr(tour, "_speaker", lambda: speaker)
+    monkeypatch.setattr(tour, "open_speaker", lambda _: speaker)
     monkeypatch.setattr(tour.Generator, "from_pretrained", Discs)
     monkeypatch.setattr(tour, "open_predictor", Colours)
     monkeypatch.setattr(sys, "argv", ["tour", "--out", str(tmp_path), "--seed", "3"])
@@ -53,7 +53,12 @@ def test_one_document_goes_through_everything(tmp_path, monkeypatch, capsys):
     assert last.tobytes() == EditSession.open(tmp_path).picture.tobytes()
 
 
-def test_nobody_need_answer(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tour, "embedded", lambda part: tmp_path / "none")
-    assert tour._speaker() is None
-    assert capsys.readouterr().out.startswith("chat is left out: ")
+def test_the_embedded_models_take_it_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tour", "--out", str(tmp_path)])
+    assert tour.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    steps = [line.split()[0] for line in lines[:8]]
+    assert steps == ["open", "chat", "plan", "generate", "segment", "edit", "chat", "chat"]
+    document = GroundedPrompt.load(tmp_path / "tour.json")
+    assert "ice cat" in [region.phrase for region in document.regions]
+    assert [message.role for message in document.messages] == ["user", "assistant"] * 2
