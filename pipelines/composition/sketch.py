@@ -12,7 +12,7 @@ from grounding.planning.caption import read_phrase
 from grounding.planning.scene_graph import Thing
 from grounding.prompt import GroundedPrompt
 from grounding.region import Region
-from grounding.stickers.vocabulary import CONCEPTS
+from grounding.stickers.vocabulary import CONCEPTS, article
 from pipelines.composition.looker import TOLD
 
 __all__ = ["HALFWAY", "is_made_of_something", "sketch"]
@@ -39,7 +39,8 @@ def sketch(plan: GroundedPrompt, names: Collection[str]) -> GroundedPrompt:
         if thing is not None and words:
             told = tuple(pair for pair in thing.attributes if pair[1] not in words)
             plain = Thing(noun=thing.noun, attributes=told).phrase
-            prompt = prompt.replace(region.phrase, plain)
+            for said, instead in ((article(region.phrase), article(plain)), (region.phrase, plain)):
+                prompt = prompt.replace(said, instead)
             for word in words:  # "two ice cherries": a plural, or another order
                 prompt = re.sub(rf"\b{re.escape(word)} (?={re.escape(thing.noun)})", "", prompt)
             region = region.replace(phrase=plain)

@@ -84,7 +84,7 @@ def test_what_is_of_some_material_and_wrong_is_drawn_plain_and_drawn_over() -> N
     steps, hand = composed(Eye({0: ("r1",)}), caption)
     assert actions(steps) == ["draw", "sketch"]
     plain, over = hand.drawn[1:]
-    assert plain[0].prompt == "an dog left of two lava cats"
+    assert plain[0].prompt == "a dog left of two lava cats"
     assert [region.phrase for region in plain[0].regions] == ["dog", "lava cat", "lava cat"]
     assert plain[1:] == (1, None, None)
     assert over[0] == steps[0].order.plan
