@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import whole
 
 __all__ = ["main"]
@@ -85,8 +86,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         default="embedded",
         help="embedded, a folder or hub id of a CLIP, or module:name (default: embedded)",
     )
-    group.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1")
-    group.add_argument("--offline", action="store_true", help="never use the network")
+    device_flag(group)
+    offline_flag(group)
     options = parser.parse_args(argv)
     if bool(options.labels) == bool(options.caption):
         parser.error("say what to compare with: --labels or --caption, one of them")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.flags import offline_flag
 
 __all__ = ["main"]
 
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         help="canny or depth, where the file does not say which; their parameters have the same "
         "names",
     )
-    parser.add_argument("--offline", action="store_true", help="never use the network")
+    offline_flag(parser)
     return parser
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import whole
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="embedded (single stickers), a folder or hub id of a CLIP or CLAP, or module:name, a "
         "plug-in (default: embedded)",
     )
-    group.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1")
-    group.add_argument("--offline", action="store_true", help="never use the network")
+    device_flag(group)
+    offline_flag(group)
     group.add_argument(
         "--cache",
         metavar="DIR",

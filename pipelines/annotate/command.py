@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.flags import device_flag, endpoint_flags, offline_flag
 
 if TYPE_CHECKING:
     from pipelines.annotate.settings import Settings
@@ -71,10 +72,9 @@ def _models(group: argparse._ArgumentGroup) -> None:
         help="names to look for, a line each, or JSON: things, stuff, attributes; "
         "default the segmenter's own")  # fmt: skip
     add("--model", metavar="MODEL", help="a chat model that writes captions, or http(s)://HOST/v1")
-    add("--served-model", metavar="NAME", help="what the endpoint calls it")
-    add("--key-variable", metavar="NAME", help="environment variable with the endpoint's key")
-    add("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1")
-    add("--offline", action="store_true", help="never use the network for files")
+    endpoint_flags(group)
+    device_flag(group)
+    offline_flag(group, "for files")
 
 
 def _limits(group: argparse._ArgumentGroup) -> None:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from pipelines.console import Parser
+from pipelines.flags import device_flag, endpoint_flags, offline_flag
 from pipelines.generation.options import DTYPES, real, whole
 from pipelines.segmentation.options import pixel_box
 
@@ -212,15 +213,10 @@ def model_options(group) -> None:
         metavar="NAME",
         help=f"how the model is spoken to: {', '.join(TEMPLATES)}",
     )
-    group.add_argument("--served-model", metavar="NAME", help="what the endpoint calls its model")
-    group.add_argument(
-        "--key-variable",
-        metavar="NAME",
-        help="environment variable that holds the endpoint's key",
-    )
-    group.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1")
+    endpoint_flags(group)
+    device_flag(group)
     group.add_argument("--dtype", choices=DTYPES, default="auto", help="precision")
     group.add_argument(
         "--bits", type=int, choices=(4, 8), help="bits a weight, through bitsandbytes"
     )
-    group.add_argument("--offline", action="store_true", help="never use the network for files")
+    offline_flag(group, "for files")

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from pipelines.console import Parser
+from pipelines.flags import device_flag, offline_flag
 
 __all__ = ["OUT", "PROG", "USAGE", "edit_options"]
 
@@ -110,7 +111,5 @@ def _models(group) -> None:
     group.add_argument(
         "--segmenter", metavar="PATH|ID", help="what finds, as --model of lavallama segment"
     )
-    group.add_argument(
-        "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"
-    )
-    group.add_argument("--offline", action="store_true", help="never use the network")
+    device_flag(group)
+    offline_flag(group)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipelines.console import Parser
 from pipelines.evaluate.shared_options import data_options, names
+from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import DTYPES, MAX_BATCH, MAX_STEPS, real, whole
 
 __all__ = ["EMBEDDED_JUDGE", "PROG", "TASKS", "grounding_options"]
@@ -95,13 +96,11 @@ def _model(group) -> None:
         "--isolate", action="store_true", help="keep regions apart, as lavallama generate does"
     )
     group.add_argument("--no-floor", action="store_true", help="leave out the base without gates")
-    group.add_argument(
-        "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"
-    )
+    device_flag(group)
     group.add_argument(
         "--dtype", metavar="NAME", choices=DTYPES, default="auto", help=", ".join(DTYPES)
     )
-    group.add_argument("--offline", action="store_true", help="never use the network")
+    offline_flag(group)
 
 
 def _data(group) -> None:

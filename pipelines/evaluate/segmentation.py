@@ -12,6 +12,7 @@ from grounding.files import check_writable, write_files
 from grounding.stickers.world import PRESETS
 from pipelines.console import Parser, guarded, quiet_libraries
 from pipelines.evaluate.shared_options import data_options, names
+from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import whole
 
 if TYPE_CHECKING:
@@ -61,10 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         help="embedded, a folder of ours, an official .pt file, a short name or a hub id "
         "(default: embedded)",
     )
-    group.add_argument(
-        "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"
-    )
-    group.add_argument("--offline", action="store_true", help="never use the network")
+    device_flag(group)
+    offline_flag(group)
     group = parser.add_argument_group("on what")
     data_options(
         group, "stickers, or a folder, or one of its files", "images, or films, of a folder"

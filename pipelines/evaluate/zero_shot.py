@@ -18,6 +18,7 @@ from grounding.stickers.scene import Scene
 from grounding.stickers.world import PRESETS, Split, World
 from pipelines.classify import SETS
 from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import whole
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def _parser() -> Parser:
         help="of the sticker world (default: 300)",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="for report.md and report.json")
-    parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1")
-    parser.add_argument("--offline", action="store_true", help="never use the network")
+    device_flag(parser)
+    offline_flag(parser)
     return parser
 
 

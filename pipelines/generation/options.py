@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from grounding.errors import PromptError
 from pipelines.console import Parser
+from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.companions.weighted import Weighted
 
 __all__ = ["PROG", "generate_parser"]
@@ -216,9 +217,7 @@ def _model(group) -> None:
         help="reads reference pictures: a folder with image_encoder/ and image_project/ "
         "(default: the adapter's or the model's own); or --ip-image: one with image_encoder/",
     )
-    group.add_argument(
-        "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"
-    )
+    device_flag(group)
     group.add_argument(
         "--dtype",
         metavar="NAME",
@@ -233,7 +232,7 @@ def _model(group) -> None:
         default="auto",
         help="auto, sdpa, xformers, math; auto is xformers on cuda where installed, else sdpa",
     )
-    group.add_argument("--offline", action="store_true", help="never use the network")
+    offline_flag(group)
     group.add_argument(
         "--tile-vae",
         action="store_true",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.flags import device_flag, endpoint_flags, offline_flag
 
 if TYPE_CHECKING:
     from grounding.llava.chat import Speaker
@@ -68,16 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("the teacher")
     add = group.add_argument
     add("--model", metavar="MODEL", required=True, help="folder, hub id, or http(s)://HOST/v1")
-    add("--served-model", metavar="NAME", help="what the endpoint calls it")
-    add("--key-variable", metavar="NAME", help="environment variable with the endpoint's key")
+    endpoint_flags(group)
     add("--requests", metavar="N", type=int, default=8, help="to an endpoint at once; default 8")
     add("--tries", metavar="N", type=int, default=3, help="until something is kept; default 3")
     add("--max-tokens", metavar="N", type=int, default=1024, help="of an answer; default 1024")
     add("--temperature", metavar="T", type=float, default=0.7, help="default 0.7; 0: no chance")
     add("--top-p", metavar="P", type=float, default=0.95, help="default 0.95")
     add("--seed", metavar="N", type=int, default=0, help="of the sampling")
-    add("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1")
-    add("--offline", action="store_true", help="never use the network for files")
+    device_flag(group)
+    offline_flag(group, "for files")
     return parser
 
 

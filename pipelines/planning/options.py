@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from pipelines.console import Parser
+from pipelines.flags import device_flag, endpoint_flags, offline_flag
 from pipelines.generation.options import DTYPES, whole
 
 __all__ = ["PLANNERS", "PROG", "caption_problem", "plan_options", "planner_options"]
@@ -83,12 +84,7 @@ def planner_options(group) -> None:
         help="a language model: a folder or hub id that transformers can load, a LLaVA, or "
         "http(s)://HOST/v1",
     )
-    group.add_argument("--served-model", metavar="NAME", help="what the endpoint calls its model")
-    group.add_argument(
-        "--key-variable",
-        metavar="NAME",
-        help="environment variable that holds the endpoint's key",
-    )
+    endpoint_flags(group)
     group.add_argument(
         "--attempts",
         metavar="N",
@@ -96,9 +92,9 @@ def planner_options(group) -> None:
         default=3,
         help="how often the model is asked, at most, before rules lay out (default: 3)",
     )
-    group.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1")
+    device_flag(group)
     group.add_argument("--dtype", choices=DTYPES, default="auto", help="precision")
-    group.add_argument("--offline", action="store_true", help="never use the network for files")
+    offline_flag(group, "for files")
 
 
 def caption_problem(options: argparse.Namespace) -> list[tuple[bool, str]]:

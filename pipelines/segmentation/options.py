@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.console import Parser
+from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import real, whole
 
 __all__ = ["PROG", "Click", "Elsewhere", "pixel_box", "segment_options"]
@@ -236,10 +237,8 @@ def _model(group) -> None:
         help="the speech recogniser for --audio and for recordings that --prompts names, such as a "
         "Whisper",
     )
-    group.add_argument(
-        "--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1, mps"
-    )
-    group.add_argument("--offline", action="store_true", help="never use the network")
+    device_flag(group)
+    offline_flag(group)
 
 
 def _output(group) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.flags import device_flag, offline_flag
 
 __all__ = ["main"]
 
@@ -25,8 +26,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve promptable segmentation over HTTP; http://HOST:PORT/docs lists the API.",
     )
     parser.add_argument("--model", default="embedded", help="embedded, a folder, a file or a name")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--offline", action="store_true", help="never use the network")
+    device_flag(parser)
+    offline_flag(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0: any free one (8000)")
     token = parser.add_mutually_exclusive_group()

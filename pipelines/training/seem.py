@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.flags import device_flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--learning-rate", type=float, help="at its peak; default: the recipe's")
     add("--scenes", type=int, help="sticker scenes to render; default: the recipe's")
     add("--collages", type=int, help="collages to render; default: the recipe's")
-    add("--device", default="auto", help="auto, cpu or cuda; default auto")
+    device_flag(parser)
     add("--export", type=Path, metavar="DIR", help="write the model so far to DIR; train nothing")
     return parser
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from pipelines.console import Parser
+from pipelines.flags import device_flag, offline_flag
 
 __all__ = ["PROG", "train_gligen_parser"]
 
@@ -77,7 +78,7 @@ def _model(group) -> None:
     add("--places", action="store_true", help="tell visual tokens their places (our layout only)")
     add("--field", type=int, default=0, metavar="WIDTH", help="a box field (our layout only)")
     add("--image-encoder", metavar="PATH", help="for text_image: as generate has it")
-    add("--offline", action="store_true", help="never use the network")
+    offline_flag(group)
 
 
 def _training(group) -> None:
@@ -99,7 +100,7 @@ def _training(group) -> None:
     add("--teach", type=float, default=0.02, help="weight of the taught attention; default 0.02")
     add("--min-snr", type=float, default=0.0, help="gamma, 5 in the paper; default 0: off")
     add("--seed", type=int, default=0, help="default 0")
-    add("--device", default="auto", help="auto, cpu or cuda; default auto")
+    device_flag(group)
 
 
 def _run(group) -> None:

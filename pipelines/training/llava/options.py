@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.console import Parser
+from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import real, whole
 
 __all__ = ["PROG", "STAGES", "train_llava_options"]
@@ -71,7 +72,7 @@ def _parser() -> Parser:
     add("--runs", type=Path, help="the run's folder; default runs/llava/RECIPE")
     add("--steps", type=whole(1, LARGE), help="default: the recipe's")
     add("--learning-rate", type=real(0, 1), help="at its peak; default: the recipe's")
-    add("--device", default="auto", help="auto, cpu or cuda; default auto")
+    device_flag(parser)
     add("--export", type=Path, metavar="DIR", help="write what is trained so far; train nothing")
     group = parser.add_argument_group("the recipe stickers")
     group.add_argument("--stage", choices=STAGES, help="one stage; default: all, in order")
@@ -95,4 +96,4 @@ def _papers(group) -> None:
     add("--save-every", type=whole(1, LARGE), default=500, help="steps; default 500")
     add("--log-every", type=whole(1, LARGE), default=10, help="steps; default 10")
     add("--seed", type=whole(0, LARGE), default=0, help="of the order and of what is fresh")
-    add("--offline", action="store_true", help="never use the network")
+    offline_flag(group)

@@ -1,0 +1,36 @@
+"""Flags that many commands have, called and explained alike in all of them."""
+
+import argparse
+
+__all__ = ["device_flag", "endpoint_flags", "offline_flag"]
+
+
+def device_flag(group: argparse._ActionsContainer) -> None:
+    """`--device NAME`, see `pipelines.device`."""
+    group.add_argument(
+        "--device",
+        metavar="NAME",
+        default="auto",
+        help="auto, cpu, cuda, cuda:1, mps (default: auto)",
+    )
+
+
+def offline_flag(group: argparse._ActionsContainer, what: str = "") -> None:
+    """`--offline`.
+
+    Args:
+        group: Of flags, or a parser.
+        what: That would otherwise come from the network, "for files"; "": all that there is.
+    """
+    told = f"never use the network {what}".rstrip()
+    group.add_argument("--offline", action="store_true", help=told)
+
+
+def endpoint_flags(group: argparse._ActionsContainer) -> None:
+    """`--served-model NAME` and `--key-variable NAME` of an OpenAI-compatible endpoint."""
+    group.add_argument("--served-model", metavar="NAME", help="what the endpoint calls its model")
+    group.add_argument(
+        "--key-variable",
+        metavar="NAME",
+        help="environment variable that holds the endpoint's key",
+    )
