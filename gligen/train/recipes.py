@@ -17,6 +17,7 @@ class Recipe:
         decoder_width: Channels of the autoencoder's refiner.
         width: Channels of the UNet and of the text encoder.
         words: Steps in which the text encoder learns to name phrases.
+        judged: The preset that the judge learns from, with every pair, and how many scenes of it.
         decoder, base, field, gates, vision, judge: The stages' loops, each with its batch.
     """
 
@@ -36,6 +37,7 @@ class Recipe:
     gates_batch: int
     vision: LoopConfig
     vision_batch: int
+    judged: tuple[str, int]
     judge: LoopConfig
     judge_batch: int
 
@@ -51,7 +53,7 @@ _GATES = LoopConfig(
 _VISION = LoopConfig(
     steps=3000, learning_rate=1e-3, warmup=200, ema=0.998, save_every=250, sample_every=3000
 )
-_JUDGE = LoopConfig(steps=600, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=600)
+_JUDGE = LoopConfig(steps=2000, learning_rate=2e-3, warmup=100, ema=0.99, sample_every=600)
 
 RECIPES: Final[dict[str, Recipe]] = {
     # Two CPU cores and an afternoon.
@@ -72,6 +74,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         gates_batch=16,
         vision=_VISION,
         vision_batch=64,
+        judged=("crowd", 20_000),
         judge=_JUDGE,
         judge_batch=64,
     ),
@@ -93,6 +96,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         gates_batch=128,
         vision=dataclasses.replace(_VISION, steps=30_000),
         vision_batch=128,
+        judged=("full", 100_000),
         judge=dataclasses.replace(_JUDGE, steps=6000),
         judge_batch=128,
     ),

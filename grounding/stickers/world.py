@@ -15,7 +15,7 @@ from grounding.stickers.scene import Box, Scene, Sticker
 from grounding.stickers.sheet import sprite
 from grounding.stickers.vocabulary import BACKGROUNDS, CONCEPTS, MATERIALS, STYLES
 
-Split = Literal["train", "held-out", "held-out pairs"]
+Split = Literal["train", "held-out", "held-out pairs", "any pair"]
 
 HELD_OUT_PAIRS: Final[frozenset[tuple[str, str]]] = frozenset(
     (material, concept)
@@ -65,7 +65,8 @@ class World:
             seed: Any integer >= 0.
             split: "train" avoids held-out pairs and layouts; "held-out" uses layouts that training
                 avoids (scenes of one object have no layout of their own) with pairs from training;
-                "held-out pairs" gives every object a material it never had in training.
+                "held-out pairs" gives every object a material it never had in training; "any pair"
+                uses the layouts of training with every pair, for what measures and is not measured.
             count: The number of objects; drawn from ``counts`` if None.
         """
         generator = np.random.default_rng([seed, zlib.crc32(split.encode())])
@@ -74,7 +75,8 @@ class World:
             count = int(generator.choice(len(weights), p=weights)) + 1
         boxes: list[Box] = []
         objects: list[tuple[str, str | None, str]] = []
-        while not boxes or is_held_out_layout(boxes) != (split != "train" and len(boxes) > 1):
+        apart = split in ("held-out", "held-out pairs")
+        while not boxes or is_held_out_layout(boxes) != (apart and len(boxes) > 1):
             objects = self._objects(generator, count, split)
             boxes = self._layout(generator, objects)
         stickers = tuple(
@@ -105,6 +107,8 @@ class World:
 
     def _materials_of(self, concept: str, split: Split) -> list[str]:
         """The materials that the split has for a concept."""
+        if split == "any pair":
+            return list(self.materials)
         held_out = split == "held-out pairs"
         return [m for m in self.materials if ((m, concept) in HELD_OUT_PAIRS) == held_out]
 

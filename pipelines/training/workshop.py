@@ -225,17 +225,21 @@ class Workshop:
         train(task, self.recipe.gates, self.folder / "gates")
 
     def train_judge(self) -> None:
-        """The judge of ``pipelines.evaluate``, with its accuracy on held-out crops."""
+        """The judge of ``pipelines.evaluate``, with its accuracy on held-out crops.
+
+        It learns every pair, those held out from the others too: it is what measures.
+        """
         from gligen.train.judge import JudgeTask, accuracy
         from gligen.train.scenes import rendered
         from grounding.loop import train
 
-        judge = self.judge()
-        task = JudgeTask(judge, self.scenes(), batch=self.recipe.judge_batch)
+        judge, cache = self.judge(), self.folder / "scenes"
+        scenes = rendered(cache, *self.recipe.judged, "any pair")
+        task = JudgeTask(judge, scenes, batch=self.recipe.judge_batch)
         train(task, self.recipe.judge, self.folder / "judge")
         load_average(self.folder / "judge", judge)
         for split in HELD_OUT:
-            scenes = rendered(self.folder / "scenes", self.recipe.preset, 500, split)
+            scenes = rendered(cache, self.recipe.preset, 500, split)
             concept, material = accuracy(judge, scenes)
             print(f"judge on {split}: concept {concept:.4f}, material {material:.4f}")
 
