@@ -1,15 +1,17 @@
 """What the loop buys: `python -m benchmarks.compose` draws requests once, and with repairs.
 
-Half of the requests are held-out prompts of the four tasks in the manner of LLM-grounded Diffusion
-(`gligen.evaluation.prompt_tasks`), half are captions of scenes whose every object is of a material
-that it never had in training ("pairs"); rules lay them out. The first picture of each composition
-is the one shot, the best one what the loop makes of it. SEEM steers the loop; the judge, a
+A third of the requests are held-out prompts of the four tasks in the manner of LLM-grounded
+Diffusion (`gligen.evaluation.prompt_tasks`); a third are captions of scenes whose every object is
+of a material that it never had in training ("pairs"); a third ask for six things at once ("many"),
+each of which has to be small. Rules lay them out. The first picture of each composition
+is the one shot, the best one what the loop makes of it. Other models steer the loop; the judge, a
 classifier of crops that has no part in it, says in each requested box what is there. Each request
 is a line of `results.jsonl` in the folder of the run, where a run that was killed goes on. The last
 line printed is one JSON object.
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import platform
@@ -32,12 +34,14 @@ from grounding.stickers.judge import StickerJudge
 from grounding.stickers.vocabulary import CONCEPTS
 from grounding.stickers.world import PRESETS
 from pipelines.compose import open_eye, open_hand
-from pipelines.composition.composer import Budget, Composer, Step, best_of
+from pipelines.composition.composer import PICTURES, Composer, Step, best_of
 from pipelines.console import guarded, quiet_libraries
 from pipelines.planning.planner import Planner
 from weights.registry import embedded
 
-PAIRS = "pairs"
+PAIRS, MANY = "pairs", "many"
+SIX = 6  # things that are many
+SMALL = (0.2, 0.5)  # sides that they may have in the scenes whose captions are taken
 
 
 def main() -> int:
@@ -45,9 +49,7 @@ def main() -> int:
         prog="python -m benchmarks.compose", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--requests", type=int, default=100, help="how many")
-    parser.add_argument("--rounds", type=int, default=Budget.rounds, help="repairs, at most")
-    parser.add_argument("--tries", type=int, default=Budget.tries, help="pictures a repair")
-    parser.add_argument("--pictures", type=int, default=Budget.pictures, help="pictures, at most")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="pictures, at most")
     parser.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
     parser.add_argument("--runs", type=Path, default=Path("runs/compose"), help="where to")
     options = parser.parse_args()
@@ -55,15 +57,22 @@ def main() -> int:
 
 
 def requests(count: int) -> Iterator[tuple[str, Layout]]:
-    """Requests of all tasks by turns, each followed by one of new pairs."""
+    """Requests of all tasks by turns, each followed by one of new pairs and one of many things."""
     world = PRESETS["small"]
     each = -(-count // len(PROMPT_TASKS))
     sets = [prompt_task(task, world, each).layouts() for task in PROMPT_TASKS]
     tasks = ((one.group, one) for row in zip(*sets, strict=True) for one in row)
     scenes = (world.scene(seed, "held-out pairs") for seed in itertools.count())
     pairs = ((PAIRS, sticker_layout(scene, group=PAIRS)) for scene in scenes)
-    turns = (one for both in zip(tasks, pairs, strict=False) for one in both)
+    turns = (one for three in zip(tasks, pairs, many(), strict=False) for one in three)
     return itertools.islice(turns, count)
+
+
+def many() -> Iterator[tuple[str, Layout]]:
+    """Requests of six things, of any material or none."""
+    world = dataclasses.replace(PRESETS["small"], sides=SMALL)
+    for seed in itertools.count():
+        yield MANY, sticker_layout(world.scene(seed, "any pair", count=SIX), group=MANY)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -75,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     composer = Composer(
         draw=open_hand(made_with),
         look=open_eye(made_with),
-        budget=Budget(rounds=options.rounds, tries=options.tries, pictures=options.pictures),
+        pictures=options.pictures,
     )
     judge = StickerJudge.from_pretrained(embedded("judge"))
     for task, layout in tqdm(requests(options.requests), total=options.requests, disable=None):
@@ -111,7 +120,7 @@ def _compose(composer: Composer, judge: StickerJudge, layout: Layout) -> dict[st
 
 
 def _judged(step: Step, judge: StickerJudge) -> dict[str, Any]:
-    """What the judge and SEEM think of a picture."""
+    """What the judge, and the eyes of the loop, think of a picture."""
     asked = instances(step.order.plan)
     tally = Tally()
     tally.add(asked, np.asarray(step.image), judge)
@@ -122,7 +131,7 @@ def _judged(step: Step, judge: StickerJudge) -> dict[str, Any]:
         "with_material": tally.with_material,
         "materials": tally.materials,
         "right": right,
-        "seem_right": step.verdict.is_right,
+        "eyes_right": step.verdict.is_right,
         "score": step.verdict.score,
     }
 
@@ -162,14 +171,14 @@ def _summary(lines: list[dict[str, Any]], options: argparse.Namespace) -> dict[s
             "judge_pictures_right": round(sum(one["right"] for one in told) / len(told), 4),
             "judge_objects": share("concepts", "objects"),
             "judge_materials": share("materials", "with_material"),
-            "seem_pictures_right": round(sum(one["seem_right"] for one in told) / len(told), 4),
+            "eyes_pictures_right": round(sum(one["eyes_right"] for one in told) / len(told), 4),
         }
 
     tasks = dict.fromkeys(line["task"] for line in lines)
     count = len(lines)
     return {
         "requests": count,
-        "budget": {name: getattr(options, name) for name in ("rounds", "tries", "pictures")},
+        "most_pictures": options.pictures,
         "once": rates("once", lines),
         "composed": rates("composed", lines),
         "tasks": {

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def open_hand(made_with: dict[str, Any], *, device: str = "auto", offline: bool = False) -> Any:
-    """Open what draws: from a document and a seed; perhaps a picture to redraw, and how much of it.
+    """Open what draws: from a document and a seed; perhaps a picture to redraw in its boxes.
 
     Args:
         made_with: "generator" and "adapter" by name, "steps" and "guidance"; absent: defaults.
@@ -67,7 +67,6 @@ def open_hand(made_with: dict[str, Any], *, device: str = "auto", offline: bool 
         document: "GroundedPrompt",
         seed: int,
         source: "Image.Image | None",
-        strength: float | None,
     ) -> "Image.Image":
         [drawn] = generator(
             document.replace(provenance=None),
@@ -75,7 +74,6 @@ def open_hand(made_with: dict[str, Any], *, device: str = "auto", offline: bool 
             steps=made_with.get("steps"),
             guidance=made_with.get("guidance"),
             image=None if source is None else _data_uri(source),
-            strength=strength,
             progress=False,
         )
         return drawn.image
@@ -113,7 +111,7 @@ def open_eye(made_with: dict[str, Any], *, device: str = "auto", offline: bool =
 
 def _run(options: argparse.Namespace) -> int:
     from grounding.files import check_writable
-    from pipelines.composition.composer import Budget, Composer, best_of
+    from pipelines.composition.composer import Composer, best_of
     from pipelines.composition.trace import NAME, trace_of, write_step
 
     folder = _folder(options)
@@ -125,7 +123,7 @@ def _run(options: argparse.Namespace) -> int:
     composer = Composer(
         draw=open_hand(made_with, **where),
         look=open_eye(made_with, **where),
-        budget=Budget(rounds=options.rounds, tries=options.tries, pictures=options.pictures),
+        pictures=options.pictures,
         moves=options.boxes is None,
     )
     steps: list[Step] = []
@@ -134,7 +132,7 @@ def _run(options: argparse.Namespace) -> int:
         write_step(folder, trace_of(options.caption, steps, made_with), steps)
         print(_line(len(steps) - 1, step), flush=True)
     best = best_of(steps)
-    told = "; ".join(steps[best].verdict.findings) or "as asked"
+    told = "; ".join(steps[best].verdict.told) or "as asked"
     print(f"the best of {len(steps)} is step {best}: {told}")
     print(folder / "picture.png")
     print(folder / NAME)
@@ -160,7 +158,7 @@ def _replay(options: argparse.Namespace) -> int:
         step = composer.carry_out(recorded.order(), graph, steps)
         steps.append(step)
         same = fingerprint(step.image) == recorded.sha256
-        alike = step.verdict.findings == recorded.findings
+        alike = step.verdict.told == recorded.findings
         told = "the same bits" if same else "another picture"
         told += "" if alike else ", another verdict"
         different += not (same and alike)
@@ -230,8 +228,8 @@ def _folder(options: argparse.Namespace) -> Path:
 
 def _line(number: int, step: "Step") -> str:
     order, verdict = step.order, step.verdict
-    drawn = ", ".join(order.regions) if order.action in ("redraw", "sketch") else "all"
-    told = "; ".join(verdict.findings) or "as asked"
+    drawn = ", ".join(order.regions) if order.action == "redraw" else "all"
+    told = "; ".join(verdict.told) or "as asked"
     return f"{number} {order.action} {drawn} (seed {order.seed}, {step.seconds:.1f} s): {told}"
 
 

@@ -1,17 +1,16 @@
 """Composer: draw, look, repair, until the picture is what was asked for or the budget is spent.
 
 The loop of self-correcting generation (Wu et al., "Self-correcting LLM-controlled Diffusion
-Models", arXiv 2311.16090), with SEEM as the eye, GLIGEN as the hand, and rules that decide: what is
-to be of some material, and is wrong, is drawn plain first and then drawn over; other wrong regions
-are redrawn inside their boxes upon the best picture so far; where that does not help, their boxes
-are moved; what concerns the whole picture is drawn anew from another seed.
+Models", arXiv 2311.16090), with SEEM as the eye, GLIGEN as the hand, and rules that decide: a wrong
+region is redrawn in a close-up upon the best picture so far, the worst first; where that does not
+help, boxes are moved; what concerns the whole picture is drawn anew from another seed.
 """
 
 import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -21,32 +20,18 @@ from grounding.errors import PromptError
 from grounding.planning.arrangement import arrange
 from grounding.planning.scene_graph import SceneGraph
 from grounding.prompt import GroundedPrompt
-from pipelines.composition.looker import Verdict
-from pipelines.composition.sketch import HALFWAY, is_made_of_something, sketch
+from pipelines.composition.closeup import Closeup
+from pipelines.composition.verdict import Verdict
 from pipelines.planning.planner import usual_shape
 
-__all__ = ["Action", "Budget", "Composer", "Order", "Step", "best_of", "fingerprint"]
+__all__ = ["PICTURES", "Action", "Composer", "Order", "Step", "best_of", "fingerprint"]
 
+PICTURES = 8
 PATIENCE = 2  # times that a region is redrawn in vain before something else is tried
 
-Action = Literal["draw", "redraw", "sketch", "move", "reseed"]
-Draw = Callable[[GroundedPrompt, int, "Image.Image | None", "float | None"], Image.Image]
+Action = Literal["draw", "redraw", "move", "reseed"]
+Draw = Callable[[GroundedPrompt, int, "Image.Image | None"], Image.Image]
 Look = Callable[[np.ndarray, GroundedPrompt, SceneGraph], Verdict]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """When to stop.
-
-    Attributes:
-        rounds: Repairs that are decided on, at most.
-        tries: Pictures drawn for each repair, at most.
-        pictures: Pictures in all, at most, the first one included.
-    """
-
-    rounds: int = 1
-    tries: int = 2
-    pictures: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +39,12 @@ class Order:
     """One picture that is to be drawn.
 
     Attributes:
-        action: "draw" the first one; "redraw" regions of another; "sketch" regions plain and draw
-            over them; "move" boxes and draw anew; "reseed": draw anew.
+        action: "draw" the first one; "redraw" a region of another; "move" boxes and draw anew;
+            "reseed": draw anew.
         why: In words.
         base: Index of the step whose picture is redrawn; None: none is.
         plan: Where everything is to be.
-        regions: Ids of the regions that are drawn, or sketched.
+        regions: Ids of the regions that are drawn.
         seed: Of the noise.
     """
 
@@ -72,9 +57,7 @@ class Order:
 
     @property
     def request(self) -> GroundedPrompt:
-        """What the generator is given."""
-        if self.action == "sketch":
-            return self.plan
+        """What is drawn, as a document."""
         kept = tuple(region for region in self.plan.regions if region.id in self.regions)
         return self.plan.replace(regions=kept)
 
@@ -101,16 +84,15 @@ class Composer:
     """Draws until it is right.
 
     Attributes:
-        draw: Given a document, a seed and, to redraw its boxes, a picture, or to draw over all of
-            it, a picture and a strength: draws.
+        draw: Given a document, a seed and, to redraw its boxes, a picture: draws.
         look: Judges a picture.
-        budget: When to stop.
+        pictures: Pictures that are drawn, at most.
         moves: Whether boxes may be moved.
     """
 
     draw: Draw
     look: Look
-    budget: Budget = field(default_factory=Budget)
+    pictures: int = PICTURES
     moves: bool = True
 
     def __call__(self, plan: GroundedPrompt, graph: SceneGraph, *, seed: int = 0) -> Iterator[Step]:
@@ -130,67 +112,50 @@ class Composer:
         steps = [self.carry_out(first, graph, [])]
         yield steps[0]
         vain: Counter[str] = Counter()
-        for _ in range(self.budget.rounds):
-            if steps[-1].verdict.is_right:
-                return
-            base = best_of(steps)
-            action, why = self._decide(steps, base, vain)
-            for _ in range(self.budget.tries):
-                if len(steps) >= self.budget.pictures or steps[-1].verdict.is_right:
-                    return
-                order = _order(action, why, base, steps, graph)
-                steps.append(self.carry_out(order, graph, steps))
-                vain.update(set(steps[-1].verdict.wrong) & set(steps[base].verdict.wrong))
-                yield steps[-1]
+        while len(steps) < self.pictures and not steps[best_of(steps)].verdict.is_right:
+            order = self._order(steps, graph, vain)
+            steps.append(self.carry_out(order, graph, steps))
+            if order.action == "redraw":
+                vain.update(set(order.regions) & set(steps[-1].verdict.wrong))
+            yield steps[-1]
 
     def carry_out(self, order: Order, graph: SceneGraph, steps: Sequence[Step]) -> Step:
         """Draw and judge one picture, upon those before it."""
         began = time.monotonic()
-        source = None if order.base is None else steps[order.base].image
-        strength = None
-        if order.action == "sketch":
-            plain = sketch(order.plan, order.regions)
-            source, strength = self.draw(plain, order.seed, None, None), HALFWAY
-        image = self.draw(order.request, order.seed, source, strength).convert("RGB")
+        image = self._drawn(order, graph, steps).convert("RGB")
         verdict = self.look(np.asarray(image), order.plan, graph)
         return Step(
             order=order, image=image, verdict=verdict, seconds=round(time.monotonic() - began, 3)
         )
 
-    def _decide(self, steps: Sequence[Step], base: int, vain: Counter[str]) -> tuple[Action, str]:
-        """Choose the next repair by what is wrong with the best picture."""
-        verdict, regions = steps[base].verdict, steps[base].order.plan.regions
-        why = f"step {base}: {'; '.join(verdict.findings)}"
+    def _drawn(self, order: Order, graph: SceneGraph, steps: Sequence[Step]) -> Image.Image:
+        if order.base is None:
+            return self.draw(order.request, order.seed, None)
+        source, [name] = steps[order.base].image, order.regions
+        closeup = Closeup.of(order.plan, name, source.size, graph.background)
+        drawn = self.draw(closeup.document, order.seed, closeup.cut(source))
+        return closeup.put(drawn.convert("RGB"), source)
+
+    def _order(self, steps: Sequence[Step], graph: SceneGraph, vain: Counter[str]) -> Order:
+        """The next repair, by what is wrong with the best picture."""
+        best, seed = best_of(steps), steps[0].order.seed + len(steps)
+        verdict, plan = steps[best].verdict, steps[best].order.plan
+        why = f"step {best}: {'; '.join(verdict.told)}"
         done = Counter(step.order.action for step in steps)
-        if not done["sketch"] and _made_of_something(steps[base]):
-            return "sketch", why
-        tired = any(vain[name] >= PATIENCE for name in verdict.wrong)
-        some = 0 < len(verdict.wrong) < len(regions)
-        if some and not tired and not verdict.extra:
-            return "redraw", why
-        ahead = done["reseed"] - done["move"]
-        if self.moves and (ahead > 0 or (tired and ahead == 0)):
-            return "move", why
-        return "reseed", why
-
-
-def _order(action: Action, why: str, base: int, steps: Sequence[Step], graph: SceneGraph) -> Order:
-    """The next picture of a repair."""
-    best = steps[base]
-    plan, seed = best.order.plan, steps[0].order.seed + len(steps)
-    if action in ("redraw", "sketch"):
-        upon = base if action == "redraw" else None
-        wrong = best.verdict.wrong
-        return Order(action=action, why=why, base=upon, plan=plan, regions=wrong, seed=seed)
-    if action == "move":
-        plan = _moved(plan, graph, best.verdict.wrong or _ids(plan), seed)
-    return Order(action=action, why=why, base=None, plan=plan, regions=_ids(plan), seed=seed)
-
-
-def _made_of_something(step: Step) -> bool:
-    """Whether what is wrong was to be of some material or colour."""
-    wrong = step.verdict.wrong
-    return any(is_made_of_something(one) for one in step.order.plan.regions if one.id in wrong)
+        hopeful = [
+            region.id
+            for region in map(plan.region, verdict.wrong)
+            if vain[region.id] < PATIENCE and region.bounds() is not None
+        ]
+        all_wrong = len(verdict.wrong) == len(plan.regions) > 1
+        if hopeful and not verdict.extra and (done["reseed"] or not all_wrong):
+            regions = (hopeful[0],)
+            return Order(action="redraw", why=why, base=best, plan=plan, regions=regions, seed=seed)
+        action, ahead = "reseed", done["reseed"] - done["move"]
+        if self.moves and (ahead > 0 or (verdict.wrong and not hopeful and ahead == 0)):
+            action = "move"
+            plan = _moved(plan, graph, verdict.wrong or _ids(plan), seed)
+        return Order(action=action, why=why, base=None, plan=plan, regions=_ids(plan), seed=seed)
 
 
 def _ids(plan: GroundedPrompt) -> tuple[str, ...]:

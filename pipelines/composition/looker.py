@@ -6,7 +6,6 @@ of is told by which phrase fits best: "lava llama" or "ice llama". Boxes are nor
 
 import functools
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -22,9 +21,10 @@ from grounding.planning.scene_graph import SceneGraph, Thing
 from grounding.prompt import Canvas, GroundedPrompt
 from grounding.region import Region
 from grounding.stickers.vocabulary import CONCEPTS
+from pipelines.composition.verdict import Finding, Verdict
 from seem.predictor import Predictor
 
-__all__ = ["TOLD", "Looker", "Verdict", "judge", "seen_phrase"]
+__all__ = ["TOLD", "Looker", "judge", "seen_phrase"]
 
 THRESHOLD = 0.3  # certainty from which something is an object; as of the judge's detector
 LEAST_PART = 0.2  # of the largest part's area: what is smaller is a stray patch
@@ -34,31 +34,6 @@ CERTAIN = 0.6  # probability from which a thing that is searched by its name is 
 EXTRA = 0.3  # probability of the name from which something that nobody asked for is there
 TOLD = ("material", "colour")  # kinds of attributes that can be seen
 FINE = 0.1  # weight of how well things fit, beside how many are right
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What is right about a picture.
-
-    Attributes:
-        found: What is on it: names, boxes, scores.
-        wrong: Ids of the planned regions that are missing, misplaced or wrong.
-        extra: How many things are there that should not be.
-        findings: All of it in words.
-        score: The share of planned regions that are right, less the extras, and a little for how
-            well they fit.
-    """
-
-    found: GroundedPrompt
-    wrong: tuple[str, ...]
-    extra: int
-    findings: tuple[str, ...]
-    score: float
-
-    @property
-    def is_right(self) -> bool:
-        """Whether nothing is to be repaired."""
-        return not self.findings
 
 
 class Looker:
@@ -171,6 +146,9 @@ class Looker:
 def judge(plan: GroundedPrompt, found: GroundedPrompt, graph: SceneGraph) -> Verdict:
     """Compare what was found with where it was to be, and with what was asked for.
 
+    The score is the share of planned regions that are right, less the extras, and a little for how
+    well they fit.
+
     Args:
         plan: Regions with phrases and boxes.
         found: As `Looker` finds it.
@@ -178,37 +156,39 @@ def judge(plan: GroundedPrompt, found: GroundedPrompt, graph: SceneGraph) -> Ver
     """
     seen = {region.id: read_phrase(region.phrase, CONCEPTS) for region in found.regions}
     left = {region.id: region for region in found.regions}
-    wrong, findings, matched, covered, fit = [], [], [], [], 0.0
+    findings: list[Finding] = []
+    matched, covered, wrong, fit = [], [], set[str](), 0.0
     for region, other, overlap in _matches(plan, left, seen):
         if other is None:
-            wrong.append(region.id)
-            findings.append(f"missing: {region.id} {region.phrase}")
+            wrong.add(region.id)
+            told = f"missing: {region.id} {region.phrase}"
+            findings.append(Finding("missing", region.id, told))
             continue
         matched.append(region.replace(box=other.box))
         covered.append(_around(region, other))
         lacking = _lacking(read_phrase(region.phrase, CONCEPTS), seen[other.id])
         fit += overlap * (other.score or 0.0) * (0.5 if lacking else 1.0)
         if overlap < MATCH:
-            findings.append(f"misplaced: {region.id} {region.phrase}, IoU {overlap:.2f}")
+            told = f"misplaced: {region.id} {region.phrase}, IoU {overlap:.2f}"
+            findings.append(Finding("misplaced", region.id, told))
         if lacking:
-            findings.append(f"wrong: {region.id} {region.phrase} is {other.phrase}")
+            told = f"wrong: {region.id} {region.phrase} is {other.phrase}"
+            findings.append(Finding("wrong", region.id, told))
         if overlap < MATCH or lacking:
-            wrong.append(region.id)
+            wrong.add(region.id)
     welcome = [thing for thing in graph.things if not thing.exact]  # of "llamas" more may come
     extra = [
         one
         for one in left.values()
         if _is_extra(one, covered) and not any(_shows(one, thing) for thing in welcome)
     ]
-    findings += [f"extra: {region.phrase}" for region in extra]
+    findings += [Finding("extra", region.id, f"extra: {region.phrase}") for region in extra]
     relations = agree(GroundedPrompt(regions=tuple(matched)), graph, names=CONCEPTS).findings
-    findings += [one.message for one in relations if one.kind == "misplaced"]
+    findings += [Finding("relation", "", r.message) for r in relations if r.kind == "misplaced"]
     count = max(1, len(plan.regions))
     right = (count - len(wrong) - len(extra)) / count
     return Verdict(
         found=found,
-        wrong=tuple(wrong),
-        extra=len(extra),
         findings=tuple(findings),
         score=round(right + FINE * fit / count, 6),
     )

@@ -13,10 +13,9 @@ PROG = "lavallama compose"
 
 _DESCRIPTION = """\
 Draw a caption until the picture is what was asked for: plan a layout, draw it, look at the picture
-with a SEEM, compare, repair, look again. Things of some material that are wrong are drawn plain
-first and then drawn over; others are redrawn inside their boxes; where that does not help, boxes
-are moved, or all is drawn from another seed. It stops when nothing is wrong, or when the budget is
-spent; the best picture seen is the result. Writes
+with a SEEM, compare, repair, look again. What is wrong is redrawn in a close-up of its box; where
+that does not help, boxes are moved, or all is drawn from another seed. It stops when nothing is
+wrong, or when so many pictures are drawn; the best one seen is the result. Writes
 
   OUT/picture.png     the best picture, and picture.json, its document
   OUT/NN-ACTION.png   each picture drawn, and NN-ACTION.found.png, what was found on it
@@ -46,7 +45,6 @@ def compose_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("caption", metavar="CAPTION", nargs="?", help="what the picture is to show")
     _what(parser.add_argument_group("what to draw"))
-    _budget(parser.add_argument_group("how long"))
     _models(parser.add_argument_group("with which models"))
     planner_options(parser.add_argument_group("who lays it out"))
     options = parser.parse_args(arguments)
@@ -71,32 +69,15 @@ def _what(group) -> None:
         default=0,
         help="of the layout and the first picture; each next one takes the next (default: 0)",
     )
-    group.add_argument("--replay", metavar="TRACE", help="draw a composition again, and compare")
-    group.add_argument("--out", metavar="FOLDER", help="where to (default: out/CAPTION)")
-
-
-def _budget(group) -> None:
-    group.add_argument(
-        "--rounds",
-        metavar="N",
-        type=whole(0, 100),
-        default=1,
-        help="repairs, at most; 0 draws once (default: 1)",
-    )
-    group.add_argument(
-        "--tries",
-        metavar="N",
-        type=whole(1, 100),
-        default=2,
-        help="pictures drawn for each repair, at most (default: 2)",
-    )
     group.add_argument(
         "--pictures",
         metavar="N",
         type=whole(1, 1000),
         default=8,
-        help="pictures in all, at most (default: 8)",
+        help="that are drawn, at most; 1 draws once (default: 8)",
     )
+    group.add_argument("--replay", metavar="TRACE", help="draw a composition again, and compare")
+    group.add_argument("--out", metavar="FOLDER", help="where to (default: out/CAPTION)")
 
 
 def _models(group) -> None:

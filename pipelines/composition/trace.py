@@ -82,6 +82,9 @@ class Trace(Part):
             for number, step in enumerate(trace.steps):
                 if step.base is not None and step.base >= number:
                     raise PromptError(f"steps[{number}].base: must be an earlier step")
+                redraws = step.base is not None and len(step.regions) == 1
+                if (step.action == "redraw") != redraws or (step.base is not None) != redraws:
+                    raise PromptError(f"steps[{number}]: a redraw has a base and one region")
         except PromptError as error:
             raise PromptError(f"{path}: {error}") from None
         return trace
@@ -110,7 +113,7 @@ def trace_of(
             plan=step.order.plan,
             picture=f"{_stem(number, step)}.png",
             sha256=fingerprint(step.image),
-            findings=step.verdict.findings,
+            findings=step.verdict.told,
             found=step.verdict.found,
             score=step.verdict.score,
             seconds=step.seconds,

@@ -9,8 +9,8 @@ JUDGED = {"objects": 2, "concepts": 1, "with_material": 1, "materials": 1}
 
 
 def line(task: str, *, composed: bool) -> dict:
-    right = {**JUDGED, "concepts": 2, "right": True, "seem_right": True}
-    wrong = {**JUDGED, "right": False, "seem_right": False}
+    right = {**JUDGED, "concepts": 2, "right": True, "eyes_right": True}
+    wrong = {**JUDGED, "right": False, "eyes_right": False}
     return {
         "task": task,
         "pictures": 3,
@@ -22,15 +22,16 @@ def line(task: str, *, composed: bool) -> dict:
 
 
 def test_tasks_take_turns() -> None:
-    tasks = [task for task, _ in requests(8)]
-    assert tasks[::2] == ["counting", "attribute", "spatial", "negation"]
-    assert set(tasks[1::2]) == {"pairs"}
+    tasks = [task for task, _ in requests(12)]
+    assert tasks[::3] == ["counting", "attribute", "spatial", "negation"]
+    assert set(tasks[1::3]) == {"pairs"}
+    assert set(tasks[2::3]) == {"many"}
     assert len({layout.name for _, layout in requests(40)}) == 40
     assert [layout.name for _, layout in requests(6)] == [layout.name for _, layout in requests(6)]
 
 
 def test_sums() -> None:
-    options = argparse.Namespace(rounds=4, tries=2, pictures=8)
+    options = argparse.Namespace(pictures=8)
     lines = [line("counting", composed=True), line("spatial", composed=False)]
     told = _summary(lines, options)
     assert told["once"]["judge_pictures_right"] == 0

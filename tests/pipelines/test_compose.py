@@ -10,7 +10,7 @@ from pipelines.cli import COMMANDS
 from pipelines.composition.composer import fingerprint
 from pipelines.composition.trace import Trace
 
-FEW = ["--planner", "rules", "--rounds", "1", "--tries", "1", "--steps", "2"]
+FEW = ["--planner", "rules", "--pictures", "3", "--steps", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
 def test_every_step_is_on_disk(folder) -> None:
     trace = Trace.load(folder / "trace.json")
     assert trace.steps[0].action == "draw"
+    assert len(trace.steps) == 3  # two denoising steps make no cat
     assert [step.seed for step in trace.steps] == list(range(5, 5 + len(trace.steps)))
     for step in trace.steps:
         with Image.open(folder / step.picture) as picture:
@@ -72,6 +73,14 @@ def test_a_broken_trace_is_one_line(folder, tmp_path, capsys, change, problem) -
     error = capsys.readouterr().err
     assert problem in error
     assert error.count("\n") == 1
+
+
+def test_a_redraw_without_what_it_redraws_is_one_line(folder, tmp_path, capsys) -> None:
+    data = json.loads((folder / "trace.json").read_text())
+    data["steps"][0]["action"] = "redraw"
+    (tmp_path / "trace.json").write_text(json.dumps(data))
+    assert compose.main(["--replay", str(tmp_path / "trace.json")]) == 2
+    assert "steps[0]: a redraw has a base and one region" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from PIL import Image
 from grounding.planning.caption import read_caption
 from grounding.planning.repair import laid_out
 from grounding.prompt import GroundedPrompt
-from pipelines.composition.composer import Budget, Composer, best_of, fingerprint
-from pipelines.composition.looker import Verdict
-from pipelines.composition.sketch import HALFWAY
+from pipelines.composition.closeup import Closeup
+from pipelines.composition.composer import Composer, best_of, fingerprint
+from pipelines.composition.verdict import Finding, Verdict
 
 CAPTION = "a dog left of a cat"
 GRAPH = read_caption(CAPTION)
@@ -23,31 +23,30 @@ class Hand:
     """Draws the seed; keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.drawn: list[tuple[GroundedPrompt, int, Image.Image | None, float | None]] = []
+        self.drawn: list[tuple[GroundedPrompt, int, Image.Image | None]] = []
 
-    def __call__(self, document, seed, source, strength):
-        self.drawn.append((document, seed, source, strength))
+    def __call__(self, document, seed, source):
+        self.drawn.append((document, seed, source))
         return Image.new("RGB", (8, 8), (seed % 256, 0, 0))
 
 
 class Eye:
-    """Finds wrong what it is told to, by the seed that it sees."""
+    """Finds wrong what it is told to, by the greatest seed that it sees."""
 
     def __init__(self, wrong: Mapping[int, tuple[str, ...]], extra: tuple[int, ...] = ()) -> None:
         self.wrong, self.extra = wrong, extra
 
     def __call__(self, image, plan, graph):
-        seed = int(image[0, 0, 0])
-        wrong = self.wrong.get(seed, ())
-        extra = int(seed in self.extra)
-        findings = (*(f"missing: {name}" for name in wrong), *(["extra: bus"] * extra))
-        score = (2 - len(wrong) - extra) / 2
-        return Verdict(found=BLANK, wrong=wrong, extra=extra, findings=findings, score=score)
+        seed = int(image.max())
+        findings = [Finding("missing", name, name) for name in self.wrong.get(seed, ())]
+        findings += [Finding("extra", "r1", "bus")] * (seed in self.extra)
+        score = (2 - len(findings)) / 2
+        return Verdict(found=BLANK, findings=tuple(findings), score=score)
 
 
 def composed(eye: Eye, caption: str = CAPTION, **options):
     hand, graph = Hand(), read_caption(caption)
-    composer = Composer(draw=hand, look=eye, budget=Budget(**options))
+    composer = Composer(draw=hand, look=eye, **options)
     return list(composer(laid_out(caption, graph), graph)), hand
 
 
@@ -58,68 +57,58 @@ def actions(steps) -> list[str]:
 def test_a_right_picture_is_the_last() -> None:
     steps, hand = composed(Eye({}))
     assert actions(steps) == ["draw"]
-    assert hand.drawn == [(PLAN, 0, None, None)]
+    assert hand.drawn == [(PLAN, 0, None)]
 
 
-def test_what_is_wrong_is_redrawn_upon_the_best_picture() -> None:
-    steps, hand = composed(Eye({0: ("r2",), 1: ("r2",)}))
+def test_what_is_wrong_is_redrawn_in_a_closeup_upon_the_best_picture() -> None:
+    steps, hand = composed(Eye({0: ("r2",), 1: ("r2",)}), "a dog left of a cat on a beach")
     assert actions(steps) == ["draw", "redraw", "redraw"]
-    document, seed, source, _ = hand.drawn[2]
-    assert [region.id for region in document.regions] == ["r2"]
-    assert (seed, source) == (2, steps[0].image)
-    assert steps[2].order.base == 0
+    assert [step.order.base for step in steps] == [None, 0, 0]
+    closeup = Closeup.of(steps[0].order.plan, "r2", (8, 8), "on a beach")
+    assert hand.drawn[2] == (closeup.document, 2, closeup.cut(steps[0].image))
+    assert steps[2].image == closeup.put(Image.new("RGB", (8, 8), (2, 0, 0)), steps[0].image)
     assert best_of(steps) == 2
+
+
+def test_the_worst_is_redrawn_first() -> None:
+    wrong = {0: ("r3", "r1"), 1: ("r1",)}
+    steps, _ = composed(Eye(wrong), "a dog left of two cats")
+    assert [step.order.regions for step in steps] == [("r1", "r2", "r3"), ("r3",), ("r1",)]
 
 
 def test_what_is_all_wrong_or_has_extras_is_drawn_anew() -> None:
     steps, hand = composed(Eye({0: ("r1", "r2")}))
     assert actions(steps) == ["draw", "reseed"]
-    assert hand.drawn[1] == (PLAN, 1, None, None)
+    assert hand.drawn[1] == (PLAN, 1, None)
     steps, _ = composed(Eye({}, extra=(0,)))
     assert actions(steps) == ["draw", "reseed"]
-
-
-def test_what_is_of_some_material_and_wrong_is_drawn_plain_and_drawn_over() -> None:
-    caption = "an ice dog left of two lava cats"
-    steps, hand = composed(Eye({0: ("r1",)}), caption)
-    assert actions(steps) == ["draw", "sketch"]
-    plain, over = hand.drawn[1:]
-    assert plain[0].prompt == "a dog left of two lava cats"
-    assert [region.phrase for region in plain[0].regions] == ["dog", "lava cat", "lava cat"]
-    assert plain[1:] == (1, None, None)
-    assert over[0] == steps[0].order.plan
-    assert over[1:] == (1, Image.new("RGB", (8, 8), (1, 0, 0)), HALFWAY)
-    both, hand = composed(Eye(dict.fromkeys(range(4), ("r2", "r3"))), caption, rounds=2, pictures=4)
-    assert actions(both) == ["draw", "sketch", "sketch", "move"]
-    assert hand.drawn[1][0].prompt == "an ice dog left of two cats"
+    steps, _ = composed(Eye({0: ("r1",)}), "a dog")  # alone it is redrawn, not all of it
+    assert actions(steps) == ["draw", "redraw"]
 
 
 def test_what_is_redrawn_in_vain_is_moved_and_what_is_right_stays() -> None:
     wrong = dict.fromkeys(range(20), ("r2",))
-    steps, hand = composed(Eye(wrong), rounds=3, tries=2, pictures=20)
-    assert actions(steps) == ["draw", "redraw", "redraw", "move", "move", "reseed", "reseed"]
+    steps, hand = composed(Eye(wrong), pictures=7)
+    assert actions(steps) == ["draw", "redraw", "redraw", "move", "reseed", "move", "reseed"]
     moved = hand.drawn[3][0]
     assert moved.regions[0] == PLAN.regions[0]
     assert moved.regions[1].box != PLAN.regions[1].box
-    fixed = Composer(
-        draw=Hand(), look=Eye(wrong), budget=Budget(rounds=3, tries=2, pictures=20), moves=False
-    )
-    assert "move" not in actions(fixed(PLAN, GRAPH))
+    fixed = Composer(draw=Hand(), look=Eye(wrong), moves=False)
+    assert [step.order.action for step in fixed(PLAN, GRAPH)][3:] == ["reseed"] * 5
 
 
-@pytest.mark.parametrize(
-    ("options", "count"),
-    [
-        ({"rounds": 0}, 1),
-        ({"pictures": 1}, 1),
-        ({"rounds": 2, "tries": 3, "pictures": 100}, 7),
-        ({"rounds": 100, "tries": 2, "pictures": 5}, 5),
-    ],
-)
-def test_the_budget_is_kept(options, count) -> None:
-    steps, _ = composed(Eye(dict.fromkeys(range(99), ("r1",))), **options)
-    assert len(steps) == count
+@pytest.mark.parametrize("pictures", [1, 5])
+def test_the_budget_is_kept(pictures) -> None:
+    steps, _ = composed(Eye(dict.fromkeys(range(99), ("r1",))), pictures=pictures)
+    assert len(steps) == pictures
     assert best_of(steps) == 0  # ties go to the first
+
+
+def test_what_has_no_box_is_not_redrawn() -> None:
+    plan = PLAN.replace(regions=(PLAN.regions[0], PLAN.regions[1].replace(box=None)))
+    eye = Eye(dict.fromkeys(range(9), ("r2",)))
+    steps = list(Composer(draw=Hand(), look=eye, pictures=3, moves=False)(plan, GRAPH))
+    assert actions(steps) == ["draw", "reseed", "reseed"]
 
 
 def test_fingerprints_tell_pictures_apart() -> None:
