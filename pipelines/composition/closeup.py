@@ -12,17 +12,16 @@ import numpy as np
 from PIL import Image
 
 from grounding.errors import PromptError
-from grounding.geometry import Box, normalized_to_pixels
+from grounding.geometry import Box, CanvasMap, clip_xyxy
+from grounding.masks import box_to_bitmap
 from grounding.prompt import GroundedPrompt
 from grounding.region import Region
 from grounding.stickers.vocabulary import article
+from pipelines.window import window
 
 __all__ = ["Closeup"]
 
-AROUND = 2.0  # sides of the window, in sides of the box
 ARTICLES = ("a", "an", "the")
-
-Pixels = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,22 +31,22 @@ class Closeup:
     Attributes:
         plan: What the whole picture is to show.
         region: The one that is redrawn.
+        box: Where it is.
+        view: From the picture to what is cut out of it.
         scene: What lies behind everything, "on a beach"; "" where nothing is said.
-        box: Its pixels, (x0, y0, x1, y1).
-        window: What is cut out, of the picture's own shape.
     """
 
     plan: GroundedPrompt
     region: Region
+    box: Box
+    view: CanvasMap
     scene: str
-    box: Pixels
-    window: Pixels
 
     @classmethod
     def of(
         cls, plan: GroundedPrompt, name: str, size: tuple[int, int], scene: str = ""
     ) -> "Closeup":
-        """Choose the window.
+        """Choose what is cut out.
 
         Args:
             plan: Regions with boxes.
@@ -59,30 +58,16 @@ class Closeup:
             PromptError: there is no such region, or it has no box.
         """
         region = plan.region(name)
-        bounds = region.bounds()
-        if bounds is None:
+        box = region.bounds()
+        if box is None:
             raise PromptError(f"the region {name!r} has no box in which it could be redrawn")
-        x0, y0, x1, y1 = bounds
-        share = min(1.0, AROUND * max(x1 - x0, y1 - y0))
-        left = min(max((x0 + x1 - share) / 2, 0.0), 1 - share)
-        top = min(max((y0 + y1 - share) / 2, 0.0), 1 - share)
-        window = (left, top, left + share, top + share)
-        return cls(
-            plan=plan,
-            region=region,
-            scene=scene,
-            box=_pixels(bounds, size),
-            window=_pixels(window, size),
-        )
+        view = window(box, size, size, closeup=True)
+        return cls(plan=plan, region=region, box=box, view=view, scene=scene)
 
     @property
     def document(self) -> GroundedPrompt:
-        """What is drawn in the window: the region alone, in the scene of the plan."""
-        left, top, right, bottom = self.window
-        wide, high = right - left, bottom - top
-        x0, y0, x1, y1 = self.box
-        box = ((x0 - left) / wide, (y0 - top) / high, (x1 - left) / wide, (y1 - top) / high)
-        phrase = self.region.phrase
+        """What is drawn there: the region alone, in the scene of the plan."""
+        phrase, box = self.region.phrase, clip_xyxy(self.view.normalized_box(self.box))
         named = phrase if phrase.split(" ")[0] in ARTICLES else article(phrase)
         return self.plan.replace(
             prompt=f"{named} {self.scene}".rstrip(),
@@ -91,19 +76,17 @@ class Closeup:
         )
 
     def cut(self, picture: Image.Image) -> Image.Image:
-        """The window, at the size of the whole picture."""
-        return picture.crop(self.window).resize(picture.size, Image.Resampling.LANCZOS)
+        """The surroundings, at the size of the whole picture."""
+        return picture.crop(self._edges).resize(picture.size, Image.Resampling.LANCZOS)
 
     def put(self, drawn: Image.Image, picture: Image.Image) -> Image.Image:
-        """The picture with the region as it was drawn in the window."""
-        left, top, right, bottom = self.window
-        small = drawn.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
-        x0, y0, x1, y1 = self.box
-        new = np.array(picture)
-        new[y0:y1, x0:x1] = np.asarray(small)[y0 - top : y1 - top, x0 - left : x1 - left]
-        return Image.fromarray(new)
+        """The picture with the region as it was drawn."""
+        new = picture.copy()
+        new.paste(drawn.resize(self.view.target, Image.Resampling.LANCZOS), self._edges)
+        inside = box_to_bitmap(self.box, picture.size)
+        return Image.fromarray(np.where(inside[..., None], np.asarray(new), np.asarray(picture)))
 
-
-def _pixels(box: Box, size: tuple[int, int]) -> Pixels:
-    x0, y0, x1, y1 = (round(edge) for edge in normalized_to_pixels(box, size))
-    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+    @property
+    def _edges(self) -> tuple[int, int, int, int]:
+        left, top = (-int(offset) for offset in self.view.offset)
+        return left, top, left + self.view.target[0], top + self.view.target[1]

@@ -148,7 +148,7 @@ class Composer:
             if vain[region.id] < PATIENCE and region.bounds() is not None
         ]
         all_wrong = len(verdict.wrong) == len(plan.regions) > 1
-        if hopeful and not verdict.extra and (done["reseed"] or not all_wrong):
+        if hopeful and (done["reseed"] or not (all_wrong or verdict.extra)):
             regions = (hopeful[0],)
             return Order(action="redraw", why=why, base=best, plan=plan, regions=regions, seed=seed)
         action, ahead = "reseed", done["reseed"] - done["move"]

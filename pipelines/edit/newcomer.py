@@ -61,6 +61,7 @@ class Newcomer:
             seed=self.seed,
             sampling=document.sampling,
             steps=self.steps,
+            closeup=True,
         )(scene.picture, studio)
         painted.setflags(write=False)
         inside = box_to_bitmap(box, scene.size)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +17,14 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from grounding.errors import LavallamaError
-from grounding.geometry import Box, CanvasMap, clip_xyxy, crop
+from grounding.geometry import Box, CanvasMap, clip_xyxy
 from grounding.masks import box_to_bitmap
 from grounding.prompt import GroundedPrompt, Region, Sampling
 from pipelines.edit.matte import laid
 from pipelines.edit.studio import Studio
+from pipelines.window import window
 
-__all__ = ["Repainting", "window"]
-
-SURROUNDINGS = 2.0  # sides of the window, in those of the box: the model sees what is around
+__all__ = ["Repainting"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +38,7 @@ class Repainting:
         seed: of the drawing.
         sampling: the document's other settings.
         steps: of denoising; None: as `sampling`, else the model's own.
+        closeup: a box that is small is drawn large, and shrunk into place.
         strength: in (0, 1]: begin from the picture, made as noisy as this share of the steps
             expects; None: draw the box from nothing.
     """
@@ -50,6 +49,7 @@ class Repainting:
     seed: int
     sampling: Sampling = Sampling()
     steps: int | None = None
+    closeup: bool = False
     strength: float | None = None
 
     def __call__(
@@ -67,11 +67,14 @@ class Repainting:
             )
         generator, size = studio.generator, (picture.shape[1], picture.shape[0])
         frame = generator.frame
-        view = window(self.box, size, (frame.width, frame.height))
+        own = frame.width, frame.height
+        view = window(self.box, size, own, closeup=self.closeup)
         left, top = (-int(offset) for offset in view.offset)
         rows, columns = slice(top, top + view.target[1]), slice(left, left + view.target[0])
         old = picture[rows, columns]
         canvas = frame.fitting(view.target, lambda message: None).size
+        if self.closeup and canvas[0] * canvas[1] < own[0] * own[1]:
+            canvas = own
         seen = Image.fromarray(old).resize(canvas, Image.Resampling.LANCZOS)
         [drawn] = generator(
             self._document(view),
@@ -94,26 +97,6 @@ class Repainting:
             regions=(Region(id="r1", phrase=self.phrase, box=box),),
             sampling=self.sampling.replace(seed=None),
         )
-
-
-def window(box: Box, size: tuple[int, int], own: tuple[int, int]) -> CanvasMap:
-    """Where a model looks when it redraws a box: the box and its surroundings, in whole pixels.
-
-    Args:
-        box: normalised xyxy.
-        size: (width, height) of the picture.
-        own: (width, height) that the model was trained on: the window has at least this many
-            pixels, and this shape, as far as the picture has room.
-    """
-    centre = [(box[axis] + box[axis + 2]) / 2 * size[axis] for axis in (0, 1)]
-    sides = [(box[axis + 2] - box[axis]) * size[axis] * SURROUNDINGS for axis in (0, 1)]
-    scale = max(1.0, *(side / least for side, least in zip(sides, own, strict=True)))
-    extent = [min(math.ceil(scale * one), whole) for one, whole in zip(own, size, strict=True)]
-    corner = [
-        min(max(0, round(middle - one / 2)), whole - one)
-        for middle, one, whole in zip(centre, extent, size, strict=True)
-    ]
-    return crop(size, corner[0], corner[1], extent[0], extent[1])
 
 
 def _data_uri(picture: Image.Image) -> str:
