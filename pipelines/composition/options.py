@@ -15,7 +15,7 @@ _DESCRIPTION = """\
 Draw a caption until the picture is what was asked for: plan a layout, draw it, look at the picture
 with a SEEM, compare, repair, look again. What is wrong is redrawn in a close-up of its box; where
 that does not help, boxes are moved, or all is drawn from another seed. It stops when nothing is
-wrong, or when so many pictures are drawn; the best one seen is the result. Writes
+wrong, or when --pictures are drawn; the best one is the result. Writes
 
   OUT/picture.png     the best picture, and picture.json, its document
   OUT/NN-ACTION.png   each picture drawn, and NN-ACTION.found.png, what was found on it
