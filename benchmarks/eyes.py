@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.compose import instances, many
+from grounding.errors import PromptError
 from grounding.planning.caption import read_caption
 from grounding.stickers.judge import PLAIN, StickerJudge, crop
 from grounding.stickers.vocabulary import CONCEPTS
@@ -74,9 +75,17 @@ def summary(right: Sequence[bool], certainty: Sequence[float], least: float) -> 
         right: Of each object, by the judge; some are, some are not.
         certainty: Of the eye.
         least: Certainty from which it passes an object.
+
+    Raises:
+        PromptError: all are right, or none is.
     """
     is_right, certain = np.asarray(right), np.asarray(certainty)
     good, bad = certain[is_right], certain[~is_right]
+    if not len(good) or not len(bad):
+        raise PromptError(
+            f"{len(good)} things came out right and {len(bad)} wrong: it takes some of both, ask "
+            "for more --scenes"
+        )
     above = (good[:, None] > bad).mean() + (good[:, None] == bad).mean() / 2
     return {
         "passes_right": round(float((good >= least).mean()), 4),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,9 +73,9 @@ class Repainting:
         left, top = (-int(offset) for offset in view.offset)
         rows, columns = slice(top, top + view.target[1]), slice(left, left + view.target[0])
         old = picture[rows, columns]
-        canvas = frame.fitting(view.target, lambda message: None).size
-        if self.closeup and canvas[0] * canvas[1] < own[0] * own[1]:
-            canvas = own
+        larger = (math.prod(own) / math.prod(view.target)) ** 0.5 if self.closeup else 1.0
+        width, height = (round(max(1.0, larger) * side) for side in view.target)
+        canvas = frame.fitting((width, height), lambda message: None).size
         seen = Image.fromarray(old).resize(canvas, Image.Resampling.LANCZOS)
         [drawn] = generator(
             self._document(view),

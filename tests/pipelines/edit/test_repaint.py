@@ -1,9 +1,12 @@
 """Repainting: the model looks at a window, and only the box changes."""
 
+import base64
 import dataclasses
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from grounding.errors import LavallamaError
 from grounding.masks import box_to_bitmap
@@ -44,3 +47,21 @@ def test_a_closeup_is_drawn_at_the_models_size():
         [region] = models.generator.asked[-1][0].regions
         x0, y0, x1, y1 = region.box
         assert (x1 - x0, y1 - y0) == pytest.approx(sides, abs=0.03)
+
+
+def test_a_closeup_keeps_its_shape(monkeypatch):
+    models, shown = studio(), []
+    draw = type(models.generator).__call__
+
+    def seen(self, documents, **wishes):
+        uri = wishes["image"].partition(",")[2]
+        shown.append(Image.open(io.BytesIO(base64.b64decode(uri))).size)
+        return draw(self, documents, **wishes)
+
+    monkeypatch.setattr(type(models.generator), "__call__", seen)
+    drawing = Repainting(
+        prompt="a cat", phrase="cat", box=(0.0, 0.0, 0.9, 0.9), seed=0, closeup=True
+    )
+    drawing(np.zeros((16, 48, 3), np.uint8), models)
+    [(width, height)] = shown
+    assert width > 1.5 * height
