@@ -62,6 +62,6 @@ def test_a_closeup_keeps_its_shape(monkeypatch):
     drawing = Repainting(
         prompt="a cat", phrase="cat", box=(0.0, 0.0, 0.9, 0.9), seed=0, closeup=True
     )
-    drawing(np.zeros((16, 48, 3), np.uint8), models)
+    drawing(np.zeros((30, 60, 3), np.uint8), models)
     [(width, height)] = shown
     assert width > 1.5 * height
