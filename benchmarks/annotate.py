@@ -13,7 +13,8 @@ the scenes beside the pictures, whose phrases are then looked for.
 
 `--train` trains two adapters with the same settings, on what was annotated and on the truth, and
 sets the judge's scores on held-out scenes side by side; the annotated pictures are then scenes of
-training. `--unchecked` leaves out the agreement of masks with their boxes, to see what it is worth.
+training. `--unchecked` leaves out the agreement of masks with their boxes, `--embedder none` the
+second eye that names regions, to see what they are worth.
 A run goes on where it stopped. The last line is JSON.
 """
 
@@ -104,9 +105,14 @@ def write_pictures(options: argparse.Namespace, asked: Sequence[Scene], folder: 
 
 def annotate(options: argparse.Namespace, folder: Path) -> tuple[Path, float, dict[str, Any]]:
     """Annotate the pictures; returns the documents, the seconds a picture, and the report."""
-    settings = Settings(device=options.device, agreement=0.0 if options.unchecked else 0.5)
-    kind = ("captioned-" * options.captions) + ("unchecked" if options.unchecked else "checked")
-    dataset = Dataset(folder=folder.with_name(f"{folder.name}-{kind}"), settings=settings)
+    settings = Settings(
+        device=options.device,
+        embedder=options.embedder,
+        agreement=0.0 if options.unchecked else 0.5,
+    )
+    kind = "-unchecked" * options.unchecked + f"-by-{options.embedder}" * bool(options.embedder)
+    place = folder.with_name(f"{folder.name}-annotated{kind.replace('/', '-')}")
+    dataset = Dataset(folder=place, settings=settings)
     raws = list_pictures(folder)
     dataset.begin()
     start = time.process_time()
@@ -175,21 +181,23 @@ def _box(region: Region) -> Box:
     return region.box
 
 
-def compare(options: argparse.Namespace, annotated: Path, asked: Sequence[Scene]) -> dict[str, Any]:
+def compare(
+    options: argparse.Namespace, pictures: Path, annotated: Path, asked: Sequence[Scene]
+) -> dict[str, Any]:
     """Train on what was annotated and on the truth; the judge's scores of both."""
-    runs, pictures = options.runs, options.runs / "pictures"
-    exact = runs / "truth.jsonl"
-    lines = [truth(s, f"pictures/{i:06d}.png").to_dict() for i, s in enumerate(asked)]
+    exact = options.runs / "truth.jsonl"
+    lines = [truth(s, f"{pictures.name}/{i:06d}.png").to_dict() for i, s in enumerate(asked)]
     exact.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
-    assert pictures.is_dir(), "the pictures lie beside it"
     scores = {}
     for side, data in (("annotated", annotated / "gligen.jsonl"), ("truth", exact)):
-        run, adapter = runs / side, runs / f"{side}-adapter"
+        name = annotated.name if side == "annotated" else "truth"
+        run, adapter, place = (
+            options.runs / f"{name}-{end}" for end in ("run", "adapter", "report")
+        )
         settings = [*TRAINING, "--runs", str(run), "--steps", str(options.train)]
         common = ["--data", str(data), "--device", options.device, *settings]
         _done(train([*common, "--warmup", str(max(1, options.train // 10))]))
         _done(train([*common, "--export", str(adapter)]))
-        place = runs / f"{side}-report"
         _done(
             evaluate(
                 ["--adapter", str(adapter), "--scenes", str(options.judged), "--tasks", "judge"]
@@ -210,7 +218,7 @@ def _done(code: int) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Everything that was asked for, as the last line says it."""
     asked = scenes(options)
-    pictures = options.runs / "pictures"
+    pictures = options.runs / ("captioned" if options.captions else "pictures")
     write_pictures(options, asked, pictures)
     folder, seconds, report = annotate(options, pictures)
     result = {
@@ -219,6 +227,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "images": options.images,
         "captions": "given" if options.captions else "made by rule",
         "checked": not options.unchecked,
+        "embedder": options.embedder or "the segmenter's own",
         **measure(folder / "documents.jsonl", asked),
         "dropped_pictures": report["dropped_pictures"],
         "dropped_regions": report["dropped_regions"],
@@ -226,7 +235,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "peer": "the truth of the scenes",
     }
     if options.train:
-        result["training"] = compare(options, folder, asked)
+        result["training"] = compare(options, pictures, folder, asked)
     return {
         **result,
         "device": device_name(options.device),
@@ -246,6 +255,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--captions", action="store_true", help="give those of the scenes")
     parser.add_argument("--unchecked", action="store_true", help="without the check by boxes")
+    parser.add_argument("--embedder", help="as `lavallama annotate` has it")
     parser.add_argument("--train", type=int, default=0, help="steps of each adapter; 0: none")
     parser.add_argument(
         "--judged", type=int, default=100, help="scenes that adapters are judged on"

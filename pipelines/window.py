@@ -1,12 +1,15 @@
-"""Windows: the part of a picture that a model looks at when it redraws a box."""
+"""Windows: the part of a picture that a model looks at when it redraws or recognises a box."""
 
 import math
 
-from grounding.geometry import Box, CanvasMap, crop
+from PIL import Image
 
-__all__ = ["window"]
+from grounding.geometry import Box, CanvasMap, crop, normalized_to_pixels
+
+__all__ = ["square", "window"]
 
 SURROUNDINGS = 2.0  # sides of the window, in those of the box: the model sees what is around
+AROUND = 1.1  # sides of the square, in longer sides of the box
 
 
 def window(
@@ -31,3 +34,15 @@ def window(
         for middle, one, whole in zip(centre, extent, size, strict=True)
     ]
     return crop(size, corner[0], corner[1], extent[0], extent[1])
+
+
+def square(picture: Image.Image, box: Box) -> Image.Image:
+    """What is in a box and around it: CLIP sees squares, and of others the middle.
+
+    Args:
+        picture: The whole; what lies outside of it is black.
+        box: normalised xyxy.
+    """
+    x0, y0, x1, y1 = normalized_to_pixels(box, picture.size)
+    x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, max(1.0, AROUND * max(x1 - x0, y1 - y0) / 2)
+    return picture.crop((round(x - half), round(y - half), round(x + half), round(y + half)))

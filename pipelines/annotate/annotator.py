@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from grounding.errors import PromptError
 from grounding.llava.conversation import Conversation
 from grounding.llava.records import MARK
 from grounding.masks import bitmap_to_box, bitmap_to_rle
+from grounding.planning.scene_graph import Thing
 from grounding.prompt import Canvas, GroundedPrompt, Provenance
 from grounding.region import MAX_SIDE, Region
 from pipelines.annotate.filters import Kept, sift
@@ -26,6 +28,7 @@ from pipelines.training.drops import Dropped
 
 if TYPE_CHECKING:
     from grounding.llava.chat import Speaker
+    from pipelines.annotate.recogniser import Recogniser
     from seem.predictor import Predictor
 
 __all__ = ["CAPTION_KEY", "NAME_KEY", "THING_KEY", "Annotator", "open_annotator"]
@@ -44,14 +47,21 @@ class Annotator:
         predictor: Finds regions.
         settings: How.
         names: What is looked for.
+        recogniser: Says what regions are; None: the predictor does.
         speaker: Writes captions, where none are given; None: they are made by rule.
     """
 
     def __init__(
-        self, predictor: Predictor, settings: Settings, names: Names, speaker: Speaker | None = None
+        self,
+        predictor: Predictor,
+        settings: Settings,
+        names: Names,
+        *,
+        recogniser: Recogniser | None = None,
+        speaker: Speaker | None = None,
     ) -> None:
         self.predictor, self.settings, self.names = predictor, settings, names
-        self.speaker = speaker
+        self.recogniser, self.speaker = recogniser, speaker
 
     def __call__(self, raw: Raw) -> dict[str, Any]:
         """Annotate a picture.
@@ -81,14 +91,13 @@ class Annotator:
     def _annotate(
         self, picture: Image.Image, given: Sequence[str]
     ) -> tuple[GroundedPrompt, list[tuple[str, str]]]:
-        predictor, least = self.predictor, self.settings.min_score
         captions = tuple(given) or self._asked(picture)
-        predictor.set_image(picture)
-        candidates, unseen = by_phrase(predictor, things_of(captions, self.names), least)
-        candidates += by_name(predictor, self.names, least)
-        kept, lost = sift(candidates, predictor, self.settings)
+        self.predictor.set_image(picture)
+        things = things_of(captions, self.names)
+        candidates, unseen = self._found(picture, things)
+        kept, lost = sift(candidates, self.predictor, self.settings, self.names, things)
         lost = [*unseen, *lost]
-        behind_all = stuff_of(predictor, self.names)
+        behind_all = stuff_of(self.predictor, self.names)
         if not kept:
             raise Dropped(
                 "nothing was found", "; ".join(f"{why}: {what}" for why, what in lost[:3])
@@ -107,6 +116,18 @@ class Annotator:
             provenance=Provenance(model=self.settings.segmenter, settings=settings),
         )
         return document, lost
+
+    def _found(
+        self, picture: Image.Image, things: Sequence[Thing]
+    ) -> tuple[list[Candidate], list[tuple[str, str]]]:
+        """Everything that may be there; and what captions speak of that is not."""
+        least = self.settings.min_score
+        said, unseen = by_phrase(self.predictor, things, least)
+        if self.recogniser is None:
+            return [*said, *by_name(self.predictor, self.names, least)], unseen
+        plain = replace(self.names, attributes=())  # the recogniser tells attributes
+        found = [*said, *by_name(self.predictor, plain, least)]
+        return self.recogniser(picture, found, things), unseen
 
     def _asked(self, picture: Image.Image) -> tuple[str, ...]:
         """The chat model's caption; none without one, or if it says nothing."""
@@ -130,6 +151,7 @@ def open_annotator(settings: Settings) -> Annotator:
     Raises:
         LavallamaError: one cannot be had, or nothing says what is looked for.
     """
+    from pipelines.annotate.recogniser import open_recogniser
     from pipelines.conversation.speaker import open_speaker
     from pipelines.segmentation.segmenter import open_predictor
 
@@ -143,9 +165,9 @@ def open_annotator(settings: Settings) -> Annotator:
             device=settings.device,
             offline=settings.offline,
         )
-    return Annotator(
-        predictor, settings, settings.names or _own_names(predictor, settings), speaker
-    )
+    names = settings.names or _own_names(predictor, settings)
+    recogniser = open_recogniser(settings, names)
+    return Annotator(predictor, settings, names, recogniser=recogniser, speaker=speaker)
 
 
 def _own_names(predictor: Predictor, settings: Settings) -> Names:

@@ -18,7 +18,8 @@ KINDS = "gligen,seem,llava"
 EPILOG = """\
 examples:
   lavallama annotate photos --out annotated
-  lavallama annotate photos --out annotated --segmenter seem-focalt --model llava-1.5-7b
+  lavallama annotate photos --out annotated --segmenter seem-focalt --model llava-1.5-7b \
+    --embedder openai/clip-vit-base-patch32
   lavallama annotate photos --out annotated --shard 0/4    # and 1/4, 2/4, 3/4, anywhere; then
   lavallama annotate photos --out annotated                # without --shard, to join them
   lavallama train gligen --data annotated/gligen.jsonl --runs runs/mine
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
 def _models(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--segmenter", metavar="NAME", default="embedded", help="a SEEM; default embedded")
+    add("--embedder", metavar="NAME",
+        help="tells what a region is: a CLIP, as classify --model, or none; "
+        "default embedded with the embedded segmenter, else none")  # fmt: skip
     add("--vocabulary", metavar="FILE", type=Path,
         help="names to look for, a line each, or JSON: things, stuff, attributes; "
         "default the segmenter's own")  # fmt: skip
@@ -136,8 +140,8 @@ def _settings(options: argparse.Namespace) -> "Settings":
         raise LavallamaError(f"--max-regions must be at least 1; got {options.max_regions}")
     names = None if options.vocabulary is None else read_names(options.vocabulary)
     same = (
-        *("segmenter", "model", "served_model", "key_variable", "min_score", "min_area"),
-        *("max_regions", "overlap", "agreement", "device", "offline"),
+        *("segmenter", "embedder", "model", "served_model", "key_variable"),
+        *("min_score", "min_area", "max_regions", "overlap", "agreement", "device", "offline"),
     )
     return Settings(names=names, **{name: getattr(options, name) for name in same})
 

@@ -5,6 +5,8 @@ Axes: H W the picture.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,8 +17,9 @@ from jaxtyping import Bool
 from grounding.errors import PromptError
 from grounding.geometry import Box, box_area, normalized_to_pixels
 from grounding.masks import bitmap_to_box
+from grounding.planning.scene_graph import Thing
 from pipelines.annotate.finder import Candidate
-from pipelines.annotate.settings import Settings
+from pipelines.annotate.settings import Names, Settings
 
 if TYPE_CHECKING:
     from seem.predictor import Predictor
@@ -42,19 +45,25 @@ class Kept:
 
 
 def sift(
-    candidates: Sequence[Candidate], predictor: Predictor, settings: Settings
+    candidates: Sequence[Candidate],
+    predictor: Predictor,
+    settings: Settings,
+    names: Names,
+    things: Sequence[Thing] = (),
 ) -> tuple[list[Kept], list[Lost]]:
     """Keep the regions that are certain, large, distinct and found twice.
 
     Twice: a mask is kept if the segmenter, shown nothing but the box around it, finds nearly the
     same mask. What captions speak of stands before what they do not, the certain before the
-    uncertain; of a thing that is found by both, the phrase is the caption's and the name the
-    vocabulary's.
+    uncertain; of a thing that is found by both, the phrase is the caption's, and so is the name,
+    if the vocabulary has it.
 
     Args:
         candidates: Of one picture.
         predictor: With the picture set.
         settings: The limits.
+        names: The vocabulary.
+        things: What captions speak of: no more of a kind is kept than they say.
 
     Returns:
         What is kept, and a reason and a detail for everything else.
@@ -74,9 +83,11 @@ def sift(
             continue
         rival = distinct[same][0]
         lost.append(("the same as another region", f"{one.phrase} is {rival.phrase}"))
-        if rival.said and not one.said:
+        if one.name in names.things and rival.name not in names.things:
             distinct[same] = (replace(rival, name=one.name), distinct[same][1])
     kept: list[Kept] = []
+    number: Counter[str] = Counter()
+    most = {thing.phrase: thing.count for thing in things if thing.exact}
     for one, box in distinct:
         if len(kept) == settings.max_regions:
             lost.append((f"beyond the {settings.max_regions} most certain", one.phrase))
@@ -84,7 +95,10 @@ def sift(
         agreement = _agreement(one, box, predictor)
         if agreement < settings.agreement:
             lost.append(("its box shows another mask", f"{one.phrase} IoU {agreement:.2f}"))
+        elif number[one.phrase] == most.get(one.phrase, math.inf):
+            lost.append(("more than captions say", one.phrase))
         else:
+            number[one.phrase] += 1
             kept.append(Kept(found=one, box=box, agreement=round(agreement, 4)))
     return kept, lost
 

@@ -96,7 +96,7 @@ def _with_attributes(
 def by_phrase(
     predictor: Predictor, things: Iterable[Thing], least: float
 ) -> tuple[list[Candidate], list[tuple[str, str]]]:
-    """Find what captions speak of; no more of a kind than they say.
+    """Find what captions speak of.
 
     Args:
         predictor: With the image set.
@@ -116,8 +116,7 @@ def by_phrase(
             continue
         if not len(found.scores):
             unseen.append(("a phrase that is not found", thing.phrase))
-        most = thing.count if thing.exact else None
-        for mask, score in zip(found.masks[:most], found.scores[:most].tolist(), strict=True):
+        for mask, score in zip(found.masks, found.scores.tolist(), strict=True):
             candidates.append(
                 Candidate(
                     phrase=thing.phrase,

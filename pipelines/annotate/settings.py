@@ -36,6 +36,8 @@ class Settings:
 
     Attributes:
         segmenter: A SEEM, as `lavallama segment --model` takes it.
+        embedder: Tells what a region is, as `lavallama classify --model`; "none": the segmenter
+            does; None: the embedded one for the embedded segmenter, none for others.
         model: A chat model that writes captions, as `lavallama chat --model`; None: none does.
         served_model: What an endpoint calls it.
         key_variable: Environment variable that holds the endpoint's key.
@@ -50,6 +52,7 @@ class Settings:
     """
 
     segmenter: str = "embedded"
+    embedder: str | None = None
     model: str | None = None
     served_model: str | None = None
     key_variable: str | None = None

@@ -14,7 +14,6 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from grounding.embedder import Embedder
-from grounding.geometry import Box, normalized_to_pixels
 from grounding.planning.caption import read_phrase
 from grounding.planning.scene_graph import SceneGraph
 from grounding.prompt import GroundedPrompt
@@ -23,10 +22,10 @@ from grounding.stickers.vocabulary import CONCEPTS
 from pipelines.composition.composer import Look
 from pipelines.composition.looker import seen_phrase
 from pipelines.composition.verdict import Finding, Verdict
+from pipelines.window import square
 
 __all__ = ["SecondLook", "second_thought"]
 
-AROUND = 1.1  # sides of the square, in longer sides of the box
 LEAST = 0.75  # cosine
 
 
@@ -61,15 +60,8 @@ class SecondLook:
         thing, box = read_phrase(region.phrase, CONCEPTS), region.bounds()
         if thing is None or box is None:
             return None
-        phrase, seen = self.embedder.embed([seen_phrase(thing), _square(picture, box)])
+        phrase, seen = self.embedder.embed([seen_phrase(thing), square(picture, box)])
         return float(phrase @ seen)
-
-
-def _square(picture: Image.Image, box: Box) -> Image.Image:
-    """What is in a box and around it: CLIP sees squares, and of others the middle."""
-    x0, y0, x1, y1 = normalized_to_pixels(box, picture.size)
-    x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, max(1.0, AROUND * max(x1 - x0, y1 - y0) / 2)
-    return picture.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
 
 
 def second_thought(
