@@ -114,7 +114,6 @@ def annotate(options: argparse.Namespace, folder: Path) -> tuple[Path, float, di
     place = folder.with_name(f"{folder.name}-annotated{kind.replace('/', '-')}")
     dataset = Dataset(folder=place, settings=settings)
     raws = list_pictures(folder)
-    dataset.begin()
     start = time.process_time()
     count = dataset.annotate(raws)
     seconds = (time.process_time() - start) / max(count, 1)

@@ -9,15 +9,16 @@ import importlib.util
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from grounding.errors import OutputError, PromptError
+from grounding.errors import LavallamaError, OutputError, PromptError
 from grounding.files import write_files
 from grounding.jsonfile import parse_json, read_text
 
-__all__ = ["Entry", "Journal", "keep_settings", "read_entries"]
+__all__ = ["Entry", "Journal", "kept_settings", "read_entries"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +117,13 @@ def read_entries(paths: Iterable[Path]) -> dict[str, list[Entry]]:
     return found
 
 
-def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Write down how work is done, or check that it is done as before.
+@contextmanager
+def kept_settings(path: Path, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Write down how work is done, or check that it is done as before; then do it.
+
+    What was written down now is taken back if an error stops the work before any of it is in a
+    journal, `*.jsonl` beside the file or in a folder there: who named a model wrongly may name
+    another.
 
     Args:
         path: Of a JSON file.
@@ -127,10 +133,23 @@ def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
         OutputError: the work was begun with other settings, or the file cannot be written.
     """
     ours = json.loads(json.dumps(settings))
-    if not path.exists():
+    fresh = not path.exists()
+    if fresh:
         text = json.dumps(ours, indent=2, ensure_ascii=False) + "\n"
         write_files({path: text.encode()})
-        return
+    else:
+        _compare(path, ours)
+    try:
+        yield
+    except LavallamaError:
+        journals = (*path.parent.glob("*.jsonl"), *path.parent.glob("*/*.jsonl"))
+        if fresh and not any(journal.stat().st_size for journal in journals):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _compare(path: Path, ours: dict[str, Any]) -> None:
+    """Check that work was begun with the same settings."""
     try:
         theirs = parse_json(read_text(path))
     except PromptError as error:

@@ -116,7 +116,6 @@ def _run(options: argparse.Namespace) -> int:
     captions = None if options.captions is None else read_captions(options.captions)
     raws = list_pictures(options.folder, captions, without=options.out)
     dataset = Dataset(folder=options.out, settings=settings)
-    dataset.begin()
     count = dataset.annotate(raws, shard=shard, workers=options.workers, ray=options.ray)
     print(f"{count} pictures annotated")
     if shard[1] > 1:

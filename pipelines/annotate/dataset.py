@@ -31,7 +31,7 @@ from pipelines.annotate.record import Record, things_in
 from pipelines.annotate.seem_data import Content, seem_files
 from pipelines.annotate.settings import Settings
 from pipelines.annotate.workers import annotations, ray_annotations
-from pipelines.journal import Entry, Journal, keep_settings, read_entries
+from pipelines.journal import Entry, Journal, kept_settings, read_entries
 from pipelines.training.drops import Dropped, Drops
 
 __all__ = ["KINDS", "Dataset"]
@@ -54,14 +54,6 @@ class Dataset:
     folder: Path
     settings: Settings
 
-    def begin(self) -> None:
-        """Write down the settings, or check that they are those of the runs before.
-
-        Raises:
-            OutputError: the folder was begun with others.
-        """
-        keep_settings(self.folder / "settings.json", self.settings.identity())
-
     def annotate(
         self,
         raws: Sequence[Raw],
@@ -82,10 +74,13 @@ class Dataset:
             How many were annotated.
 
         Raises:
-            LavallamaError: a model cannot be had or asked; nothing that is done is lost.
+            LavallamaError: a model cannot be had or asked; nothing that is done is lost. Or the
+                folder was begun with other settings.
         """
         mine = [raw for raw in raws if raw.is_in(shard)]
-        with Journal(self.folder / "journal" / f"{shard[0]}-of-{shard[1]}.jsonl") as journal:
+        path = self.folder / "journal" / f"{shard[0]}-of-{shard[1]}.jsonl"
+        settings = kept_settings(self.folder / "settings.json", self.settings.identity())
+        with settings, Journal(path) as journal:
             done, digests = read_entries(self._journals()), {}
             for raw in mine:
                 digest = _digest(raw)

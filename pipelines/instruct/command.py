@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
     from grounding.files import check_writable
     from pipelines.instruct.sources import read_scenes
     from pipelines.instruct.teaching import Teaching, tasks_of
-    from pipelines.journal import Journal, keep_settings
+    from pipelines.journal import Journal, kept_settings
     from pipelines.training.drops import Drops
 
     _check(options)
@@ -102,7 +102,6 @@ def _run(options: argparse.Namespace) -> int:
         raise LavallamaError(f"{options.captions}: expected pictures with captions; found none")
     work = options.out.with_name(f"{options.out.name}.journal")
     check_writable([options.out])
-    keep_settings(work / "settings.json", _identity(options))
     tasks = tasks_of(scenes, kinds)
     teaching = Teaching(
         objects=_objects(scenes, options.objects),
@@ -110,7 +109,8 @@ def _run(options: argparse.Namespace) -> int:
         tries=options.tries,
         requests=options.requests if _is_address(options.model) else 1,
     )
-    with Journal(work / "answers.jsonl") as journal:
+    settings = kept_settings(work / "settings.json", _identity(options))
+    with settings, Journal(work / "answers.jsonl") as journal:
         known = {key: entry.digest for key, entry in journal.entries.items()}
         missing = [task for task in tasks if known.get(task.key) != task.digest()]
         done = teaching.run(_open(options), missing, journal) if missing else ()

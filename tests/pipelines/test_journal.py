@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.errors import OutputError
-from pipelines.journal import Journal, keep_settings, read_entries
+from grounding.errors import OutputError, PromptError
+from pipelines.journal import Journal, kept_settings, read_entries
 
 WORK = {"a": "llama", "b": "ünï\n===", "c": "x" * 200}
 
@@ -69,11 +69,34 @@ def test_two_do_not_write_one_journal(tmp_path):
 
 def test_settings_stay_as_they_were(tmp_path):
     path = tmp_path / "work" / "settings.json"
-    keep_settings(path, {"least": 0.5, "names": ("a", "b")})
-    keep_settings(path, {"least": 0.5, "names": ["a", "b"]})
-    with pytest.raises(OutputError, match="another least"):
-        keep_settings(path, {"least": 0.6, "names": ["a", "b"]})
+    for names in (("a", "b"), ["a", "b"]):
+        with kept_settings(path, {"least": 0.5, "names": names}):
+            assert path.exists()
+    with (
+        pytest.raises(OutputError, match="another least"),
+        kept_settings(path, {"least": 0.6, "names": ["a", "b"]}),
+    ):
+        pytest.fail("it was begun with others")
     assert json.loads(path.read_text())["least"] == 0.5
     path.write_text("{")
-    with pytest.raises(OutputError, match="is not valid JSON"):
-        keep_settings(path, {"least": 0.5})
+    with pytest.raises(OutputError, match="is not valid JSON"), kept_settings(path, {"least": 0.5}):
+        pytest.fail("nobody knows what it was begun with")
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_settings_of_work_that_failed_at_once_are_forgotten(tmp_path, done):
+    path = tmp_path / "work" / "settings.json"
+
+    def fail() -> None:
+        journal = Journal(path.parent / "journal" / "0.jsonl")
+        with kept_settings(path, {"model": "lama"}), journal:
+            if done:
+                journal.append("a", "1", {})
+            raise PromptError("no such model")
+
+    for _ in range(2):
+        with pytest.raises(PromptError, match="no such model"):
+            fail()
+        assert path.exists() is done
+    with kept_settings(path, {"model": "lama" if done else "llama"}):
+        assert path.exists()

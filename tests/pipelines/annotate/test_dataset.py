@@ -43,7 +43,6 @@ def stubs(monkeypatch) -> list[Stub]:
 
 def run(pictures: Path, out: Path, **how) -> Dataset:
     dataset = Dataset(folder=out, settings=Settings())
-    dataset.begin()
     dataset.annotate(list_pictures(pictures, without=out), **how)
     return dataset
 
