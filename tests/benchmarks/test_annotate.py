@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.annotate import matches, measure, parse, scenes, truth, write_pictures
+from benchmarks.annotate import annotate, matches, measure, parse, scenes, truth, write_pictures
 from grounding.prompt import GroundedPrompt, Region
 
 
@@ -52,3 +52,16 @@ def test_the_truth_scores_one_and_less_of_it_less(tmp_path):
     told = measured(wrong)
     assert told["box"] == told["name"] == {"precision": 1, "recall": 1}
     assert told["phrase"] == {"precision": 0, "recall": 0}
+
+
+def test_the_second_eye_names_better(tmp_path):
+    right = []
+    for embedder in ("embedded", "none"):
+        options = parse(["--source", "scenes", "--images", "40", "--embedder", embedder])
+        asked = scenes(options)
+        write_pictures(options, asked, tmp_path / "pictures")
+        folder, _, _ = annotate(options, tmp_path / "pictures")
+        right.append(measure(folder / "documents.jsonl", asked)["phrase"])
+    assert right[0]["precision"] > 0.8
+    assert right[0]["precision"] > right[1]["precision"] + 0.01
+    assert right[0]["recall"] > 0.6
