@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from seem.predictor import Predictor
 
-__all__ = ["Candidate", "by_name", "by_phrase", "stuff_of", "things_of"]
+__all__ = ["Candidate", "by_name", "by_phrase", "phrases_of", "stuff_of", "things_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,12 +77,7 @@ def _with_attributes(
     """The phrase of each query, of its own name's, that it is likeliest to be."""
     if not attributes or not found:
         return {}
-    names = dict.fromkeys(one.name for one in found.values())
-    phrases = {
-        phrase: name
-        for name in names
-        for phrase in (name, *(f"{attribute} {name}" for attribute in attributes))
-    }
+    phrases = phrases_of(dict.fromkeys(one.name for one in found.values()), attributes)
     texts = list(phrases)
     told = predictor.instances(texts)
     chosen: dict[int, str] = {}
@@ -91,6 +86,15 @@ def _with_attributes(
         if one is not None and phrases[texts[label]] == one.name:
             chosen.setdefault(query, texts[label])
     return chosen
+
+
+def phrases_of(names: Iterable[str], attributes: Sequence[str]) -> dict[str, str]:
+    """Each name, without attributes and with each of them: the name."""
+    return {
+        phrase: name
+        for name in names
+        for phrase in (name, *(f"{attribute} {name}" for attribute in attributes))
+    }
 
 
 def by_phrase(

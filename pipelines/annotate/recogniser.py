@@ -17,7 +17,7 @@ from grounding.embedder import check_modality
 from grounding.errors import PromptError
 from grounding.masks import bitmap_to_box
 from grounding.planning.scene_graph import Thing
-from pipelines.annotate.finder import Candidate
+from pipelines.annotate.finder import Candidate, phrases_of
 from pipelines.annotate.settings import Names, Settings
 from pipelines.retrieval.classifier import TEMPLATES, Classifier
 from pipelines.window import square
@@ -60,7 +60,7 @@ class Recogniser:
         if not seen:
             return []
         said = {thing.phrase: thing.noun for thing in things if self._reads(thing.phrase)}
-        phrases = {**_phrases(self.names), **said}
+        phrases = phrases_of(self.names.things, self.names.attributes) | said
         chances = self._chances([square(picture, box) for _, box in seen], list(phrases), said)
         likeliest = zip(chances.max(-1).values.tolist(), chances.argmax(-1).tolist(), strict=True)
         return [
@@ -119,12 +119,3 @@ def open_recogniser(settings: Settings, names: Names) -> Recogniser | None:
         check_modality(embedder, modality)
     templates = TEMPLATES["plain" if model == EMBEDDED else "photo"]
     return Recogniser(classifier=Classifier(embedder=embedder, templates=templates), names=names)
-
-
-def _phrases(names: Names) -> dict[str, str]:
-    """Each name, with each attribute and without: the name."""
-    return {
-        phrase: name
-        for name in names.things
-        for phrase in (name, *(f"{attribute} {name}" for attribute in names.attributes))
-    }
