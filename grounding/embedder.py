@@ -78,8 +78,13 @@ def modality_of(item: Item) -> Modality:
     return "audio" if isinstance(item, Recording) else "image"
 
 
-def check_modality(embedder: Embedder, modality: Modality) -> None:
+def check_modality(embedder: Embedder, modality: Modality, flag: str = "--model") -> None:
     """Refuse what an embedder cannot read.
+
+    Args:
+        embedder: Which one.
+        modality: What it is to read.
+        flag: The option that names another.
 
     Raises:
         PromptError: It reads something else.
@@ -87,5 +92,5 @@ def check_modality(embedder: Embedder, modality: Modality) -> None:
     if modality not in embedder.modalities:
         known = ", ".join(sorted(embedder.modalities))
         raise PromptError(
-            f"{embedder.name} reads {known}, not {modality}: choose another with --model"
+            f"{embedder.name} reads {known}, not {modality}: choose another with {flag}"
         )

@@ -18,7 +18,7 @@ KINDS = "gligen,seem,llava"
 EPILOG = """\
 examples:
   lavallama annotate photos --out annotated
-  lavallama annotate photos --out annotated --segmenter seem-focalt --model llava-1.5-7b \
+  lavallama annotate photos --out annotated --segmenter seem-focalt --model llava-1.5-7b \\
     --embedder openai/clip-vit-base-patch32
   lavallama annotate photos --out annotated --shard 0/4    # and 1/4, 2/4, 3/4, anywhere; then
   lavallama annotate photos --out annotated                # without --shard, to join them

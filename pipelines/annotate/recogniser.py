@@ -116,6 +116,6 @@ def open_recogniser(settings: Settings, names: Names) -> Recogniser | None:
 
     embedder = open_embedder(model, device=settings.device, offline=settings.offline)
     for modality in ("text", "image"):
-        check_modality(embedder, modality)
+        check_modality(embedder, modality, "--embedder")
     templates = TEMPLATES["plain" if model == EMBEDDED else "photo"]
     return Recogniser(classifier=Classifier(embedder=embedder, templates=templates), names=names)

@@ -134,7 +134,7 @@ def test_who_recognises(monkeypatch):
     assert plain.classifier.templates == ("{}",)
     assert "a photo of the {}." in photos.classifier.templates
     monkeypatch.setattr(Eye, "modalities", frozenset({"text", "audio"}))
-    with pytest.raises(PromptError, match="eye reads audio, text, not image"):
+    with pytest.raises(PromptError, match="eye reads audio, text, not image: .* --embedder"):
         open_recogniser(Settings(embedder="a/clap"), NAMES)
 
 
