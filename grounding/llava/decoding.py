@@ -95,6 +95,8 @@ class _Steps:
         known = inspect.signature(language_model.forward).parameters
         self.placed = "position_ids" in known  # MPT tells places by their distance alone
         self.last: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        # transformers 5.24 renamed it
+        self.cache_name = "cache" if "cache" in known else "past_key_values"
         length = max(len(prompt) for prompt in prompts)
         first = prompts[0]
         self.words = first.new_zeros(len(prompts), length, first.shape[-1])
@@ -118,12 +120,12 @@ class _Steps:
             given["position_ids"] = places
         result = self.model(
             attention_mask=self.mask,
-            past_key_values=self.cache,
             use_cache=True,
+            **{self.cache_name: self.cache},
             **given,
             **self.last,
         )
-        self.cache = result.past_key_values
+        self.cache = result[self.cache_name]
         return result.logits[:, -1]
 
 
