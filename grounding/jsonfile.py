@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from grounding.errors import PromptError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "describe", "parse_json", "read_text"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "describe", "parse_json", "read_json_lines", "read_text"]
 
 MAX_BYTES = 64 * 2**20  # a COCO validation split is 20 MB
 MAX_DEPTH = 64  # our own document needs 8
@@ -22,17 +24,8 @@ def read_text(path: str | Path, max_bytes: int = MAX_BYTES) -> str:
         PromptError: the file is missing, unreadable, empty, too large or not UTF-8. The message
             does not name the file: callers prefix it.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except FileNotFoundError:
-        raise PromptError("no such file; check the path") from None
-    except IsADirectoryError:
-        raise PromptError("is a folder; name a file in it") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PromptError(f"cannot be read: {reason}") from None
+    with _readable(), Path(path).open("rb") as file:
+        data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise PromptError(f"is larger than {max_bytes / 2**20:g} MB; split it")
     try:
@@ -46,21 +39,83 @@ def read_text(path: str | Path, max_bytes: int = MAX_BYTES) -> str:
     return text
 
 
+def read_json_lines(
+    path: str | Path, max_bytes: int = MAX_BYTES
+) -> Iterator[tuple[int, object | PromptError]]:
+    """Read JSON lines one by one: UTF-8, with or without a byte order mark.
+
+    A line ends with a line feed and with nothing else (https://jsonlines.org): other characters
+    that end lines of text, such as U+2028, stay in their strings. Blank lines are passed over.
+
+    Args:
+        path: of the file; it may be of any size.
+        max_bytes: of a single line.
+
+    Yields:
+        The number of each line, from 1, and its value; or, in the value's place, a `PromptError`
+        that says why the line cannot be understood, for the caller to raise or to count. It names
+        neither file nor line.
+
+    Raises:
+        PromptError: the file, which is named, cannot be read, is empty or not UTF-8.
+    """
+    number = 0
+    try:
+        with _readable(), Path(path).open("rb") as file:
+            count = 0
+            while line := file.readline(max_bytes + 1):
+                number += 1
+                if len(line) > max_bytes:
+                    raise PromptError(f"has more than {max_bytes / 2**20:g} MB; split it")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    count += 1
+                    yield number, _parse_line(text)
+            number = 0
+            if not count:
+                raise PromptError("is empty; expected a JSON value a line")
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"{path}: line {number} is not UTF-8 text (byte {error.start}); save the file as UTF-8"
+        ) from None
+    except PromptError as error:
+        raise PromptError(f"{path}: {f'line {number} ' if number else ''}{error}") from None
+
+
 def parse_json(text: str) -> object:
     """Parse JSON text of bounded depth. `NaN` and `Infinity` pass: validators name their place.
 
     Raises:
         PromptError: not JSON, nested deeper than `MAX_DEPTH`, or a key appears twice.
     """
+    try:
+        return _parse(text)
+    except json.JSONDecodeError as error:
+        raise PromptError(
+            f"{_invalid(error)} (line {error.lineno}, column {error.colno})"
+        ) from None
+
+
+def _parse_line(text: str) -> object | PromptError:
+    """The value of a line, or why it has none."""
+    try:
+        return _parse(text)
+    except json.JSONDecodeError as error:
+        cut = "" if text.endswith("\n") else "; the file's last line, cut off?"
+        return PromptError(f"{_invalid(error)} (column {error.colno}){cut}")
+    except PromptError as error:
+        return error
+
+
+def _invalid(error: json.JSONDecodeError) -> str:
+    return f"is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+
+
+def _parse(text: str) -> object:
     _check_depth(text)
     try:
         return json.loads(text, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        raise PromptError(
-            f"is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]} "
-            f"(line {error.lineno}, column {error.colno})"
-        ) from None
-    except PromptError:
+    except (json.JSONDecodeError, PromptError):
         raise
     except ValueError:  # int() refuses more than 4300 digits
         raise PromptError("holds a number too long to read; use fewer digits") from None
@@ -87,6 +142,23 @@ def describe(value: object) -> str:
             return "[" + ", ".join(describe(item) for item in value) + "]"
         return f"a list of {len(value)}" if value else "an empty list"
     return f"a {type(value).__name__}"
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn what the system says of a file into one clear line."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise PromptError("no such file; check the path") from None
+    except IsADirectoryError:
+        raise PromptError("is a folder; name a file in it") from None
+    except OSError as error:
+        raise PromptError(f"cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # of the path: a null byte in it
+        if isinstance(error, (PromptError, UnicodeDecodeError)):
+            raise
+        raise PromptError(f"cannot be read: {error}") from None
 
 
 def _check_depth(text: str) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-__all__ = ["device_flag", "endpoint_flags", "offline_flag"]
+__all__ = ["device_flag", "endpoint_flags", "offline_flag", "strict_flag"]
 
 
 def device_flag(group: argparse._ActionsContainer) -> None:
@@ -33,4 +33,13 @@ def endpoint_flags(group: argparse._ActionsContainer) -> None:
         "--key-variable",
         metavar="NAME",
         help="environment variable that holds the endpoint's key",
+    )
+
+
+def strict_flag(group: argparse._ActionsContainer) -> None:
+    """`--strict`: data is used as it is or not at all."""
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse data of which anything would be dropped or changed",
     )

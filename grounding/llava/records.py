@@ -20,7 +20,7 @@ from PIL import Image
 
 from grounding.errors import PromptError
 from grounding.files import write_files
-from grounding.jsonfile import describe, parse_json, read_text
+from grounding.jsonfile import describe, parse_json, read_json_lines, read_text
 from grounding.llava.conversation import Conversation, Turn
 
 __all__ = ["MARK", "Record", "missing_images", "read_records", "write_records"]
@@ -75,9 +75,10 @@ def read_records(path: str | Path) -> list[Record]:
         PromptError: One line that names the file, the record and what is wrong with it.
     """
     path = Path(path)
+    if path.suffix == ".jsonl":
+        return [_line(value, number, path) for number, value in read_json_lines(path)]
     try:
-        text = read_text(path, MAX_BYTES)
-        items = _lines(text) if path.suffix == ".jsonl" else parse_json(text)
+        items = parse_json(read_text(path, MAX_BYTES))
         if not isinstance(items, list):
             raise PromptError(f"expected an array of records, got {describe(items)}")
         if not items:
@@ -102,15 +103,13 @@ def write_records(records: Iterable[Record], path: str | Path) -> None:
     write_files({path: text.encode()})
 
 
-def _lines(text: str) -> list[Any]:
-    items = []
-    for number, line in enumerate(text.splitlines()):
-        if line.strip():
-            try:
-                items.append(parse_json(line))
-            except PromptError as error:
-                raise PromptError(f"line {number + 1} {error}") from None
-    return items
+def _line(value: object, number: int, path: Path) -> Record:
+    if isinstance(value, PromptError):
+        raise PromptError(f"{path}: line {number} {value}")
+    try:
+        return _record(value, "the record")
+    except PromptError as error:
+        raise PromptError(f"{path}: line {number}: {error}") from None
 
 
 def _record(item: Any, where: str) -> Record:

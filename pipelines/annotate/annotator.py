@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from grounding.drops import Dropped
 from grounding.errors import PromptError
 from grounding.llava.conversation import Conversation
 from grounding.llava.records import MARK
@@ -24,7 +25,6 @@ from pipelines.annotate.raw import LONGEST_CAPTION, Raw
 from pipelines.annotate.settings import Names, Settings, behind
 from pipelines.annotate.wording import caption_of
 from pipelines.picture_file import open_picture
-from pipelines.training.drops import Dropped
 
 if TYPE_CHECKING:
     from grounding.llava.chat import Speaker

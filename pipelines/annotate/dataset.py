@@ -6,7 +6,7 @@
     gligen.jsonl, gligen/     for `lavallama train gligen`
     annotations/              for `lavallama train seem`: COCO panoptic, instances and captions
     llava.json                for `lavallama train llava`; pictures are named as in their folder
-    report.json               what was dropped, and why
+    report.json               how much was dropped, and why; dropped.jsonl names all of it
 
 Training data is made of the journals alone, in the order of the pictures' names, so it is the same
 however the work was shared out.
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from grounding.drops import DROPPED, Dropped, Drops
 from grounding.errors import OutputError
 from grounding.files import write_files
 from grounding.llava.records import write_records
@@ -32,7 +33,6 @@ from pipelines.annotate.seem_data import Content, seem_files
 from pipelines.annotate.settings import Settings
 from pipelines.annotate.workers import annotations, ray_annotations
 from pipelines.journal import Entry, Journal, kept_settings, read_entries
-from pipelines.training.drops import Dropped, Drops
 
 __all__ = ["KINDS", "Dataset"]
 
@@ -121,6 +121,8 @@ class Dataset:
             files[self.folder / "llava.json"] = partial(write_records, conversations(records))
         report = json.dumps(drops.report(), indent=2, ensure_ascii=False) + "\n"
         files[self.folder / "report.json"] = report.encode()
+        if drops.count:
+            files[self.folder / DROPPED] = drops.copy_to
         write_files(files)
         self._tidy(set(files))
         return drops
@@ -157,6 +159,7 @@ class Dataset:
             ("gligen/annotated-*.tar", lambda path: path not in written),
             ("annotations/panoptic_annotated/*.png", lambda path: path not in written),
             ("annotations/upright/*.png", lambda path: path not in written),
+            (DROPPED, lambda path: path not in written),
             ("**/.*.part", lambda path: True),
         )
         for pattern, is_stale in places:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 DIGITS = 4  # of the numbers in report.json
-MOST_BYTES = 2**28  # of a file of answers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,7 +178,6 @@ def _marks(
     options: argparse.Namespace, questions: Sequence["Question"], subjects: dict[str, "Subject"]
 ) -> list["Mark"]:
     """Ask, or read what another asked, and mark."""
-    from grounding.jsonfile import read_text
     from grounding.llava.box_text import find_dialect
     from grounding.llava.evaluation.question import read_answers
     from pipelines.evaluate.chat_marks import mark
@@ -187,10 +185,7 @@ def _marks(
     dialect = find_dialect(options.dialect)
     view: Callable[[Size], CanvasMap] = dialect.view
     if options.answers is not None:
-        try:
-            answers = read_answers(read_text(options.answers, MOST_BYTES), questions, options.after)
-        except PromptError as error:
-            raise PromptError(f"{options.answers}: {error}") from None
+        answers = read_answers(options.answers, questions, options.after)
     else:
         answers, view = _asked(options, questions, subjects)
     sizes = {each.image for each in questions if each.kind == "box"}

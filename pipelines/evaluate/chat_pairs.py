@@ -9,19 +9,18 @@ Other fields are not read, but for "id".
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from grounding.errors import PromptError
 from grounding.formats.fields import as_text, needed
-from grounding.jsonfile import describe, parse_json, read_text
+from grounding.jsonfile import describe, read_json_lines
 from grounding.llava.evaluation.pairs import Pair
 from grounding.llava.evaluation.subject import Subject
 from pipelines.segmentation.inquiry import open_picture
 from seem.data_file import find_image
 
 __all__ = ["read_pairs"]
-
-MAX_BYTES = 2**26
 
 
 def read_pairs(path: Path, *, limit: int | None = None) -> tuple[list[Pair], list[Subject]]:
@@ -35,10 +34,11 @@ def read_pairs(path: Path, *, limit: int | None = None) -> tuple[list[Pair], lis
         PromptError: The file is none of these, or a picture is not there.
     """
     pairs, subjects = [], dict[str, Subject]()
-    lines = [line for line in read_text(path, MAX_BYTES).splitlines() if line.strip()][:limit]
-    for place, line in enumerate(lines, 1):
+    for place, value in islice(read_json_lines(path), limit):
         try:
-            pair = _pair(parse_json(line), place)
+            if isinstance(value, PromptError):
+                raise value
+            pair = _pair(value, place)
             for name in pair.images:
                 picture = partial(open_picture, _found(path.parent, name))
                 subjects[name] = Subject(name=name, picture=picture, things=())

@@ -85,12 +85,12 @@ def _run(options: argparse.Namespace) -> int:
     quiet_libraries()
     from tqdm import tqdm
 
+    from grounding.drops import Drops
     from grounding.errors import LavallamaError
     from grounding.files import check_writable
     from pipelines.instruct.sources import read_scenes
     from pipelines.instruct.teaching import Teaching, tasks_of
     from pipelines.journal import Journal, kept_settings
-    from pipelines.training.drops import Drops
 
     _check(options)
     kinds = [kind for kind in options.kinds.split(",") if kind]
@@ -122,10 +122,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _write(out: Path, tasks: Sequence, teaching: "Teaching", journal, read) -> None:
     """Write the records and the report, and tell."""
+    from grounding.drops import DROPPED, Drops
     from grounding.files import write_files
     from grounding.llava.instruct.duplicates import Seen
     from grounding.llava.records import write_records
-    from pipelines.training.drops import Drops
 
     drops, seen = Drops(), Seen()
     found = (teaching.record(task, journal.entries[task.key], drops, seen) for task in tasks)
@@ -138,6 +138,8 @@ def _write(out: Path, tasks: Sequence, teaching: "Teaching", journal, read) -> N
         "such_as": drops.named,
         "pictures": read.report(),
     }
+    read.write(out.with_name(f"{out.name}.unread.jsonl"))
+    drops.write(out.with_name(f"{out.name}.{DROPPED}"))
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     write_files({out.with_name(f"{out.name}.report.json"): text.encode()})
     write_records(records, out)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.geometry import Box
 from grounding.llava.instruct.scene import Scene
@@ -13,7 +14,6 @@ from grounding.prompt import GroundedPrompt
 from grounding.region import Region
 from pipelines.annotate.annotator import NAME_KEY, THING_KEY
 from pipelines.annotate.raw import read_captions
-from pipelines.training.drops import Dropped, Drops
 from pipelines.training.sources import Found, open_source
 from seem.data_file import read_json
 

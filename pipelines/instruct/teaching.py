@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from grounding.drops import Dropped, Drops
 from grounding.errors import AnswerError, PromptError
 from grounding.llava.chat import Speaker
 from grounding.llava.decoding import Decoding
@@ -23,7 +24,6 @@ from grounding.llava.instruct.lesson import LESSONS
 from grounding.llava.instruct.scene import Scene
 from grounding.llava.records import Record
 from pipelines.journal import Entry, Journal
-from pipelines.training.drops import Dropped, Drops
 
 __all__ = ["Task", "Teaching", "tasks_of"]
 

@@ -4,5 +4,5 @@ workshop    the stages of `lavallama train STAGE`
 gligen      an adapter on pictures and what is where on them
 llava       a chat model on records, and the embedded one
 seem        the segmenter
-sources     where examples come from; `drops` says which were left out
+sources     where examples come from; `grounding.drops` says which were left out
 """

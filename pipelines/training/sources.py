@@ -11,7 +11,6 @@
 
 import importlib
 import io
-import json
 import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -22,12 +21,13 @@ from typing import Any
 from PIL import Image
 
 from gligen.evaluation.coco_layouts import coco_captions
+from grounding.drops import Dropped
 from grounding.errors import LavallamaError, PromptError
 from grounding.formats import load, read_coco
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
+from grounding.jsonfile import describe, parse_json, read_json_lines
 from grounding.prompt import Canvas, GroundedPrompt, Region
 from pipelines.generation.source_picture import place_beside
-from pipelines.training.drops import Dropped
 from seem.data_file import coco_folders, index_by_id, read_json
 
 __all__ = ["STICKERS", "Found", "open_source"]
@@ -44,7 +44,7 @@ class Found:
     Attributes:
         name: For reports.
         document: What is said of it, or who finds out; may raise `Dropped` or `PromptError`.
-        read: Returns the bytes of the picture's file; may raise `OSError`.
+        read: Returns the bytes of the picture's file; may raise `OSError` or `Dropped`.
         noted: Of regions that are dropped already, why: a reason and what it says of this one.
     """
 
@@ -135,25 +135,38 @@ def _beside(picture: Path) -> GroundedPrompt:
 
 
 def _lines(path: Path) -> Iterator[Found]:
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, value in read_json_lines(path):
         name = f"line {number}"
         try:
-            document = place_beside(load(json.loads(line)), path.parent)
-        except (ValueError, PromptError) as error:
-            yield Found(name=name, document=_failing(error), read=bytes)
-            continue
-        image = document.image
-        if image is None:
-            yield Found(name=name, document=_failing(PromptError("names no image")), read=bytes)
+            if isinstance(value, PromptError):
+                raise Dropped("a line that is not JSON", str(value))
+            document = place_beside(_document(value), path.parent)
+            if document.image is None:
+                raise Dropped("a document that names no image")
+        except Dropped as dropped:
+            yield Found(name=name, document=_failing(dropped), read=_failing(dropped))
         else:
-            yield Found(name=name, document=lambda d=document: d, read=Path(image).read_bytes)
+            read = Path(document.image).read_bytes
+            yield Found(name=name, document=lambda d=document: d, read=read)
 
 
-def _failing(error: Exception) -> Callable[[], GroundedPrompt]:
-    def fail() -> GroundedPrompt:
-        raise PromptError(str(error))
+def _document(value: object) -> GroundedPrompt:
+    """The document of parsed JSON.
+
+    Raises:
+        Dropped: it is none.
+    """
+    try:
+        if not isinstance(value, dict | list):
+            raise PromptError(f"expected a document {{...}}, got {describe(value)}")
+        return load(value)
+    except PromptError as error:
+        raise Dropped("a document that makes no sense", str(error)) from None
+
+
+def _failing(dropped: Dropped) -> Callable[[], Any]:
+    def fail() -> Any:
+        raise dropped
 
     return fail
 
@@ -177,7 +190,7 @@ def _shards(pattern: str) -> Iterator[Found]:
         def document(said: bytes | None = said) -> GroundedPrompt:
             if said is None:
                 raise Dropped("no document (json) beside the picture")
-            return load(json.loads(said))
+            return _document(parse_json(said.decode("utf-8-sig")))
 
         def read(found: list[bytes] = found) -> bytes:
             if not found:

@@ -3,17 +3,18 @@
 The files are POPE's (https://github.com/RUCAIBox/POPE): JSON lines with `question_id`, `image`,
 `text` and `label`. Ours also say `task`, `kind`, `group`, `choices` and `pair`, where there are
 any. Answers are JSON lines too, in POPE's form (`question`, `answer`), in ours (`question_id`,
-`answer`) or in LLaVA's (`question_id`, `prompt`, `text`).
+`answer`) or in LLaVA's (`question_id`, `text`, and mostly `prompt`).
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from grounding.errors import PromptError
 from grounding.geometry import Box
-from grounding.jsonfile import describe, parse_json
+from grounding.jsonfile import describe, read_json_lines
 
 __all__ = ["Kind", "Question", "read_answers", "write_questions"]
 
@@ -73,14 +74,14 @@ def write_questions(questions: Sequence[Question], suffix: str = "") -> bytes:
     return "".join(lines).encode()
 
 
-def read_answers(text: str, questions: Sequence[Question], suffix: str = "") -> list[str]:
+def read_answers(path: Path, questions: Sequence[Question], suffix: str = "") -> list[str]:
     """Read the answers to questions from JSON lines.
 
     An answer with a `question_id` belongs to that question; without, the n-th answer belongs to the
     n-th question, and may say it in `question`.
 
     Args:
-        text: Of the file.
+        path: Of the file.
         questions: As `write_questions` numbers them.
         suffix: As for `write_questions`.
 
@@ -88,48 +89,44 @@ def read_answers(text: str, questions: Sequence[Question], suffix: str = "") -> 
         PromptError: An answer is missing, twice there, or to another question.
     """
     found: dict[int, str] = {}
-    lines = [line for line in text.splitlines() if line.strip()]
-    for place, line in enumerate(lines, 1):
-        number, answer = _answer(place, _parsed(place, line), questions, suffix)
-        if number in found:
-            raise PromptError(f"line {place}: question {number} has an answer already")
+    for place, (line, value) in enumerate(read_json_lines(path), 1):
+        try:
+            if isinstance(value, PromptError):
+                raise value
+            number, answer = _answer(place, value, questions, suffix)
+            if number in found:
+                raise PromptError(f"question {number} has an answer already")
+        except PromptError as error:
+            raise PromptError(f"{path}: line {line}: {error}") from None
         found[number] = answer
     missing = [number for number in range(1, len(questions) + 1) if number not in found]
     if missing:
         raise PromptError(
-            f"expected answers to {len(questions)} questions, got {len(found)}: question "
+            f"{path}: expected answers to {len(questions)} questions, got {len(found)}: question "
             f"{missing[0]} has none; answer the file of --questions with the same --data and --seed"
         )
     return [found[number] for number in range(1, len(questions) + 1)]
 
 
-def _parsed(place: int, line: str) -> Mapping[str, Any]:
-    try:
-        value = parse_json(line)
-    except PromptError as error:
-        raise PromptError(f"line {place}: {error}") from None
-    if not isinstance(value, Mapping):
-        raise PromptError(f"line {place}: expected an object, got {describe(value)}")
-    return value
-
-
 def _answer(
-    place: int, record: Mapping[str, Any], questions: Sequence[Question], suffix: str
+    place: int, record: object, questions: Sequence[Question], suffix: str
 ) -> tuple[int, str]:
     """The number of a question, and its answer."""
+    if not isinstance(record, Mapping):
+        raise PromptError(f"expected an object, got {describe(record)}")
     number = record.get("question_id", place)
     if type(number) is not int or not 1 <= number <= len(questions):
-        raise PromptError(
-            f"line {place}: question_id: expected 1 to {len(questions)}, got {describe(number)}"
-        )
-    answer = record.get("answer", record.get("text") if "prompt" in record else None)
-    if not isinstance(answer, str):
-        raise PromptError(f'line {place}: expected an "answer" in words, got {describe(answer)}')
-    said = record.get("question", record.get("prompt"))
+        raise PromptError(f"question_id: expected 1 to {len(questions)}, got {describe(number)}")
     asked = questions[number - 1].text
+    answer = record.get("answer", record.get("text"))
+    if "prompt" not in record and answer == asked:
+        answer = None  # the file of questions itself
+    if not isinstance(answer, str):
+        raise PromptError(f'expected an "answer" in words, got {describe(answer)}')
+    said = record.get("question", record.get("prompt"))
     if isinstance(said, str) and _plain(said) not in (_plain(asked), _plain(asked + suffix)):
         raise PromptError(
-            f"line {place}: answers {describe(said)}, but question {number} is {describe(asked)}: "
+            f"answers {describe(said)}, but question {number} is {describe(asked)}: "
             "the answers belong to other questions"
         )
     return number, answer

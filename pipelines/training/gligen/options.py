@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pipelines.console import Parser
-from pipelines.flags import device_flag, offline_flag
+from pipelines.flags import device_flag, offline_flag, strict_flag
 
 __all__ = ["PROG", "train_gligen_parser"]
 
@@ -26,8 +26,9 @@ examples:
   lavallama train gligen --data photos/ --model sd15 --runs runs/photos --export my-adapter
   accelerate launch -m pipelines.train gligen --data photos/ --model sd15 --runs runs/photos
 
-A run goes on where it stopped. Its folder holds checkpoints, log.jsonl, data.json (what was dropped
-and why), sample grids, and TensorBoard's files where tensorboard is installed.
+A run goes on where it stopped. Its folder holds checkpoints, log.jsonl, data.json (how much was
+dropped and why; dropped.jsonl names all of it), sample grids, and TensorBoard's files where
+tensorboard is installed.
 """
 
 
@@ -58,6 +59,7 @@ def _data(group) -> None:
     add("--flip", type=float, help="share that is mirrored; default 0.5, of stickers 0")
     add("--held-out", type=int, default=32, help="pictures kept apart, to measure on; default 32")
     add("--prepare-only", action="store_true", help="fill the cache, report, and stop")
+    strict_flag(group)
 
 
 def _model(group) -> None:

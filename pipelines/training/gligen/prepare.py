@@ -22,6 +22,7 @@ from gligen.config import BOX_MODALITIES, AdapterConfig
 from gligen.evaluation.coco_layouts import MIN_AREA
 from gligen.train.buckets import nearest_bucket, placement
 from gligen.train.mirror import mirrored
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.geometry import CanvasMap, Size, box_area, clip_xyxy, normalized_to_pixels
 from grounding.prompt import Canvas, GroundedPrompt, Keypoint, Maps, Region
@@ -30,7 +31,6 @@ from pipelines.generation.maps import MAP_FIELDS, canny_edges
 from pipelines.generation.source_picture import FOLLOWS_EDGES, read_picture
 from pipelines.original import encoded_picture
 from pipelines.segmentation.inquiry import open_picture
-from pipelines.training.drops import Dropped, Drops
 from pipelines.training.gligen.cache import Cache
 from pipelines.training.sources import Found
 

@@ -17,6 +17,7 @@ from gligen.sampler import make_scheduler
 from gligen.train.buckets import bucket_sizes
 from gligen.train.gates import GatesConfig, GatesTask
 from gligen.train.sharding import shard
+from grounding.drops import DROPPED, Drops
 from grounding.errors import CheckpointError, LavallamaError, PromptError
 from grounding.files import check_writable, write_files
 from grounding.loop import LoopConfig, train
@@ -28,7 +29,6 @@ from pipelines.generation.frame import Frame
 from pipelines.generation.generator import Generator
 from pipelines.generation.grounder import Grounder
 from pipelines.generation.layout import notice
-from pipelines.training.drops import Drops
 from pipelines.training.gligen.adapter import starting_adapter
 from pipelines.training.gligen.cache import Cache, CachedImages, CachedReader
 from pipelines.training.gligen.held_out import BEST, HeldOut, held_out_requests, open_eyes
@@ -187,10 +187,13 @@ class Run:
             report = drops.report() | {"data": options.data, "held_out": len(apart)}
             text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
             write_files({options.runs / DATA_REPORT: text.encode()})
+            drops.write(options.runs / DROPPED)
             print("\n".join(drops.lines()))
+            if options.strict:
+                drops.refuse(options.data)
         if not examples.pictures:
             raise PromptError(
-                f"{options.data}: nothing is left to learn from; {options.runs / DATA_REPORT} says "
+                f"{options.data}: nothing is left to learn from; {options.runs / DROPPED} says "
                 "what was dropped and why"
             )
         return examples, apart

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from grounding.drops import Dropped
 from grounding.masks import bitmap_to_box, bitmap_to_rle
 from grounding.prompt import Canvas, GroundedPrompt, Provenance, Region
 from pipelines.annotate import annotator
 from pipelines.annotate.dataset import Dataset
 from pipelines.annotate.raw import list_pictures
 from pipelines.annotate.settings import Names, Settings
-from pipelines.training.drops import Dropped
 
 PAUSE = 0.05  # seconds a picture takes, as a program
 

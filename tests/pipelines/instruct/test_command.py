@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from grounding.drops import Drops
 from grounding.llava.records import missing_images, read_records
 from grounding.prompt import GroundedPrompt, Region
 from pipelines.instruct.command import main
 from pipelines.instruct.sources import read_scenes
-from pipelines.training.drops import Drops
 from tests.grounding.llava.test_endpoint import Server, answers, server
 
 __all__ = ["server"]  # a fixture
@@ -84,7 +84,7 @@ def test_records_are_written_and_nothing_is_asked_twice(annotated, server, capsy
     assert missing_images(records, annotated.parent / "pictures") == []
     report = json.loads(Path(f"{out}.report.json").read_text())
     assert report["dropped_answers"] == {"names an object that is not there": 2}
-    assert report["pictures"]["dropped_pictures"] == {"a document that makes no sense": 1}
+    assert report["pictures"]["dropped_pictures"] == {"a document that names no image": 1}
     asked = {one["messages"][-1]["content"]: one["seed"] for _, _, one in server.requests}
     assert set(asked) == {"a lava llama\na llama by the sea", "a lava llama"}
     assert len(set(asked.values())) == 2

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from grounding.drops import Drops
 from grounding.errors import AnswerError, PromptError
 from grounding.llava.decoding import Decoding
 from grounding.llava.instruct.duplicates import Seen
@@ -15,7 +16,6 @@ from grounding.llava.instruct.scene import Scene
 from pipelines.instruct import teaching
 from pipelines.instruct.teaching import Task, Teaching, tasks_of
 from pipelines.journal import Journal
-from pipelines.training.drops import Drops
 
 KINDS = ("conversation", "detail", "reasoning")
 SCENES = [

@@ -39,10 +39,13 @@ def test_questions_are_pope_lines():
             {"question_id": 1, "prompt": "Is there a dog?\nShort.", "text": "no"},
             {"question_id": 2, "prompt": "Where is  it?", "text": "there"},
         ],
+        [{"question_id": 1, "text": "no"}, {"question_id": 2, "text": "there"}],
     ],
 )
-def test_answers_in_the_forms_of_pope_ours_and_llava(records):
-    assert read_answers(lines(*records), QUESTIONS, "\nShort.") == ["no", "there"]
+def test_answers_in_the_forms_of_pope_ours_and_llava(records, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(lines(*records))
+    assert read_answers(path, QUESTIONS, "\nShort.") == ["no", "there"]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,9 @@ def test_answers_in_the_forms_of_pope_ours_and_llava(records):
         ("{\n", "line 1"),
     ],
 )
-def test_answers_to_something_else_are_refused_in_one_line(text, problem):
+def test_answers_to_something_else_are_refused_in_one_line(text, problem, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(text)
     with pytest.raises(PromptError, match=problem) as caught:
-        read_answers(text, QUESTIONS)
+        read_answers(path, QUESTIONS)
     assert "\n" not in str(caught.value)

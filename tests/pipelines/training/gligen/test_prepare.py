@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from gligen.config import AdapterConfig, MapConfig
+from grounding.drops import Drops
 from grounding.prompt import Canvas, GroundedPrompt, Keypoint, Maps, Region
 from pipelines.generation.frame import Frame
 from pipelines.generation.maps import read_map
-from pipelines.training.drops import Drops
 from pipelines.training.gligen.cache import Cache
 from pipelines.training.gligen.prepare import Preparer
 from pipelines.training.sources import Found
