@@ -1,9 +1,13 @@
+import argparse
 import collections
+import datetime
 import os
 import pickle
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -63,6 +67,59 @@ def test_omegaconf_is_read_as_plain_values(tmp_path, zipped):
 def test_a_whole_config_object_is_read_too(tmp_path):
     torch.save({"config": OmegaConf.create(CONFIG)}, tmp_path / "a.pth")
     assert read_pickle(tmp_path / "a.pth") == {"config": CONFIG}
+
+
+def test_parameter_dicts_are_read_as_dicts(tmp_path):
+    """github.com/rinongal/textual_inversion keeps its vectors in one."""
+    vectors = torch.arange(6.0).reshape(2, 3)
+    held = torch.nn.ParameterDict({"*": torch.nn.Parameter(vectors), "b": torch.ones(1)})
+    rows = torch.nn.ParameterList([torch.zeros(2)])
+    content = {"string_to_param": held, "string_to_token": {"*": torch.tensor(265)}, "rows": rows}
+    torch.save(content, tmp_path / "a.pt")
+    read = read_pickle(tmp_path / "a.pt")
+    assert list(read["string_to_param"]) == ["*", "b"]
+    assert torch.equal(read["string_to_param"]["*"], vectors)
+    assert torch.equal(read["rows"]["0"], torch.zeros(2))
+    assert read["string_to_token"]["*"] == 265
+
+
+class Settings(dict):
+    """A dict by another name, with attributes, as configuration libraries have them."""
+
+    __module__, __qualname__ = "easydict", "EasyDict"
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_training_scripts_put_beside_the_weights_is_no_obstacle(tmp_path, monkeypatch, zipped):
+    stand_in = types.ModuleType("easydict")
+    stand_in.EasyDict = Settings  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "easydict", stand_in)
+    settings = Settings(rate=0.5)
+    settings.seen = True
+    content = {
+        "model": {"a": torch.ones(2)},
+        "args": argparse.Namespace(lr=0.1, out=Path("runs/a"), device=torch.device("cpu")),
+        "where": Path("a/b"),
+        "when": datetime.datetime(2024, 1, 2),
+        "settings": settings,
+        "best": np.float64(0.5),
+        "losses": np.ones(3),
+        "torch": torch.__version__,
+    }
+    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    monkeypatch.delitem(sys.modules, "easydict")
+    read = read_pickle(tmp_path / "a.pt")
+    assert torch.equal(read["model"]["a"], torch.ones(2))
+    assert read["settings"] == {"rate": 0.5}
+    assert {read[key] for key in ("args", "where", "when", "best", "losses")} == {None}
+
+
+def test_code_inside_what_is_inert_is_refused(tmp_path):
+    mark = tmp_path / "mark"
+    torch.save({"args": argparse.Namespace(out=Bomb(mark))}, tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError, match="refused, nothing was executed"):
+        read_pickle(tmp_path / "bad.pt")
+    assert not mark.exists()
 
 
 def test_omegaconf_is_never_imported(tmp_path, monkeypatch):
