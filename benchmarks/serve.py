@@ -15,7 +15,6 @@ import asyncio
 import io
 import json
 import shlex
-import socket
 import statistics
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from benchmarks import segment
 from pipelines.segmentation.segmenter import open_predictor
 from pipelines.serve.answers import answer
 from pipelines.serve.app import create_app
+from pipelines.serve.server import bind
 from seem.predictor import Predictor
 from seem.session import Session
 
@@ -62,7 +62,7 @@ def predictor_of(options: argparse.Namespace) -> Predictor:
 
 def serve(options: argparse.Namespace) -> None:
     """Be the server; says its port on the first line."""
-    door = socket.create_server(("127.0.0.1", 0))
+    door = bind("127.0.0.1", 0)
     print(door.getsockname()[1], flush=True)
     app = create_app(predictor_of(options))
     config = uvicorn.Config(app, access_log=False, log_level="warning")

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import ipaddress
 import os
-import socket
 import sys
 from collections.abc import Sequence
 
@@ -88,6 +87,7 @@ def _serve(arguments: argparse.Namespace, token: str | None) -> int:
     quiet_libraries()
     from pipelines.segmentation.segmenter import open_predictor
     from pipelines.serve.app import create_app
+    from pipelines.serve.server import bind
     from pipelines.serve.settings import MIB, Settings
 
     settings = Settings(
@@ -103,7 +103,7 @@ def _serve(arguments: argparse.Namespace, token: str | None) -> int:
         seconds=arguments.seconds,
         work_bytes=int(arguments.work_mb * MIB),
     )
-    with _bound(arguments.host, arguments.port) as door:
+    with bind(arguments.host, arguments.port) as door:
         predictor = open_predictor(
             arguments.model, device=arguments.device, offline=arguments.offline
         )
@@ -121,33 +121,6 @@ def _serve(arguments: argparse.Namespace, token: str | None) -> int:
         with contextlib.suppress(KeyboardInterrupt):  # the way to stop it
             uvicorn.Server(config).run(sockets=[door])
     return 0
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """Take the address before the model is loaded; nobody can call yet.
-
-    Raises:
-        LavallamaError: it is taken, or is not ours.
-    """
-    from grounding.errors import LavallamaError
-
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        door = socket.socket(family, kind)
-        try:
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            door.bind(address)
-        except OSError:
-            door.close()
-            raise
-    except OSError as error:
-        raise LavallamaError(
-            f"cannot listen at {host}, port {port}: {(error.strerror or str(error)).lower()}; "
-            "choose another --port or --host"
-        ) from None
-    return door
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import io
-import socket
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -17,6 +16,7 @@ from PIL import Image
 from grounding.masks import rle_to_bitmap
 from grounding.prompt import RleMask
 from pipelines.serve.app import create_app
+from pipelines.serve.server import bind
 from pipelines.serve.settings import Settings
 from seem.predictor import Predictor
 from tests.seem.predicting import picture, tiny_predictor
@@ -90,7 +90,7 @@ def refusal(response: httpx.Response, status: int) -> str:
 @contextlib.contextmanager
 def served(api: Api) -> Iterator[int]:
     """The app behind a real socket; yields its port."""
-    door = socket.create_server(("127.0.0.1", 0))
+    door = bind("127.0.0.1", 0)
     config = uvicorn.Config(api.app, log_level="error", access_log=False, lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)
