@@ -17,6 +17,7 @@ from PIL import Image
 
 from grounding.llava.chat import Speaker
 from grounding.llava.document import with_question
+from grounding.picture_file import open_picture
 from grounding.prompt import Canvas, GroundedPrompt, Segment
 from pipelines.console import guarded, quiet_libraries
 from pipelines.conversation.speaker import ask, open_speaker
@@ -25,7 +26,6 @@ from pipelines.edit.studio import Studio
 from pipelines.generate import Generator
 from pipelines.planning.form import StickerForm
 from pipelines.planning.planner import Planner
-from pipelines.segmentation.inquiry import open_picture
 from pipelines.segmentation.segmenter import open_predictor
 from weights.registry import EMBEDDED
 

@@ -94,10 +94,10 @@ class TensorBoard:
     def picture(self, step: int, path: Path) -> None:
         """The grid as an image."""
         import numpy as np
-        from PIL import Image
 
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
+        from grounding.picture_file import open_picture
+
+        pixels = np.array(open_picture(path))
         self._open(step).add_image("samples", pixels, step, dataformats="HWC")
 
     def close(self) -> None:

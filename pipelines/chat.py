@@ -38,8 +38,8 @@ def _run(options: argparse.Namespace) -> int:
     """Check everything that was given, and only then load the model."""
     quiet_libraries()
     from grounding.llava.document import with_question
+    from grounding.picture_file import open_picture
     from pipelines.conversation.speaker import ask, open_speaker
-    from pipelines.segmentation.inquiry import open_picture
 
     picture = open_picture(options.image)
     document = _document(options, picture)

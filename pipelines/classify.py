@@ -108,9 +108,9 @@ def _names(text: str) -> tuple[str, ...]:
 def _run(options: argparse.Namespace) -> int:
     """Check everything that was given, and only then load the model."""
     quiet_libraries()
+    from grounding.picture_file import open_picture
     from pipelines.retrieval.classifier import TEMPLATES, Classifier
     from pipelines.retrieval.embedders import open_embedder
-    from pipelines.segmentation.inquiry import open_picture
 
     pictures = [open_picture(path) for path in options.image]
     templates = tuple(options.template) or TEMPLATES[options.templates or "plain"]

@@ -119,9 +119,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _wanted(options: argparse.Namespace) -> "list[Item]":
     """What to look for, read."""
+    from grounding.picture_file import open_picture
     from grounding.recording import read_wav
     from pipelines.conversation.speech import load_recogniser
-    from pipelines.segmentation.inquiry import open_picture
 
     recordings = [read_wav(path) for path in options.audio]
     wanted: list[Item] = [*options.text, *(open_picture(path) for path in options.image)]

@@ -62,9 +62,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _found(options: argparse.Namespace, name: str, *, coco: bool) -> "Segmentation":
     """Check everything that was given, and only then load the model."""
+    from grounding.picture_file import open_picture
     from grounding.prompt import Provenance
     from pipelines.segmentation.answer import answer, answer_everything
-    from pipelines.segmentation.inquiry import open_picture, read_inquiry
+    from pipelines.segmentation.inquiry import read_inquiry
     from pipelines.segmentation.results import places
 
     image = open_picture(options.image)

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from grounding.errors import LavallamaError
+from grounding.errors import LavallamaError, PromptError
 from grounding.files import write_files
 from grounding.masks import bitmap_to_rle
+from grounding.picture_file import open_upright
 from seem.postprocess import Instances, Panoptic
 from seem.results import mask_boxes
 
@@ -130,10 +131,10 @@ def read_panoptic_png(data: bytes) -> Int[np.ndarray, "H W"]:
         LavallamaError: it is not one.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            mode, colours = image.mode, np.asarray(image, np.int32)
-    except OSError as error:
-        raise LavallamaError(f"a panoptic map is a PNG file; this is none: {error}") from error
+        image = open_upright(io.BytesIO(data))
+    except PromptError as error:
+        raise LavallamaError(f"a panoptic map is a PNG file; this is none: {error}") from None
+    mode, colours = image.mode, np.asarray(image, np.int32)
     if mode != "RGB":
         raise LavallamaError(
             f"a panoptic PNG holds ids in three colours (RGB); got {mode}, export it without a "

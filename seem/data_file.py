@@ -3,24 +3,22 @@
 Axes: H W the image.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from grounding.errors import LavallamaError, PromptError
 from grounding.formats.fields import as_list, as_number, as_object, as_whole, needed
 from grounding.jsonfile import describe, parse_json, read_text
 from grounding.masks import rle_to_bitmap
+from grounding.picture_file import open_picture
 from grounding.region import MAX_SIDE, RleMask
 
 __all__ = [
-    "coco_folders",
-    "find_image",
     "index_by_id",
     "read_image",
     "read_json",
@@ -58,41 +56,13 @@ def index_by_id(data: Mapping[str, object], key: str) -> dict[object, Mapping[st
     return entries
 
 
-def coco_folders(path: Path) -> list[Path]:
-    """Where the images of a COCO file may lie: in "images", or in "val2017" of its name's end.
-
-    Both are looked for beside the file and one folder up, then the images themselves beside it.
-    """
-    around = (path.parent, path.parent.parent)
-    split = path.stem.rpartition("_")[2]
-    return [*(folder / name for folder in around for name in ("images", split)), path.parent]
-
-
-def find_image(folders: Iterable[Path], name: str) -> Path:
-    """Where an image lies.
-
-    Raises:
-        PromptError: in none of the folders.
-    """
-    tried = list(folders)
-    for folder in tried:
-        if (folder / name).is_file():
-            return folder / name
-    places = ", ".join(str(folder) for folder in tried)
-    raise PromptError(f"the image {name!r:.80} is in none of {places}; put it there")
-
-
 def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """Read an image as RGB.
+    """Read an image as people see it.
 
     Raises:
         PromptError: it is none.
     """
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PromptError(f"{path}: cannot be read as an image: {error}") from None
+    return np.array(open_picture(path))
 
 
 def read_segmentation(value: object, size: tuple[int, int], where: str) -> Bool[np.ndarray, "H W"]:

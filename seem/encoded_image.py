@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from grounding.errors import PromptError
+from grounding.picture_file import as_seen
 from seem.backbones import SamViTConfig
 from seem.decoder import Predictions
 from seem.image_memory import ImageMemory
@@ -119,12 +120,8 @@ def _rgb(image: Any) -> Image.Image:
     if not isinstance(image, Image.Image):
         raise PromptError(
             f"an image must be a PIL image or a uint8 array; got {type(image).__name__}: open "
-            "files with PIL.Image.open"
-        )
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise PromptError(
-            f"images have 8 bits a channel; got the mode {image.mode!r}: scale it to 0..255 first"
+            "files with grounding.picture_file.open_picture"
         )
     if not image.width or not image.height:
         raise PromptError(f"an image needs pixels; got {image.width} x {image.height}")
-    return image.convert("RGB")
+    return as_seen(image, "the image")

@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from grounding.errors import PromptError
+from grounding.picture_file import open_picture
 
 __all__ = ["Frames", "open_frames"]
 
@@ -150,8 +150,4 @@ def _order(path: Path) -> list[tuple[int, str]]:
 
 
 def _open(path: Path) -> Frame:
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise PromptError(f"{path}: is not a whole picture; give PNG, JPEG or WebP") from None
+    return np.array(open_picture(path))

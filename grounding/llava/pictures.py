@@ -24,6 +24,7 @@ from torch import Tensor
 from grounding.clip_pixels import CLIP_MEAN, CLIP_STD
 from grounding.geometry import CanvasMap, Size, crop, pad, resize
 from grounding.llava.anyres import PINPOINTS, anyres_map, best_pinpoint
+from grounding.picture_file import as_seen
 
 __all__ = ["Aspect", "PictureReader", "Pixels"]
 
@@ -66,7 +67,7 @@ class PictureReader:
 
     def __call__(self, picture: Image.Image) -> Pixels:
         """Read one picture of any mode."""
-        picture = picture.convert("RGB")
+        picture = as_seen(picture)
         view = self.view(picture.size)
         if self.aspect == "anyres":
             tiles = [_scaled(picture, (self.side, self.side)), *self._tiles(picture, view)]

@@ -20,6 +20,7 @@ from PIL import Image
 
 from grounding.errors import PromptError
 from grounding.files import write_files
+from grounding.find_file import find_beside
 from grounding.jsonfile import describe, parse_json, read_json_lines, read_text
 from grounding.llava.conversation import Conversation, Turn
 
@@ -179,4 +180,4 @@ def _written(record: Record) -> dict[str, Any]:
 def missing_images(records: Sequence[Record], folder: Path) -> list[str]:
     """Return the names of pictures that are not in the folder, each once."""
     names = dict.fromkeys(record.image for record in records if record.image is not None)
-    return [name for name in names if not (folder / name).is_file()]
+    return [name for name in names if not find_beside(folder, name).is_file()]

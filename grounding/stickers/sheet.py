@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from grounding.picture_file import open_upright
 from grounding.stickers.vocabulary import CONCEPTS, STYLES
 
 CELL = 128  # pixels a side of one sprite's cell
@@ -47,7 +48,7 @@ def sprite(concept: str, style: str) -> np.ndarray:
 @functools.cache
 def _sheet() -> np.ndarray:
     data = resources.files("grounding.stickers").joinpath("sheet.webp").read_bytes()
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+    return np.asarray(open_upright(io.BytesIO(data)).convert("RGBA"))
 
 
 @functools.cache
@@ -90,7 +91,7 @@ def build(icons: Mapping[str, Path], out: Path) -> None:
                 f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
             )
             png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=512, height=512))
-            art = trimmed(Image.open(io.BytesIO(png)).convert("RGBA"))
+            art = trimmed(open_upright(io.BytesIO(png)).convert("RGBA"))
             row, column = divmod(len(places), COLUMNS)
             sheet.paste(art, (column * CELL, row * CELL))
             places[f"{style}/{concept}"] = [column * CELL, row * CELL, art.width, art.height]

@@ -16,6 +16,7 @@ from grounding.errors import PromptError
 from grounding.llava.conversation import Conversation
 from grounding.llava.records import MARK
 from grounding.masks import bitmap_to_box, bitmap_to_rle
+from grounding.picture_file import open_picture
 from grounding.planning.scene_graph import Thing
 from grounding.prompt import Canvas, GroundedPrompt, Provenance
 from grounding.region import MAX_SIDE, Region
@@ -24,7 +25,6 @@ from pipelines.annotate.finder import Candidate, by_name, by_phrase, stuff_of, t
 from pipelines.annotate.raw import LONGEST_CAPTION, Raw
 from pipelines.annotate.settings import Names, Settings, behind
 from pipelines.annotate.wording import caption_of
-from pipelines.picture_file import open_picture
 
 if TYPE_CHECKING:
     from grounding.llava.chat import Speaker
@@ -191,7 +191,7 @@ def _opened(data: bytes, raw: Raw) -> Image.Image:
     if raw.problem is not None:
         raise Dropped("captions that cannot be read", raw.problem)
     try:
-        picture = open_picture(io.BytesIO(data))  # pyright: ignore[reportArgumentType]
+        picture = open_picture(io.BytesIO(data))
     except PromptError as error:
         raise Dropped("a picture that cannot be read", str(error).partition(": ")[2]) from None
     if max(picture.size) > MAX_SIDE:

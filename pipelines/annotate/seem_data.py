@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from PIL import Image
 
 from grounding.geometry import normalized_to_pixels, xyxy_to_xywh
 from grounding.masks import bitmap_to_box, rle_to_bitmap
+from grounding.picture_file import is_turned, open_picture
 from grounding.prompt import GroundedPrompt
 from grounding.region import Region
 from pipelines.annotate.annotator import NAME_KEY, THING_KEY
 from pipelines.annotate.record import Record
-from pipelines.picture_file import open_picture
 
 __all__ = ["seem_files"]
 
-ORIENTATION = 0x0112  # EXIF's; 1 is upright
 UPRIGHT = "upright"  # folder of pictures that were turned
 DIGITS = 2  # of pixels, as COCO has them
 Content = bytes | Callable[[Path], object]
@@ -77,7 +75,7 @@ class _Maker:
         assert document.canvas is not None, "annotated pictures have a size"
         size, files = document.canvas.size, {}
         name = record.path_from(self.folder)
-        if _is_turned(record.path):
+        if is_turned(record.path):
             name = f"{UPRIGHT}/{record.picture}.png"
             files[self.folder / name] = _upright(record.path)
         self.images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
@@ -146,11 +144,6 @@ def _map_of(record: Record) -> Callable[[Path], object]:
         to.write_bytes(panoptic_png(_shared_out(document, document.canvas.size)))
 
     return write
-
-
-def _is_turned(path: Path) -> bool:
-    with Image.open(path) as image:
-        return image.getexif().get(ORIENTATION, 1) != 1
 
 
 def _upright(path: Path) -> Callable[[Path], object]:

@@ -22,10 +22,10 @@ from pydantic import Field
 from grounding.errors import PromptError
 from grounding.jsonfile import describe, parse_json, read_text
 from grounding.part import Part, Text, Whole
+from grounding.picture_file import open_picture
 from grounding.prompt import GroundedPrompt
 from pipelines.edit.history import Edit, History, Moment, edit_of
 from pipelines.edit.scene import Scene, pixel_digest
-from pipelines.segmentation.inquiry import open_picture
 
 __all__ = ["HISTORY", "Models", "archived", "read_archive"]
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from PIL import Image
 
 from grounding.errors import PromptError
+from grounding.find_file import FileFinder, coco_finder
 from grounding.formats.fields import as_list, as_numbers, as_object, as_text, as_whole, needed
 from grounding.geometry import Box, clip_xyxy, pixels_to_normalized, xywh_to_xyxy
 from grounding.llava.evaluation.subject import Subject, Thing
-from pipelines.segmentation.inquiry import open_picture
-from seem.data_file import coco_folders, find_image, index_by_id, read_json
+from grounding.picture_file import open_picture
+from seem.data_file import index_by_id, read_json
 from seem.vocabulary import spoken_name
 
 __all__ = ["coco_subjects"]
@@ -39,7 +40,7 @@ def coco_subjects(path: Path, *, limit: int | None = None) -> tuple[list[Subject
     A crowd's class is known to be there, but not how often: nothing is asked about it.
 
     Args:
-        path: Of the JSON file; `seem.data_file.coco_folders` says where images lie.
+        path: Of the JSON file; `grounding.find_file.coco_finder` says where images lie.
         limit: Images at most.
 
     Raises:
@@ -66,10 +67,11 @@ def coco_subjects(path: Path, *, limit: int | None = None) -> tuple[list[Subject
         raise PromptError(f"{path}: {error}") from None
     if not chosen:
         raise PromptError(f"{path}: expected images with objects; got none")
+    find = coco_finder(path, images.values())
     subjects = [
         Subject(
             name=files[number],
-            picture=partial(_picture, path, files[number]),
+            picture=partial(_picture, find, files[number]),
             things=tuple(objects[number].things),
             unsure=frozenset(objects[number].unsure),
         )
@@ -109,5 +111,5 @@ def _box(part: Entry, where: str, image: Entry) -> Box | None:
     return clip_xyxy(pixels_to_normalized(xywh_to_xyxy((x, y, w, h)), (width, height)))
 
 
-def _picture(path: Path, name: str) -> Image.Image:
-    return open_picture(find_image(coco_folders(path), name))
+def _picture(find: FileFinder, name: str) -> Image.Image:
+    return open_picture(find(name))

@@ -20,16 +20,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from grounding.errors import PromptError
+from grounding.find_file import find_beside
 from grounding.formats import load
 from grounding.llava.evaluation.pairs import Pair
 from grounding.llava.evaluation.subject import Subject, Thing, scene_subject
 from grounding.masks import bitmap_to_box, region_box
+from grounding.picture_file import open_picture
 from grounding.stickers.scene import Scene
 from grounding.stickers.world import Split, World
 from pipelines.evaluate.chat_coco import coco_subjects
 from pipelines.evaluate.chat_options import STICKERS, TASKS
 from pipelines.evaluate.chat_pairs import read_pairs
-from pipelines.segmentation.inquiry import open_picture
 from seem.evaluation.phrase_source import phrase_source, refcoco_source
 from seem.evaluation.sample import Sample, Source
 
@@ -205,7 +206,7 @@ def _documents(files: Sequence[Path]) -> ChatData:
             if region.phrase.strip()
         ]
         left_out[NO_PHRASE] += len(document.regions) - len(things)
-        picture = partial(open_picture, file.parent / document.image)
+        picture = partial(open_picture, find_beside(file.parent, document.image))
         name = document.image
         subjects[name] = Subject(name=name, picture=picture, things=tuple(things))
     if not subjects:

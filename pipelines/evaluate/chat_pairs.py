@@ -13,12 +13,12 @@ from itertools import islice
 from pathlib import Path
 
 from grounding.errors import PromptError
+from grounding.find_file import FileFinder
 from grounding.formats.fields import as_text, needed
 from grounding.jsonfile import describe, read_json_lines
 from grounding.llava.evaluation.pairs import Pair
 from grounding.llava.evaluation.subject import Subject
-from pipelines.segmentation.inquiry import open_picture
-from seem.data_file import find_image
+from grounding.picture_file import open_picture
 
 __all__ = ["read_pairs"]
 
@@ -60,8 +60,5 @@ def _pair(entry: object, place: int) -> Pair:
 
 def _found(folder: Path, name: str) -> Path:
     """Where a picture lies, with the ending that its name may lack."""
-    folders = (folder / "images", folder)
-    for known in (name, f"{name}.png"):
-        if any((place / known).is_file() for place in folders):
-            return find_image(folders, known)
-    return find_image(folders, name)
+    find = FileFinder([folder / "images", folder])
+    return find.search(name) or find.search(f"{name}.png") or find(name)

@@ -18,9 +18,10 @@ from gligen.evaluation.document_layouts import document_layouts
 from gligen.evaluation.layout import LayoutSet
 from gligen.evaluation.sticker_layouts import held_out_layouts
 from grounding.errors import PromptError
+from grounding.find_file import FileFinder, coco_finder
 from grounding.formats import load
 from grounding.stickers.world import World
-from seem.data_file import coco_folders, find_image, read_image, read_json
+from seem.data_file import read_image, read_json
 
 __all__ = ["STICKERS", "open_layouts"]
 
@@ -88,11 +89,6 @@ def _documents(folder: Path) -> Sequence[Path]:
 
 def _coco(path: Path, limit: int | None) -> LayoutSet:
     """COCO's boxes; its images are the true pictures if the first of them is there."""
-    folders = coco_folders(path)
-
-    def image(name: str) -> np.ndarray:
-        return read_image(find_image(folders, name))
-
     beside = path.with_name(path.name.replace("instances", "captions", 1))
     captions = None
     if beside.is_file():
@@ -102,7 +98,13 @@ def _coco(path: Path, limit: int | None) -> LayoutSet:
         except PromptError as error:
             raise PromptError(f"{beside}: {error}") from None
     data = read_json(path)
-    here = _first_is_here(data, folders)
+    images = data.get("images")
+    find = coco_finder(path, images if isinstance(images, list) else ())
+    here = _first_is_here(data, find)
+
+    def image(name: str) -> np.ndarray:
+        return read_image(find(name))
+
     try:
         layouts = coco_layouts(
             data, captions=captions, read_image=image if here else None, limit=limit
@@ -114,9 +116,9 @@ def _coco(path: Path, limit: int | None) -> LayoutSet:
     return layouts
 
 
-def _first_is_here(data: Mapping[str, object], folders: Sequence[Path]) -> bool:
+def _first_is_here(data: Mapping[str, object], find: FileFinder) -> bool:
     """Whether the first image that a file of COCO's names is in one of the folders."""
     images = data.get("images")
     first = images[0] if isinstance(images, list) and images else None
     name = str(first.get("file_name")) if isinstance(first, Mapping) else ""
-    return any((folder / name).is_file() for folder in folders)
+    return find.search(name) is not None

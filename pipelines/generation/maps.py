@@ -10,8 +10,6 @@
 Axes: M channels of the map, H x W pixels of the picture to be drawn.
 """
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import torch
@@ -21,10 +19,11 @@ from torch import Tensor
 
 from gligen.config import AdapterConfig
 from grounding.errors import PromptError
+from grounding.picture_file import as_seen, is_sixteen_bits, open_upright
 from grounding.prompt import GroundedPrompt
-from pipelines.generation.source_picture import FOLLOWS_EDGES, read_picture
+from pipelines.generation.source_picture import DATA_URI, FOLLOWS_EDGES, read_picture
 
-__all__ = ["MAP_FIELDS", "canny_edges", "read_map"]
+__all__ = ["MAP_FIELDS", "SIXTEEN_BITS", "canny_edges", "read_map", "read_map_picture"]
 
 MAP_FIELDS = {  # modality -> field of a document's maps
     "hed": "hed",
@@ -36,6 +35,7 @@ MAP_FIELDS = {  # modality -> field of a document's maps
 SIGNED = ("depth", "normal")  # read in [-1, 1]; the others in [0, 1]
 CANNY_LOW, CANNY_HIGH = 100, 200  # GLIGEN, dataset preparation; Canny, PAMI 1986
 COLOURS = 3
+SIXTEEN_BITS = 65535
 
 
 def read_map(
@@ -63,10 +63,31 @@ def read_map(
         return _tensor(canny_edges(read_picture(photo).resize(size, Image.Resampling.LANCZOS)))
     if config.modality == "sem":
         return _classes(name, config.map.channels, size)
-    picture = read_picture(name).resize(size, Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture if config.modality == "normal" else picture.convert("L"))
-    values = _tensor(pixels)
+    values = _tensor(np.asarray(read_map_picture(name, config.modality, size)))
     return 2 * values - 1 if config.modality in SIGNED else values
+
+
+def read_map_picture(name: str, modality: str, size: tuple[int, int]) -> Image.Image:
+    """Read the picture of a map: RGB of normals; of others grey, or floats, [0, 1], of 16 bits.
+
+    Args:
+        name: of its file, or a data URI.
+        modality: of the adapter, but for "sem".
+        size: (width, height) that it is scaled to.
+
+    Raises:
+        PromptError: it cannot be read.
+    """
+    if modality == "normal" or name.startswith(DATA_URI) or "://" in name:
+        picture = read_picture(name)
+    else:
+        picture = open_upright(name)
+        if is_sixteen_bits(picture):  # not by way of 8 bits: depth maps need all of them
+            values = Image.fromarray(np.asarray(picture, np.float32) / SIXTEEN_BITS)
+            return values.resize(size, Image.Resampling.BILINEAR)
+        picture = as_seen(picture, name)
+    picture = picture.resize(size, Image.Resampling.BILINEAR)
+    return picture if modality == "normal" else picture.convert("L")
 
 
 def canny_edges(picture: Image.Image) -> np.ndarray:
@@ -75,23 +96,18 @@ def canny_edges(picture: Image.Image) -> np.ndarray:
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:
-    """[H, W] or [H, W, 3] of 8 bits to [1, 3, H, W] in [0, 1]."""
+    """[H, W] or [H, W, 3] of 8 bits, or of floats in [0, 1], to [1, 3, H, W] in [0, 1]."""
+    most = 255 if pixels.dtype == np.uint8 else 1
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], COLOURS, axis=-1)
-    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    return torch.from_numpy(pixels.astype(np.float32) / most).permute(2, 0, 1)[None]
 
 
 def _classes(name: str, count: int, size: tuple[int, int]) -> Tensor:
     """One channel for each class, 1 where a pixel is of it."""
-    try:
-        with Image.open(Path(name)) as image:
-            image.load()
-            mode = image.mode
-            indices = image.resize(size, Image.Resampling.NEAREST)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise PromptError(
-            f"{name}: is not a whole picture; give a PNG of class indices from a file"
-        ) from None
+    image = open_upright(name)
+    mode = image.mode
+    indices = image.resize(size, Image.Resampling.NEAREST)
     if mode not in ("L", "P"):
         raise PromptError(
             f"{name}: a map of classes holds one index a pixel (mode L or P); got the mode {mode}"

@@ -7,6 +7,7 @@ from PIL import Image, PngImagePlugin
 
 from grounding.errors import PromptError
 from grounding.jsonfile import parse_json
+from grounding.picture_file import open_upright
 from grounding.prompt import GroundedPrompt
 
 __all__ = ["encode_png", "read_png"]
@@ -33,11 +34,10 @@ def read_png(path: str | Path) -> GroundedPrompt:
     data = Path(path).read_bytes()
     cure = "give a PNG written by lavallama generate"
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            image.load()
-            text = getattr(image, "text", {}).get(KEYWORD)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        image = open_upright(io.BytesIO(data))
+    except PromptError:
         raise PromptError(f"{path}: is not a whole PNG file; {cure}") from None
+    text = image.info.get(KEYWORD) if image.format == "PNG" else None
     if text is None:
         raise PromptError(f"{path}: carries no lavallama metadata (was it re-saved?); {cure}")
     try:

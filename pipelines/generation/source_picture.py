@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from gligen.config import BOX_MODALITIES, AdapterConfig
 from grounding.errors import PromptError
+from grounding.find_file import find_beside
+from grounding.picture_file import open_picture
 from grounding.prompt import GroundedPrompt
 from grounding.region import Reference
-from pipelines.picture_file import open_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,7 +47,7 @@ def read_picture(name: str) -> "Image.Image":
     if name.startswith(DATA_URI):
         try:
             data = base64.b64decode(name.partition(",")[2], validate=True)
-            return open_picture(io.BytesIO(data))  # pyright: ignore[reportArgumentType]
+            return open_picture(io.BytesIO(data))
         except (binascii.Error, PromptError):
             raise PromptError(f"{name[:24]}...: is not a whole picture in base64") from None
     if "://" in name:
@@ -137,7 +138,7 @@ def place_beside(document: GroundedPrompt, folder: Path) -> GroundedPrompt:
     def placed(name: str | None) -> str | None:
         if name is None or name.startswith(DATA_URI) or "://" in name:
             return name
-        return str(folder / name)
+        return str(find_beside(folder, name))
 
     regions = [
         region
@@ -148,7 +149,7 @@ def place_beside(document: GroundedPrompt, folder: Path) -> GroundedPrompt:
     given = {name: placed(value) for name, value in document.maps if value is not None}
     maps = document.maps.replace(**given)
     files = {
-        kind: str(folder / name) if kind == "image" else name
+        kind: str(find_beside(folder, name)) if kind == "image" else name
         for kind, name in document.files.items()
     }
     image = placed(document.image)

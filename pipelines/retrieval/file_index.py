@@ -21,8 +21,8 @@ from tqdm import tqdm
 from grounding.embedder import Embedder, Item, Modality
 from grounding.errors import LavallamaError, PromptError
 from grounding.files import write_files
+from grounding.picture_file import open_picture
 from grounding.recording import read_wav
-from pipelines.segmentation.inquiry import open_picture
 
 __all__ = ["FileIndex", "Hit", "build_index"]
 

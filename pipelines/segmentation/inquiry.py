@@ -14,16 +14,17 @@ import numpy as np
 from PIL import Image
 
 from grounding.errors import PromptError
+from grounding.find_file import find_beside
 from grounding.formats import load
 from grounding.jsonfile import describe, parse_json, read_text
 from grounding.masks import bitmap_to_rle
+from grounding.picture_file import open_picture, open_upright
 from grounding.prompt import GroundedPrompt
 from grounding.region import Reference, Region, Stroke
-from pipelines.picture_file import open_picture
 from pipelines.segmentation.options import Click, Elsewhere
 from seem.marks import Marks, pixel_marks
 
-__all__ = ["Inquiry", "Subject", "open_picture", "read_inquiry"]
+__all__ = ["Inquiry", "Subject", "read_inquiry"]
 
 MIDDLE = 0.5  # of the brightest pixel: what is brighter belongs to the mask
 
@@ -186,15 +187,9 @@ def _is_pair(item: Any) -> bool:
 
 def _mask(path: str, size: tuple[int, int]) -> np.ndarray:
     """A bitmap [H, W]: what is not the background of an indexed picture, or the bright pixels."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            indexed = image.mode in ("1", "P")
-            values = np.asarray(image if indexed else image.convert("L"))
-    except FileNotFoundError:
-        raise PromptError(f"{path}: no such file; check the path") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise PromptError(f"{path}: is not a whole picture; give a PNG") from None
+    image = open_upright(path)
+    indexed = image.mode in ("1", "P")
+    values = np.asarray(image if indexed else image.convert("L"))
     bitmap = values > 0 if indexed else values > MIDDLE * values.max()
     if bitmap.shape != size:
         raise PromptError(
@@ -214,5 +209,5 @@ def _document(path: Path) -> Inquiry:
     for region in document.regions:
         name = region.reference.image if region.reference is not None else None
         if name is not None and name not in references:
-            references[name] = open_picture(path.parent / name)
+            references[name] = open_picture(find_beside(path.parent, name))
     return Inquiry(document=document, references=references)

@@ -9,9 +9,8 @@ from typing import Literal, NamedTuple
 
 from pipelines.serve.refusal import Refusal
 
-__all__ = ["KINDS", "Header", "read_header"]
+__all__ = ["Header", "read_header"]
 
-KINDS = ("JPEG", "PNG", "WEBP")
 # Start of frame: C4, C8 and CC are tables and extensions.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length

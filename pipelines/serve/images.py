@@ -50,7 +50,7 @@ UPLOAD_BODY: dict[str, Any] = {
 async def upload(request: Request, desk: AtDesk) -> Any:
     """Keep a JPEG, PNG or WebP picture, encoded for questions.
 
-    Its own pixels count: EXIF rotation is not applied, transparency is dropped, of an animation the
+    As people see it: turned as its EXIF says, transparency on white, in sRGB; of an animation the
     first frame is taken. File names are ignored.
     """
     return await desk.upload(await _picture(request))

@@ -5,8 +5,10 @@ import io
 import numpy as np
 from PIL import Image
 
+from grounding.errors import PromptError
+from grounding.picture_file import open_upright
 from grounding.region import MAX_SIDE
-from pipelines.serve.header import KINDS, read_header
+from pipelines.serve.header import read_header
 from pipelines.serve.refusal import Refusal
 
 __all__ = ["check_picture", "decode_bitmap", "decode_picture"]
@@ -38,21 +40,18 @@ def check_picture(data: bytes, max_pixels: int) -> tuple[int, int]:
 
 
 def decode_picture(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode a picture; of an animation, its first frame.
+    """Decode a picture, turned as its EXIF says; of an animation, its first frame.
 
     Raises:
         Refusal: as `check_picture`, or the bytes cannot be decoded (422).
     """
     size = check_picture(data, max_pixels)
     try:
-        picture = Image.open(io.BytesIO(data), formats=KINDS)
-        if picture.size != size:
-            raise Refusal(422, "the picture is damaged: two sizes stand in it")
-        picture.load()
-    except (Refusal, MemoryError):
-        raise
-    except Exception as error:  # what decoders raise on hostile bytes is anyone's guess
+        picture = open_upright(io.BytesIO(data), most_pixels=size[0] * size[1])
+    except PromptError as error:
         raise Refusal(422, f"the picture cannot be decoded: {error}") from None
+    if picture.size not in (size, size[::-1]):
+        raise Refusal(422, "the picture is damaged: two sizes stand in it")
     return picture
 
 

@@ -23,12 +23,14 @@ from PIL import Image
 from gligen.evaluation.coco_layouts import coco_captions
 from grounding.drops import Dropped
 from grounding.errors import LavallamaError, PromptError
+from grounding.find_file import coco_finder
 from grounding.formats import load, read_coco
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
 from grounding.jsonfile import describe, parse_json, read_json_lines
+from grounding.picture_file import read_picture_size
 from grounding.prompt import Canvas, GroundedPrompt, Region
 from pipelines.generation.source_picture import place_beside
-from seem.data_file import coco_folders, index_by_id, read_json
+from seem.data_file import index_by_id, read_json
 
 __all__ = ["STICKERS", "Found", "open_source"]
 
@@ -125,8 +127,7 @@ def _folder(folder: Path) -> Iterator[Found]:
 
 def _beside(picture: Path) -> GroundedPrompt:
     """The document of a picture: the file of its name."""
-    with Image.open(picture) as image:
-        size = image.size
+    size = read_picture_size(picture)
     for end in DOCUMENTS:
         path = picture.with_suffix(end)
         if path.is_file():
@@ -229,7 +230,7 @@ def _coco(path: Path, captions: Path | None) -> Iterator[Found]:
             said = coco_captions(read_json(captions))
         except PromptError as error:
             raise PromptError(f"{captions}: {error}") from None
-    folders = coco_folders(path)
+    find = coco_finder(path, images.values())
     for number, entry in images.items():
         image: Any = number
         regions, noted = _annotated(entry, of_image[image], categories)
@@ -238,11 +239,14 @@ def _coco(path: Path, captions: Path | None) -> Iterator[Found]:
             regions=regions,
             canvas=_canvas(entry),
         )
-        file = next((f / names[image] for f in folders if (f / names[image]).is_file()), None)
+        try:
+            read = find(names[image]).read_bytes
+        except PromptError as error:
+            read = _failing(Dropped("no such file", str(error)))
         yield Found(
             name=names[image],
             document=lambda d=document: d,
-            read=(folders[-1] / names[image] if file is None else file).read_bytes,
+            read=read,
             noted=noted,
         )
 

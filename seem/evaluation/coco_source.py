@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from grounding.errors import LavallamaError, PromptError
+from grounding.find_file import coco_finder
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
 from seem.coco import read_panoptic_png
 from seem.data_file import (
-    coco_folders,
-    find_image,
     index_by_id,
     read_image,
     read_json,
@@ -111,7 +110,7 @@ class _Reader:
             for name, entry in zip(names, self.categories.values(), strict=True)
             if entry.get("isthing", 1)
         )
-        self.folders = coco_folders(path)
+        self.find = coco_finder(path, self.images.values())
         self.left_out: dict[str, int] = {}
 
     def source(self, what: str, count: int, samples) -> Source:
@@ -185,7 +184,7 @@ class _Reader:
 
     def _pixels(self, image: Entry) -> tuple[np.ndarray, str]:
         name = as_text(needed(image, "file_name", "an image"), "file_name")
-        return read_image(find_image(self.folders, name)), Path(name).stem
+        return read_image(self.find(name)), Path(name).stem
 
     def _truth(self, mask: np.ndarray, entry: Entry, where: str) -> list[Truth]:
         """The segment of an entry; none if it has no pixel."""

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from grounding.errors import PromptError
+from grounding.picture_file import open_upright
 from seem.data_file import read_image
 from seem.evaluation.sample import Clip, Source
 
@@ -75,11 +75,8 @@ def _clip(folder: Path, name: str) -> Clip:
 
 
 def _ids(path: Path, size: tuple[int, int]) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            mode, ids = image.mode, np.array(image)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise PromptError(f"{path}: cannot be read as an image: {error}") from None
+    image = open_upright(path)
+    mode, ids = image.mode, np.array(image)
     if mode not in ("P", "L") or ids.shape != size:
         raise PromptError(
             f"{path}: expected ids in a palette image of {size[1]} x {size[0]} pixels; got "

@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from grounding.errors import LavallamaError, PromptError
+from grounding.find_file import coco_finder
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
 from grounding.jsonfile import parse_json, read_text
 from seem.data_file import (
     MAX_BYTES,
-    find_image,
     index_by_id,
     read_image,
     read_json,
@@ -128,10 +128,11 @@ def _source(
     if not chosen:
         raise PromptError(f"{path}: expected annotated images; got none")
     left_out: dict[str, int] = {}
+    find = coco_finder(path, images.values())
 
     def sample(number: int) -> Sample:
         name = as_text(needed(images[number], "file_name", f"image {number}"), "file_name")
-        pixels = read_image(find_image([path.parent / "images", path.parent], name))
+        pixels = read_image(find(name))
         truths, phrases = [], []
         for where, entry, texts in by_image[number]:
             value = needed(entry, "segmentation", where)

@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from grounding.errors import PromptError
+from grounding.find_file import coco_finder
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
 from seem.coco import read_panoptic_png
-from seem.data_file import coco_folders, find_image, index_by_id, read_image, read_json
+from seem.data_file import index_by_id, read_image, read_json
 from seem.train.scenes import Lexicon, Record
 from seem.vocabulary import Vocabulary, spoken_name
 
@@ -103,7 +104,7 @@ def open_coco(path: Path, size: int) -> CocoScenes:
             for number, entry in categories.items()
         }
         annotations = as_list(needed(data, "annotations", ""), "annotations")
-        folders = coco_folders(path)
+        find = coco_finder(path, images.values())
         entries, records = [], []
         for place, value in enumerate(annotations):
             where = f"annotations[{place}]"
@@ -114,7 +115,7 @@ def open_coco(path: Path, size: int) -> CocoScenes:
             segments = _segments(annotation, names, where)
             entries.append(
                 _Entry(
-                    image=find_image(folders, as_text(needed(image, "file_name", where), where)),
+                    image=find(as_text(needed(image, "file_name", where), where)),
                     png=path.with_suffix("") / as_text(annotation.get("file_name"), where),
                     ids=tuple(number for number, _ in segments),
                 )

@@ -18,12 +18,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from grounding.errors import PromptError
+from grounding.find_file import find_beside
 from grounding.llava.model import Embedded, Llava
 from grounding.llava.records import Record
 from grounding.llava.template import Template, fence
 from grounding.llava.tokens import IGNORED, tokenize
 from grounding.llava.train.batches import epoch_batches
 from grounding.llava.train.recipes import Recipe
+from grounding.picture_file import open_picture
 
 __all__ = ["LlavaTask"]
 
@@ -117,11 +119,4 @@ class LlavaTask:
         return Embedded(embedded.words[:end], embedded.labels[:end])
 
     def _open(self, name: str) -> Image.Image:
-        try:
-            with Image.open(self.images / name) as picture:
-                return picture.convert("RGB")
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise PromptError(
-                f"{self.images / name}: not a picture that can be read: {reason}"
-            ) from None
+        return open_picture(find_beside(self.images, name))

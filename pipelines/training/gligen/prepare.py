@@ -25,12 +25,12 @@ from gligen.train.mirror import mirrored
 from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.geometry import CanvasMap, Size, box_area, clip_xyxy, normalized_to_pixels
+from grounding.picture_file import open_picture, open_upright, read_picture_size
 from grounding.prompt import Canvas, GroundedPrompt, Keypoint, Maps, Region
 from grounding.region import Reference
-from pipelines.generation.maps import MAP_FIELDS, canny_edges
+from pipelines.generation.maps import MAP_FIELDS, SIXTEEN_BITS, canny_edges, read_map_picture
 from pipelines.generation.source_picture import FOLLOWS_EDGES, read_picture
 from pipelines.original import encoded_picture
-from pipelines.segmentation.inquiry import open_picture
 from pipelines.training.gligen.cache import Cache
 from pipelines.training.sources import Found
 
@@ -185,9 +185,10 @@ class Preparer:
         def picture() -> Image.Image:
             if not opened:
                 try:
-                    whole = open_picture(io.BytesIO(data))  # pyright: ignore[reportArgumentType]
-                except PromptError:
-                    raise Dropped("a picture that cannot be read") from None
+                    whole = open_picture(io.BytesIO(data))
+                except PromptError as error:
+                    reason = str(error).partition(": ")[2]
+                    raise Dropped("a picture that cannot be read", reason) from None
                 opened.append(_placed(whole, placement(whole.size, one.size)))
             return opened[0]
 
@@ -257,18 +258,16 @@ class Preparer:
     def _given_map(self, name: str, one: Prepared, flip: bool) -> Image.Image:
         where = placement(one.source_size, one.size)
         if self.config.modality != "sem":
-            picture = read_picture(name).resize(one.source_size, Image.Resampling.BILINEAR)
+            picture = read_map_picture(name, self.config.modality, one.source_size)
             picture = _flipped(_placed(picture, where), flip)
+            if picture.mode == "F":  # of 16 bits; so is the file that it goes to
+                values = np.asarray(picture).clip(0, 1) * SIXTEEN_BITS
+                return Image.fromarray(values.round().astype(np.uint16))
             if self.config.modality == "normal" and flip:
                 red, *others = picture.split()
                 picture = Image.merge("RGB", (red.point(lambda x: NORMAL_FLIP - x), *others))
             return picture
-        try:
-            with Image.open(name) as image:
-                image.load()
-                classes = image.resize(one.source_size, Image.Resampling.NEAREST)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            raise PromptError(f"{name}: is not a whole picture") from None
+        classes = open_upright(name).resize(one.source_size, Image.Resampling.NEAREST)
         return _flipped(_placed(classes, where, Image.Resampling.NEAREST), flip)
 
     def _shown(self, one: Prepared, region: Region, flip: bool, picture: Picture | None) -> Region:
@@ -314,12 +313,9 @@ def _placed_joint(joint: Keypoint, where: CanvasMap) -> Keypoint:
 def _upright_size(data: bytes) -> Size:
     """(width, height) of a picture as people see it, from its header."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF's orientations on their side
-            width, height = image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise Dropped("a picture that cannot be read") from None
-    return (height, width) if turned else (width, height)
+        return read_picture_size(io.BytesIO(data))
+    except PromptError as error:
+        raise Dropped("a picture that cannot be read", str(error).partition(": ")[2]) from None
 
 
 def _digest_of(name: str) -> str:

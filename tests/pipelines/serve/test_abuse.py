@@ -56,7 +56,7 @@ UPLOADS = {
     "an SVG": (SVG, 415),
     "a GIF": (file_of(picture()[..., 0], "GIF"), 415),
     "a TIFF": (file_of(picture(), "TIFF"), 415),
-    "16 bits a channel": (file_of(picture()[..., 0].astype(np.uint16)), 422),
+    "16 bits a channel": (file_of(picture()[..., 0].astype(np.uint16)), 201),
     "a path": (b"/etc/passwd", 415),
     "an address": (b"http://127.0.0.1:22/", 415),
 }

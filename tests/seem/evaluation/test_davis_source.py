@@ -50,5 +50,5 @@ def test_ids_must_be_a_palette_of_the_frames_size(tmp_path):
         with pytest.raises(PromptError, match="expected ids in a palette image of 60 x 40"):
             list(davis_source(folder).clips())
     path.write_bytes(b"none")
-    with pytest.raises(PromptError, match="cannot be read as an image"):
+    with pytest.raises(PromptError, match="is not a whole picture"):
         list(davis_source(folder).clips())
