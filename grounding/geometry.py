@@ -26,6 +26,7 @@ __all__ = [
     "letterbox",
     "normalized_to_percent",
     "normalized_to_pixels",
+    "order_flaw",
     "pad",
     "percent_to_normalized",
     "pixels_to_normalized",
@@ -94,13 +95,25 @@ def check_xyxy(box: Box, name: str = "box") -> Box:
     for value in box:
         if not math.isfinite(value):
             raise GeometryError(f"{name}: expected finite coordinates, got {value}")
+    flaw = order_flaw(box)
+    if flaw is not None:
+        raise GeometryError(f"{name}: {flaw}")
+    return box
+
+
+def order_flaw(box: Box) -> str | None:
+    """Say what is wrong with the order of a box's corners and how to mend it; None: nothing."""
     for low, high, axis in ((box[0], box[2], "x"), (box[1], box[3], "y")):
         if not low < high:
             cure = "swap them" if low > high else "a box needs an extent"
-            raise GeometryError(
-                f"{name}: {axis}0 must be below {axis}1, got {low:g} and {high:g}; {cure}"
+            if min(box[2:]) > 0:
+                corners = ", ".join(f"{value:.6g}" for value in xywh_to_xyxy(box))
+                cure += f", or, if [x, y, width, height] was meant, write [{corners}]"
+            return (
+                f"{axis}0 must be below {axis}1, got {low:g} and {high:g}; {cure}; a box is "
+                "[x0, y0, x1, y1]"
             )
-    return box
+    return None
 
 
 def box_area(box: Box) -> float:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
+from grounding.geometry import order_flaw
 from grounding.jsonfile import describe
 from grounding.part import Coordinate, Number, Part, Text, Whole, Xy
 
@@ -31,12 +32,9 @@ MAX_SIDE = 16384  # pixels; beyond this a mask or canvas is a mistake or an atta
 def _ordered(
     box: tuple[float, float, float, float],
 ) -> tuple[float, float, float, float]:
-    for low, high, axis in ((box[0], box[2], "x"), (box[1], box[3], "y")):
-        if not low < high:
-            raise ValueError(
-                f"{axis}0 must be below {axis}1, got {describe(low)} and {describe(high)}; "
-                + ("swap them" if low > high else "a box needs an extent")
-            )
+    flaw = order_flaw(box)
+    if flaw is not None:
+        raise ValueError(flaw)
     return box
 
 

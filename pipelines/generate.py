@@ -120,7 +120,13 @@ def _read_boxes(options: argparse.Namespace) -> "GroundedPrompt":
 
     size = (options.width, options.height)
     canvas = None if None in size else size
-    document = load(options.boxes, canvas=canvas, units=options.units, image=options.boxes_image)
+    document = load(
+        options.boxes,
+        canvas=canvas,
+        units=options.units,
+        image=options.boxes_image,
+        strict=options.strict,
+    )
     if options.boxes.lstrip()[:1] in ("[", "{"):  # inline
         return document
     return place_beside(document, Path(options.boxes).parent)

@@ -4,11 +4,20 @@ Format: https://cocodataset.org/#format-data
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from grounding.errors import PromptError
-from grounding.formats.fields import as_list, as_number, as_numbers, as_object, as_text, as_whole
-from grounding.formats.units import Units, box_from, box_to_xywh_pixels, from_pixels, to_pixels
+from grounding.formats.annotation import (
+    Entry,
+    Id,
+    group_by_image,
+    identify,
+    image_size,
+    read_annotation,
+)
+from grounding.formats.fields import as_list, as_object, as_text
+from grounding.formats.remarks import Remarks
+from grounding.formats.units import Units, box_to_xywh_pixels, to_pixels
 from grounding.formats.written import Written, unsaid, written
 from grounding.geometry import Size
 from grounding.jsonfile import describe
@@ -25,6 +34,7 @@ def read_coco(
     canvas: Size | None = None,
     units: Units = "auto",
     image: int | str | None = None,
+    remarks: Remarks | None = None,
 ) -> GroundedPrompt:
     """Read the annotations of one image.
 
@@ -33,37 +43,37 @@ def read_coco(
         canvas: `(width, height)`, used if the file does not say the image's size.
         units: "normalized" if the boxes are fractions; otherwise pixels, as COCO has.
         image: id or file name of the image; needed if the file holds several.
+        remarks: notes what is left out or clipped (`grounding.formats.annotation`).
 
     Raises:
         PromptError: one line that names the entry.
     """
-    chosen, where = _choose(
-        [as_object(v, f"images[{i}]") for i, v in _items(data, "images")], image
-    )
-    if "width" in chosen and "height" in chosen:
-        canvas = (
-            as_whole(chosen["width"], f"{where}.width"),
-            as_whole(chosen["height"], f"{where}.height"),
-        )
-    categories: dict[object, Mapping[str, object]] = {}
+    remarks = Remarks() if remarks is None else remarks
+    images = [as_object(v, f"images[{i}]") for i, v in _items(data, "images")]
+    chosen = _choose(images, image)
+    canvas = image_size(chosen) or canvas
+    categories: dict[Id, Entry] = {}
     for index, value in _items(data, "categories"):
         category = as_object(value, f"categories[{index}]")
         as_text(category.get("name"), f"categories[{index}].name")
-        categories[category.get("id")] = category
+        if category.get("id") is not None:
+            categories[identify(category["id"], f"categories[{index}].id")] = category
     document: dict[str, object] = {}
-    regions: list[dict[str, object]] = []
-    for index, value in _items(data, "annotations"):
-        where = f"annotations[{index}]"
-        annotation = as_object(value, where)
-        if chosen and annotation.get("image_id") != chosen.get("id"):
-            continue
+    regions: list[Region] = []
+    for where, annotation in _of_image(data, images, chosen, remarks):
         if "caption" in annotation:
             caption = as_text(annotation["caption"], f"{where}.caption")
             if document.setdefault("prompt", caption) != caption:
                 _log.warning("%s: only the first caption is kept", where)
             continue
-        regions.append(_region(annotation, where, canvas, units, categories))
-    document["regions"] = regions
+        category = _category(annotation, categories, where, remarks)
+        kind: Units = "normalized" if units == "normalized" else "pixel"
+        if category is not None:
+            region = read_annotation(
+                annotation, where, canvas=canvas, category=category, remarks=remarks, units=kind
+            )
+            regions += [] if region is None else [region]
+    document["regions"] = _with_unique_ids(regions, remarks)
     if canvas is not None:
         document["canvas"] = {"width": canvas[0], "height": canvas[1]}
     if chosen.get("file_name") is not None:
@@ -116,9 +126,7 @@ def _items(data: Mapping[str, object], key: str) -> list[tuple[int, object]]:
     return list(enumerate(as_list(data.get(key, []), key)))
 
 
-def _choose(
-    images: Sequence[Mapping[str, object]], image: int | str | None
-) -> tuple[Mapping[str, object], str]:
+def _choose(images: Sequence[Entry], image: int | str | None) -> Entry:
     if image is None:
         if len(images) > 1:
             shown = ", ".join(
@@ -127,91 +135,63 @@ def _choose(
             raise PromptError(
                 f"images: holds {len(images)}; choose one by id or file name, such as {shown}"
             )
-        return (images[0], "images[0]") if images else ({}, "images")
-    for index, item in enumerate(images):
+        return images[0] if images else {}
+    for item in images:
         if str(image) in (str(item.get("id")), item.get("file_name")):
-            return item, f"images[{index}]"
+            return item
     raise PromptError(f"images: none has the id or file name {describe(image)}")
 
 
-def _region(
-    annotation: Mapping[str, object],
-    where: str,
-    canvas: Size | None,
-    units: Units,
-    categories: Mapping[object, Mapping[str, object]],
-) -> dict[str, object]:
-    region: dict[str, object] = {}
-    category = categories.get(annotation.get("category_id"), {})
-    if categories and not category:
-        raise PromptError(
-            f"{where}.category_id: no category has the id {describe(annotation.get('category_id'))}"
-        )
-    region["phrase"] = category.get("name", "")
-    if annotation.get("id") is not None:
-        region["id"] = str(annotation["id"])[:128]
-    if annotation.get("bbox") is not None:
-        x, y, width, height = as_numbers(annotation["bbox"], 4, f"{where}.bbox")
-        kind: Units = "normalized" if units == "normalized" else "pixel"
-        region["box"] = box_from((x, y, width, height), kind, canvas, f"{where}.bbox", "xywh")
-    size = (1, 1) if units == "normalized" else canvas
-    outline = annotation.get("segmentation")
-    if isinstance(outline, Mapping):
-        region["mask"] = {"size": outline.get("size"), "counts": outline.get("counts")}
-    elif outline:
-        region["polygon"] = _rings(as_list(outline, f"{where}.segmentation"), where, size)
-    if annotation.get("keypoints"):
-        names = as_list(category.get("keypoints", []), "keypoints")
-        region["keypoints"] = _joints(annotation["keypoints"], names, where, size)
-    attributes = dict(as_object(annotation.get("attributes", {}), f"{where}.attributes"))
-    if annotation.get("iscrowd"):
-        attributes["iscrowd"] = 1
-    region["attributes"] = attributes
-    if annotation.get("score") is not None:
-        region["score"] = as_number(annotation["score"], f"{where}.score")
+def _of_image(
+    data: Entry, images: Sequence[Entry], chosen: Entry, remarks: Remarks
+) -> Iterator[tuple[str, Entry]]:
+    """The annotations of the chosen image; of a file without images, all."""
+    known = {
+        identify(item["id"], f"images[{index}].id")
+        for index, item in enumerate(images)
+        if item.get("id") is not None
+    }
+    if chosen.get("id") is None or len(images) == 1 and _none_says_which(data):
+        for index, value in _items(data, "annotations"):
+            yield f"annotations[{index}]", as_object(value, f"annotations[{index}]")
+        return
+    yield from group_by_image(data, known, remarks).get(identify(chosen["id"], "images"), ())
+
+
+def _none_says_which(data: Entry) -> bool:
+    """Whether no annotation names its image, which is clear if there is only one."""
+    entries = [value for _, value in _items(data, "annotations") if isinstance(value, Mapping)]
+    return not any("image_id" in entry for entry in entries)
+
+
+def _category(
+    annotation: Entry, categories: Mapping[Id, Entry], where: str, remarks: Remarks
+) -> Entry | None:
+    """The category of an annotation; an empty one if it has none; None: the file lacks it."""
+    number = annotation.get("category_id")
+    if number is None:
+        return {}
     try:
-        Region.model_validate(region)
+        found = categories.get(identify(number, f"{where}.category_id"))
+        if found is None:
+            raise PromptError(f"{where}.category_id: no category has the id {describe(number)}")
     except PromptError as error:
-        raise PromptError(f"{where}.{error}") from None
-    return region
+        remarks.lose("a category that the file does not name", str(error))
+        return None
+    return found
 
 
-def _rings(
-    outline: Sequence[object], where: str, size: Size | None
-) -> list[list[tuple[float, float]]]:
-    rings: list[list[tuple[float, float]]] = []
-    for index, value in enumerate(outline):
-        place = f"{where}.segmentation[{index}]"
-        flat = as_list(value, place)
-        if len(flat) % 2 or len(flat) < 6:
-            raise PromptError(f"{place}: expected x, y, x, y, ... of 3 points or more")
-        if size is None:
-            raise PromptError(f"{place}: pixels need the size of their image; give it")
-        numbers = as_numbers(flat, len(flat), place)
-        rings.append([from_pixels(numbers[i : i + 2], size, place) for i in range(0, len(flat), 2)])
-    return rings
-
-
-def _joints(
-    value: object, names: Sequence[object], where: str, size: Size | None
-) -> list[dict[str, object]]:
-    place = f"{where}.keypoints"
-    flat = as_list(value, place)
-    if len(flat) % 3 or size is None:
-        raise PromptError(
-            f"{place}: expected x, y, visibility, x, y, ... in pixels of an image of known size"
-        )
-    numbers = as_numbers(flat, len(flat), place)
-    joints: list[dict[str, object]] = []
-    for index in range(len(flat) // 3):
-        x, y, visibility = numbers[3 * index : 3 * index + 3]
-        if visibility not in (0, 1, 2):
-            raise PromptError(f"{place}: visibility is 0, 1 or 2, got {visibility:g}")
-        joint: dict[str, object] = {"xy": from_pixels((x, y), size, place)}
-        if index < len(names) and names[index]:
-            joint["name"] = names[index]
-        joints.append(joint | {"visibility": int(visibility)})
-    return joints
+def _with_unique_ids(regions: Sequence[Region], remarks: Remarks) -> list[Region]:
+    """Regions, of which those whose id was there before have none."""
+    seen: set[str] = set()
+    unique = []
+    for region in regions:
+        if region.id and region.id in seen:
+            remarks.change("an id that appears twice", f"annotations: id {describe(region.id)}")
+            region = region.replace(id="")
+        seen.add(region.id)
+        unique.append(region)
+    return unique
 
 
 def _numbered(prompt: GroundedPrompt, dropped: list[str]) -> list[int]:

@@ -3,6 +3,7 @@
 Both the keys of the official `gligen_inference.py` and diffusers' `gligen_*` arguments are read.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from grounding.errors import PromptError
@@ -11,10 +12,12 @@ from grounding.formats.units import Units, box_from
 from grounding.formats.written import Written, unsaid, written
 from grounding.geometry import Size
 from grounding.joints import JOINTS
+from grounding.jsonfile import describe
 from grounding.prompt import Canvas, GroundedPrompt, Region
 
 __all__ = ["read_gligen", "write_gligen"]
 
+_log = logging.getLogger(__name__)
 _DIFFUSERS = {
     "gligen_phrases": "phrases",
     "gligen_boxes": "locations",
@@ -28,6 +31,7 @@ _MAPS = {
     "normal": ("normal",),
     "semantic": ("sem",),
 }
+NULL_BOXES = ([0, 0, 0, 0], [0, 1, 0, 1])  # GLIGEN's padding; the style token of its examples
 _BETA = "gligen_scheduled_sampling_beta"
 
 
@@ -135,6 +139,9 @@ def _regions(
     regions: list[dict[str, object]] = []
     for index, location in enumerate(locations):
         where = f"{names['locations']}[{index}]"
+        if location in NULL_BOXES:
+            _log.warning("%s: %s is GLIGEN's box of nothing; left out", where, describe(location))
+            continue
         region = _geometry(location, where, canvas, "pixel" if units == "pixel" else "normalized")
         if phrases[index] is not None and texts[index] not in (0, False):
             region["phrase"] = as_text(phrases[index], f"{names['phrases']}[{index}]")

@@ -1,31 +1,46 @@
 """LabelMe: shapes in pixels, joined into one region where they share label and group id.
 
-Rectangles are boxes, polygons outlines, points clicks, lines strokes; circles become polygons.
-A shape's flags are the region's true-or-false attributes; the flag `negative` marks points and
-strokes that do not belong to it. Format: https://github.com/wkentaro/labelme
+Rectangles are boxes, polygons outlines, points clicks, lines strokes, masks bitmaps; circles and
+turned rectangles (X-AnyLabeling's "rotation") become polygons. A shape that makes no sense costs
+itself alone. A shape's flags are the region's true-or-false attributes; the flag `negative` marks
+points and strokes that do not belong to it. Format: https://github.com/wkentaro/labelme
 """
 
+import base64
+import io
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from grounding.errors import PromptError
-from grounding.formats.fields import as_list, as_numbers, as_object, as_text, as_whole, needed
-from grounding.formats.units import Units, box_from, from_pixels, to_pixels
+from grounding.formats.annotation import clip_ring, image_size, read_box
+from grounding.formats.fields import as_list, as_numbers, as_object, as_text, needed
+from grounding.formats.remarks import Remarks
+from grounding.formats.units import PIXEL_SLACK, Units, to_pixels
 from grounding.formats.written import Written, unsaid, written
 from grounding.geometry import Size
 from grounding.jsonfile import describe
 from grounding.prompt import GroundedPrompt, Region
+from grounding.region import MAX_SIDE
 
 __all__ = ["read_labelme", "write_labelme"]
+
+Xy = tuple[float, float]
 
 VERSION = "5.5.0"  # of LabelMe's file format, as written
 CIRCLE_VERTICES = 64
 NEGATIVE = "negative"
+SINGLE = ("box", "mask")  # of which a region has one
+LEAST = {"rectangle": 2, "polygon": 3, "point": 1, "points": 1, "line": 2, "linestrip": 2}
+TURNED = ("rotation", "oriented_rectangle", "quadrilateral")  # X-AnyLabeling's, LabelMe's
 
 
 def read_labelme(
-    data: Mapping[str, object], *, canvas: Size | None = None, units: Units = "auto"
+    data: Mapping[str, object],
+    *,
+    canvas: Size | None = None,
+    units: Units = "auto",
+    remarks: Remarks | None = None,
 ) -> GroundedPrompt:
     """Read a LabelMe file.
 
@@ -33,15 +48,13 @@ def read_labelme(
         data: parsed JSON.
         canvas: `(width, height)`, used if the file does not say its image's size.
         units: "normalized" if the points are fractions; otherwise pixels, as LabelMe has.
+        remarks: notes what is left out or clipped.
 
     Raises:
         PromptError: one line that names the entry.
     """
-    if data.get("imageWidth") is not None and data.get("imageHeight") is not None:
-        canvas = (
-            as_whole(data["imageWidth"], "imageWidth"),
-            as_whole(data["imageHeight"], "imageHeight"),
-        )
+    remarks = Remarks() if remarks is None else remarks
+    canvas = image_size(data, "imageWidth", "imageHeight") or canvas
     if canvas is None and units != "normalized":
         raise PromptError(
             "imageWidth, imageHeight: are missing, and points are in pixels; add the image's size"
@@ -51,20 +64,24 @@ def read_labelme(
     groups: dict[tuple[object, str], dict[str, Any]] = {}
     for index, value in enumerate(as_list(data["shapes"], "shapes")):
         where = f"shapes[{index}]"
-        shape = as_object(value, where)
-        label = as_text(needed(shape, "label", where), f"{where}.label")
-        group = shape.get("group_id")
-        flags = as_object(shape.get("flags") or {}, f"{where}.flags")
-        geometry = _geometry(shape, where, size, bool(flags.get(NEGATIVE)))
+        try:
+            shape = as_object(value, where)
+            label = as_text(needed(shape, "label", where), f"{where}.label")
+            group, flags = shape.get("group_id"), shape.get("flags")
+            flags = flags if isinstance(flags, Mapping) else {}
+            geometry = _geometry(shape, where, size, bool(flags.get(NEGATIVE)), remarks)
+        except PromptError as error:
+            remarks.lose("a shape that makes no sense", str(error))
+            continue
         region = groups.get((group, label)) if isinstance(group, (int, str)) else None
-        if region is None or ("box" in geometry and "box" in region):
+        if region is None or any(part in geometry and part in region for part in SINGLE):
             fresh: dict[str, Any] = {"phrase": label}
             region = fresh
             regions.append(region)
             if isinstance(group, (int, str)):
                 groups[group, label] = region
         for key, item in geometry.items():
-            region[key] = (*region.get(key, ()), *item) if key != "box" else item
+            region[key] = item if key in SINGLE else (*region.get(key, ()), *item)
         facts = {key: bool(flag) for key, flag in flags.items() if key != NEGATIVE}
         region["attributes"] = {**region.get("attributes", {}), **facts}
     document: dict[str, object] = {"regions": regions}
@@ -123,48 +140,87 @@ def write_labelme(prompt: GroundedPrompt, *, canvas: Size | None = None) -> Writ
 
 
 def _geometry(
-    shape: Mapping[str, object], where: str, size: Size, negative: bool
+    shape: Mapping[str, object], where: str, size: Size, negative: bool, remarks: Remarks
 ) -> dict[str, Any]:
-    kind = as_text(shape.get("shape_type", "polygon"), f"{where}.shape_type")
+    kind = as_text(shape.get("shape_type") or "polygon", f"{where}.shape_type")
     listed = as_list(needed(shape, "points", where), f"{where}.points")
-    points = [as_numbers(xy, 2, f"{where}.points[{i}]") for i, xy in enumerate(listed)]
-    if kind == "circle" and len(points) == 2:
-        points = _circle(points, size)
-        kind = "polygon"
-    least = {"rectangle": 2, "polygon": 3, "point": 1, "points": 1, "line": 2, "linestrip": 2}
-    if kind not in least:
-        raise PromptError(
-            f"{where}.shape_type: cannot read {describe(kind)}; "
-            f"expected one of {', '.join(least)}, circle"
-        )
-    if len(points) < least[kind]:
-        raise PromptError(
-            f"{where}.points: a {kind} needs at least {least[kind]}, got {len(points)}"
-        )
+    pairs = [as_numbers(xy, 2, f"{where}.points[{i}]") for i, xy in enumerate(listed)]
+    points = [(x, y) for x, y in pairs]
+    if kind == "mask":
+        return _mask(shape, points, where, size)
+    kind, points = _plain(kind, points, where)
     if kind == "rectangle":  # LabelMe lets people drag from any corner
         xs, ys = [x for x, _ in points], [y for _, y in points]
-        corners = (min(xs), min(ys), max(xs), max(ys))
-        return {"box": box_from(corners, "pixel", size, f"{where}.points")}
-    placed = [from_pixels(xy, size, f"{where}.points[{i}]") for i, xy in enumerate(points)]
+        sides = {"bbox": [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]}
+        return {"box": read_box(sides, where, size, remarks)}
+    placed = [(x / size[0], y / size[1]) for x, y in points]
+    slack = (PIXEL_SLACK / size[0], PIXEL_SLACK / size[1])
+    if any(not -slack[k] <= xy[k] <= 1 + slack[k] for xy in placed for k in (0, 1)):
+        remarks.change("a shape clipped to its picture", f"{where}.points")
+    if kind == "polygon":
+        ring = clip_ring(placed)
+        if len(ring) < 3:
+            raise PromptError(f"{where}.points: lie outside the canvas")
+        return {"polygon": (ring,)}
+    placed = [(min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)) for x, y in placed]
     label = {"label": 0} if negative else {}
     if kind in ("point", "points"):
         return {"points": tuple({"xy": xy, **label} for xy in placed)}
-    if kind in ("line", "linestrip"):
-        return {"strokes": ({"xy": placed, **label},)}
-    return {"polygon": (placed,)}
+    return {"strokes": ({"xy": placed, **label},)}
 
 
-def _circle(points: list[tuple[float, ...]], size: Size) -> list[tuple[float, ...]]:
+def _plain(kind: str, points: list[Xy], where: str) -> tuple[str, list[Xy]]:
+    """A shape as one of the kinds of `LEAST`."""
+    if kind == "circle" and len(points) == 2:
+        kind, points = "polygon", _circle(points)
+    elif kind in TURNED and len(points) == 4:
+        kind = "polygon"
+    if kind not in LEAST:
+        raise PromptError(
+            f"{where}.shape_type: cannot read {describe(kind)} of {len(points)} points; "
+            f"expected one of {', '.join(LEAST)}, circle, mask, {', '.join(TURNED)}"
+        )
+    if len(points) < LEAST[kind]:
+        raise PromptError(
+            f"{where}.points: a {kind} needs at least {LEAST[kind]}, got {len(points)}"
+        )
+    return kind, points
+
+
+def _mask(shape: Mapping[str, object], points: list[Xy], where: str, size: Size) -> dict[str, Any]:
+    """A bitmap: a PNG in base64, whose first and last pixel lie at the two points."""
+    import numpy as np
+    from PIL import Image
+
+    from grounding.masks import bitmap_to_box, bitmap_to_rle
+
+    text = as_text(needed(shape, "mask", where), f"{where}.mask")
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+            bitmap = np.asarray(image.convert("L")) > 0
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise PromptError(f"{where}.mask: expected a PNG in base64") from None
+    if not points or size == (1, 1):
+        raise PromptError(f"{where}.points: a mask needs its place in pixels")
+    left, top = (int(min(xy[axis] for xy in points)) for axis in (0, 1))
+    if not (abs(left) <= MAX_SIDE and abs(top) <= MAX_SIDE):
+        raise PromptError(f"{where}.points: lie outside the canvas")
+    whole = np.zeros(size[::-1], bool)
+    bottom, right = max(top + bitmap.shape[0], 0), max(left + bitmap.shape[1], 0)
+    here = whole[max(top, 0) : bottom, max(left, 0) : right]
+    part = bitmap[max(-top, 0) :, max(-left, 0) :]
+    here[:] = part[: here.shape[0], : here.shape[1]]
+    box = bitmap_to_box(whole)
+    if box is None:
+        raise PromptError(f"{where}.mask: marks no pixel of the canvas")
+    return {"mask": bitmap_to_rle(whole), "box": box}
+
+
+def _circle(points: list[Xy]) -> list[Xy]:
     (x, y), (edge_x, edge_y) = points
     radius = math.hypot(edge_x - x, edge_y - y)
     angles = (2 * math.pi * i / CIRCLE_VERTICES for i in range(CIRCLE_VERTICES))
-    return [
-        (
-            min(max(x + radius * math.cos(angle), 0.0), float(size[0])),
-            min(max(y + radius * math.sin(angle), 0.0), float(size[1])),
-        )
-        for angle in angles
-    ]
+    return [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
 
 
 def _parts(region: Region, size: Size) -> list[tuple[str, list[list[float]], bool]]:

@@ -1,15 +1,19 @@
 """Any format in, recognised by content: never by the file's name."""
 
+import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from grounding.errors import PromptError
 from grounding.formats.coco import read_coco
 from grounding.formats.document import read_document
+from grounding.formats.foreign import NOT_READ, name_kind
 from grounding.formats.gligen import read_gligen
 from grounding.formats.labelme import read_labelme
 from grounding.formats.lgd import is_lgd_text, read_lgd, read_lgd_text
+from grounding.formats.remarks import Remarks
 from grounding.formats.short import read_short
 from grounding.formats.units import Units
 from grounding.geometry import Size
@@ -21,6 +25,7 @@ __all__ = ["FORMATS", "Format", "load", "recognise"]
 Format = Literal["document", "short", "gligen", "coco", "labelme", "lgd"]
 FORMATS: tuple[Format, ...] = ("document", "short", "gligen", "coco", "labelme", "lgd")
 
+_log = logging.getLogger(__name__)
 _FIELDS = {field.alias or name for name, field in GroundedPrompt.model_fields.items()}
 
 
@@ -51,8 +56,13 @@ def load(
     units: Units = "auto",
     format: Format | Literal["auto"] = "auto",
     image: int | str | None = None,
+    remarks: Remarks | None = None,
+    strict: bool = False,
 ) -> GroundedPrompt:
     """Read a prompt document from any known format.
+
+    Of annotations that others made, what makes no sense costs itself alone: it is left out, and
+    said in a warning.
 
     Args:
         source: path of a file, its text, or parsed JSON.
@@ -61,22 +71,31 @@ def load(
             one reading makes sense.
         format: one of `FORMATS`, or "auto" to recognise it by content.
         image: which image of a COCO file, by id or file name.
+        remarks: notes what is left out or clipped, in place of warnings; then regions of a
+            document of ours can be left out too.
+        strict: nothing is left out or clipped.
 
     Raises:
-        PromptError: one line that names the file and the entry, and the cure.
+        PromptError: one line that names the file and the entry, and the cure; or nothing is left.
     """
     if units not in ("auto", "normalized", "pixel"):
         raise PromptError(f"units: expected auto, normalized or pixel, got {describe(units)}")
     if format not in ("auto", *FORMATS):
         raise PromptError(f"format: expected auto, {', '.join(FORMATS)}, got {describe(format)}")
+    how = _Reading(canvas, units, format, image, Remarks() if remarks is None else remarks)
+    how.lenient = remarks is not None
     if isinstance(source, (dict, list, tuple)):
-        return _read(source, canvas, units, format, image)
+        document = how.read(source)
+        _tell(document, how, "the data", strict)
+        return document
     inline = isinstance(source, str) and _is_text(source)
+    name = "the text" if inline else str(source)
     try:
-        text = str(source) if inline else read_text(source)
-        return _read_text(text, canvas, units, format, image)
+        document = how.read_text(str(source) if inline else read_text(source))
+        _tell(document, how, name, strict)
     except PromptError as error:
-        raise PromptError(f"{'the text' if inline else source}: {error}") from None
+        raise PromptError(f"{name}: {error}") from None
+    return document
 
 
 def recognise(data: object) -> Format:
@@ -85,6 +104,9 @@ def recognise(data: object) -> Format:
     Raises:
         PromptError: none of them.
     """
+    foreign = name_kind(data)
+    if foreign in NOT_READ:
+        raise PromptError(f"is {foreign}: {NOT_READ[foreign]}")
     if isinstance(data, (list, tuple)):
         if data and all(isinstance(item, (list, tuple)) for item in data):
             raise PromptError(
@@ -104,46 +126,62 @@ def recognise(data: object) -> Format:
     return "short"
 
 
-def _read_text(
-    text: str,
-    canvas: Size | None,
-    units: Units,
-    format: Format | Literal["auto"],
-    image: int | str | None,
-) -> GroundedPrompt:
-    try:
-        data = parse_json(text)
-    except PromptError as error:
-        if format == "lgd" or format == "auto" and is_lgd_text(text):
-            return read_lgd_text(text, canvas=canvas, units=units)
-        raise error from None
-    return _read(data, canvas, units, format, image)
+@dataclass
+class _Reading:
+    """How one source is read: the arguments of `load`."""
+
+    canvas: Size | None
+    units: Units
+    format: Format | Literal["auto"]
+    image: int | str | None
+    remarks: Remarks
+    lenient: bool = False
+
+    def read_text(self, text: str) -> GroundedPrompt:
+        try:
+            data = parse_json(text)
+        except PromptError as error:
+            if self.format == "lgd" or self.format == "auto" and is_lgd_text(text):
+                return read_lgd_text(text, canvas=self.canvas, units=self.units)
+            raise error from None
+        return self.read(data)
+
+    def read(self, data: object) -> GroundedPrompt:
+        kind = recognise(data) if self.format == "auto" else self.format
+        place: dict[str, Any] = {"canvas": self.canvas, "units": self.units}
+        if kind == "short" and isinstance(data, (list, tuple, Mapping)):
+            return read_short(data, **place)
+        if not isinstance(data, Mapping):
+            raise PromptError(f"expected an object for the format {kind}, got {describe(data)}")
+        if kind == "document":
+            if self.units == "pixel":
+                raise PromptError(
+                    "a full document is normalised; divide its boxes by the canvas size"
+                )
+            return read_document(data, self.remarks if self.lenient else None)
+        if kind == "coco":
+            return read_coco(data, **place, image=self.image, remarks=self.remarks)
+        if kind == "labelme":
+            return read_labelme(data, **place, remarks=self.remarks)
+        return read_lgd(data, **place) if kind == "lgd" else read_gligen(data, **place)
 
 
-def _read(
-    data: object,
-    canvas: Size | None,
-    units: Units,
-    format: Format | Literal["auto"],
-    image: int | str | None,
-) -> GroundedPrompt:
-    kind = recognise(data) if format == "auto" else format
-    if kind == "short" and isinstance(data, (list, tuple, Mapping)):
-        return read_short(data, canvas=canvas, units=units)
-    if not isinstance(data, Mapping):
-        raise PromptError(f"expected an object for the format {kind}, got {describe(data)}")
-    if kind == "document":
-        if units == "pixel":
-            raise PromptError("a full document is normalised; divide its boxes by the canvas size")
-        return read_document(data)
-    if kind == "coco":
-        return read_coco(data, canvas=canvas, units=units, image=image)
-    readers: dict[str, Callable[..., GroundedPrompt]] = {
-        "gligen": read_gligen,
-        "labelme": read_labelme,
-        "lgd": read_lgd,
-    }
-    return readers[kind](data, canvas=canvas, units=units)
+def _tell(document: GroundedPrompt, how: _Reading, name: str, strict: bool) -> None:
+    """Say what was left out, if nobody else does.
+
+    Raises:
+        PromptError: nothing is left, or anything is left out of what is read strictly.
+    """
+    remarks = how.remarks
+    told = [detail or reason for reason, detail in (*remarks.lost, *remarks.changed)]
+    if how.lenient or not told:
+        return
+    if not document.regions and not document.prompt or strict and len(told) == 1:
+        raise PromptError(told[0])
+    if strict:
+        raise PromptError(f"{told[0]}; and {len(told) - 1} more (--strict)")
+    for line in remarks.lines():
+        _log.warning("%s: %s", name, line)
 
 
 def _is_text(source: str) -> bool:

@@ -15,7 +15,7 @@ from grounding.geometry import (
 )
 from grounding.jsonfile import describe
 
-__all__ = ["Units", "box_from", "boxes_from_unknown", "from_pixels", "to_pixels"]
+__all__ = ["Units", "box_from", "boxes_from_unknown", "needs_canvas", "to_pixels"]
 
 Units = Literal["auto", "normalized", "pixel"]
 
@@ -69,7 +69,7 @@ def box_from(
         box = xywh_to_xyxy(box)
     _check(box, where)
     if units == "pixel":
-        size = _known(canvas, where)
+        size = needs_canvas(canvas, where)
         limits, slack = (float(size[0]), float(size[1])), PIXEL_SLACK
         name = f"the canvas of {size[0]}x{size[1]} pixels"
     else:
@@ -81,20 +81,6 @@ def box_from(
         raise PromptError(f"{where}: [{shown}] leaves {name}; clip it{hint}")
     x0, y0, x1, y1 = (value for value in clipped if value is not None)
     return _check(pixels_to_normalized((x0, y0, x1, y1), size), where)
-
-
-def from_pixels(xy: tuple[float, ...], canvas: Size, where: str) -> tuple[float, float]:
-    """Normalise one point in pixels.
-
-    Raises:
-        PromptError: it lies outside the canvas.
-    """
-    x, y = (_inside(value, side, PIXEL_SLACK) for value, side in zip(xy, canvas, strict=True))
-    if x is None or y is None:
-        raise PromptError(
-            f"{where}: ({xy[0]:g}, {xy[1]:g}) leaves the canvas of {canvas[0]}x{canvas[1]} pixels"
-        )
-    return x / canvas[0], y / canvas[1]
 
 
 def to_pixels(values: Iterable[float], canvas: Size) -> list[float]:
@@ -126,11 +112,16 @@ def _recognise(boxes: Sequence[tuple[str, Box]], canvas: Size | None) -> Units:
                 f"{where}: {describe(list(box))} could be pixels or a normalised box that leaves "
                 f"the canvas; {CURE}"
             )
-    _known(canvas, large[0][0])
+    needs_canvas(canvas, large[0][0])
     return "pixel"
 
 
-def _known(canvas: Size | None, where: str) -> Size:
+def needs_canvas(canvas: Size | None, where: str) -> Size:
+    """Return the canvas that pixels refer to.
+
+    Raises:
+        PromptError: it is not known.
+    """
     if canvas is None:
         raise PromptError(
             f"{where}: pixels need the size of their canvas; give it (--width and --height), "
