@@ -23,11 +23,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from gligen.patch_autoencoder import PatchAutoencoder
 from grounding.errors import CheckpointError
+from weights.choose import STEMS, WEIGHT_SUFFIXES, choose_set
 from weights.keymap import gate_of, name_some
 from weights.tensor_file import TensorFile
 
 __all__ = [
     "fill",
+    "find_weights",
     "make_projected_text_encoder",
     "make_text_encoder",
     "make_unet",
@@ -47,7 +49,6 @@ VAE_CLASSES = {
 OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_VAE_KEY = re.compile(r"(\.mid_block\.attentions\.0)\.(query|key|value|proj_attn)\.")
 VAE_LINEAR = re.compile(r"\.attentions\.0\.to_(q|k|v|out\.0)\.weight$")
-STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 
 def make_unet(config: Mapping[str, Any]) -> UNet2DConditionModel:
@@ -181,23 +182,32 @@ def read_folder(folder: Path, *, half: bool = False) -> dict[str, Tensor]:
 
     Args:
         folder: `unet`, `vae` or `text_encoder`.
-        half: Prefer the fp16 variant where there are both.
+        half: Prefer a half-precision variant where there are both.
 
     Raises:
         CheckpointError: No weights, or damaged ones.
     """
-    variants = (".fp16", "") if half else ("", ".fp16")
-    for ending in (".safetensors", ".bin"):
-        for variant in variants:
-            for stem in STEMS:
-                for index in ("", ".index.json"):
-                    path = folder / f"{stem}{variant}{ending}{index}"
-                    if path.is_file():
-                        file = TensorFile(path)
-                        return file.read(key for key in file.shapes if not _is_gate(key))
-    raise CheckpointError(
-        f"{folder}: expected {STEMS[0]}.safetensors or {STEMS[1]}.safetensors, found none"
-    )
+    state: dict[str, Tensor] = {}
+    for file in find_weights(folder, half=half):
+        state.update(file.read(key for key in file.shapes if not _is_gate(key)))
+    return state
+
+
+def find_weights(folder: Path, *, half: bool = False) -> list[TensorFile]:
+    """Open the files of weights in a folder, by the rule that downloads follow.
+
+    Args and Raises: as for `read_folder`.
+    """
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*")) if file.is_file()}
+    chosen = choose_set(sizes, half=half)
+    if not chosen:
+        found = name_some(name for name in sizes if name.endswith(WEIGHT_SUFFIXES))
+        raise CheckpointError(
+            f"{folder}: expected {STEMS[0]}.safetensors or {STEMS[1]}.safetensors, found "
+            f"{found or 'none'}"
+        )
+    index = [name for name in chosen if name.endswith(".json")]
+    return [TensorFile(folder / name) for name in index or chosen]
 
 
 def _is_gate(key: str) -> bool:

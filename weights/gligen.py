@@ -29,6 +29,7 @@ from grounding.errors import CheckpointError, LavallamaError, OutputError
 from grounding.files import write_files
 from weights import adapter_check, keymap
 from weights.adapter_names import CONFIG_DICT, canonical_names, said_modality
+from weights.choose import WEIGHT_SUFFIXES, choose_set
 from weights.hub import fetch_adapter
 from weights.keymap import name_some
 from weights.own_folder import read_document, state_digest
@@ -104,23 +105,20 @@ def find_adapter_file(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such file or folder")
-    stems = ("diffusion_pytorch_model", "diffusion_pytorch_model.fp16")
-    names = [f"{stem}{end}" for end in (".safetensors", ".bin") for stem in stems]
-    names += [f"{name}.index.json" for name in names]
-    candidates = [path / WEIGHTS_NAME]
-    candidates += [folder / name for folder in (path / "unet", path) for name in names]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    weights = [
-        file for file in sorted(path.iterdir()) if file.suffix in (".safetensors", ".bin", ".pth")
-    ]
-    if len(weights) == 1:
-        return weights[0]
-    found = f"found {name_some(file.name for file in weights)}" if weights else "found no weights"
+    if (path / WEIGHTS_NAME).is_file():
+        return path / WEIGHTS_NAME
+    weights: dict[str, int] = {}
+    for folder in (path / "unet", path):
+        files = [file for file in sorted(folder.glob("*")) if file.is_file()]
+        weights = {
+            f.name: f.stat().st_size for f in files if set(WEIGHT_SUFFIXES) & set(f.suffixes)
+        }
+        if chosen := choose_set(weights):
+            return folder / next((name for name in chosen if name.endswith(".json")), chosen[0])
+    found = f"found {name_some(weights)}" if weights else "found no weights"
     raise CheckpointError(
-        f"{path}: expected {WEIGHTS_NAME}, unet/{names[0]} or a single checkpoint, {found}: "
-        "name the file itself"
+        f"{path}: expected {WEIGHTS_NAME}, unet/diffusion_pytorch_model.safetensors or a single "
+        f"checkpoint, {found}: name the file itself"
     )
 
 

@@ -1,21 +1,49 @@
 """Downloads from the Hugging Face hub: only the files that are needed, resumed, or found again.
 
-One quick question (five seconds at most) says which files a repository has; the ones that are
-needed are then downloaded by `huggingface_hub`, with its progress bars, its cache and its resuming.
-Without a network what was downloaded before is used; if that is nothing, `OfflineError` says so.
+One quick question (five seconds at most) says which files a repository has, and how large they
+are; `weights.choose` says which of them are needed, and `huggingface_hub` downloads these, with its
+progress bars and its cache. Whenever the hub does not give them - no network, offline mode, an
+error, a repository that is gone - what was downloaded before is used, if it is all there.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+import glob
+import importlib.util
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from errno import EACCES, ENOSPC, EROFS
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+import huggingface_hub
+from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
-from grounding.errors import CheckpointError, OfflineError, OutputError
+from grounding.errors import CheckpointError, LavallamaError, OfflineError, OutputError
+from weights.choose import (
+    WEIGHT_SUFFIXES,
+    Choice,
+    choose_adapter,
+    choose_base,
+    choose_chat,
+    choose_part,
+    choose_segmenter,
+    choose_tokenizer,
+    is_half,
+)
+from weights.hub_place import HubPlace, parse_place
 from weights.registry import CHATS, KNOWN, SEGMENTERS, KnownChat, KnownModel, KnownSegmenter
 
 __all__ = [
@@ -23,34 +51,29 @@ __all__ = [
     "choose_part",
     "fetch_adapter",
     "fetch_base",
+    "fetch_chat",
     "fetch_files",
     "fetch_segmenter",
     "fetch_tokenizer",
+    "find_place",
 ]
 
-HUB_TIMEOUT = 5.0  # seconds to wait for the hub before it counts as out of reach
-NAME = r"[A-Za-z0-9_][\w.-]*"
-HUB_ID = re.compile(
-    rf"^(?P<repo>{NAME}/{NAME})(?:/(?P<file>[\w./-]+\.(?:safetensors|bin|ckpt|pt|pth)))?$"
-)
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
-FOLDERS = ("unet", "vae", "text_encoder", "text_encoder_2")
-SMALL_FOLDERS = ("scheduler/", "tokenizer/", "tokenizer_2/")
-PICTURE_FOLDERS = ("image_encoder", "image_project")  # of GLIGEN's text+image pipelines
-OWN_SEGMENTER = ("config.json", "model.safetensors", "predictor.json")
-CHAT_WEIGHTS = ("adapter_model", "non_lora_trainables", "mm_projector")  # of LLaVA, in parts
-TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+logger = logging.getLogger(__name__)
 
-Choice = Callable[[list[str]], list[str]]
+HUB_TIMEOUT = 5.0  # seconds to wait for the hub before it counts as out of reach
+NAMED = 4  # files of a repository that one line names
+NOT_STORED = (ENOSPC, EACCES, EROFS)
+
+Table = Mapping[str, KnownModel] | Mapping[str, KnownSegmenter] | Mapping[str, KnownChat]
 
 
 def fetch_base(source: str, *, offline: bool = False, half: bool = False) -> Path:
-    """Get a base model: a diffusers repository, or one file of any repository.
+    """Get a base model: a diffusers repository, or one file or folder of any repository.
 
     Args:
-        source: A short name of the registry, `owner/name`, or `owner/name/file.safetensors`.
+        source: A short name of the registry, or a place on the hub (`weights.hub_place`).
         offline: Use only what was downloaded before.
-        half: Prefer the fp16 variant where a repository has both.
+        half: Prefer a half-precision variant where a repository has both.
 
     Returns:
         The folder or file on this machine.
@@ -58,8 +81,11 @@ def fetch_base(source: str, *, offline: bool = False, half: bool = False) -> Pat
     Raises:
         CheckpointError: No such repository or file; or the name cannot be one.
         OfflineError: It must be downloaded and cannot be.
+        OutputError: There is no room for it.
     """
-    return _fetch(source, lambda files: choose_base(files, half=half), offline=offline)
+    return _fetch(
+        source, lambda files: choose_base(files, half=half), offline=offline, table=KNOWN, half=half
+    )
 
 
 def fetch_adapter(source: str, *, offline: bool = False) -> Path:
@@ -67,17 +93,12 @@ def fetch_adapter(source: str, *, offline: bool = False) -> Path:
 
     Args and Raises: as for `fetch_base`.
     """
-    return _fetch(source, choose_adapter, offline=offline)
+    return _fetch(source, choose_adapter, offline=offline, table=KNOWN)
 
 
 def fetch_tokenizer(source: str, *, offline: bool = False) -> Path:
     """Get a CLIP tokenizer's files from the root or the `tokenizer` folder of a repository."""
-
-    def choose(files: list[str]) -> list[str]:
-        folder = "tokenizer/" if "tokenizer/vocab.json" in files else ""
-        return [f"{folder}{name}" for name in TOKENIZER_FILES if f"{folder}{name}" in files]
-
-    path = _fetch(source, choose, offline=offline)
+    path = _fetch(source, choose_tokenizer, offline=offline, table=KNOWN)
     return path / "tokenizer" if (path / "tokenizer").is_dir() else path
 
 
@@ -89,31 +110,6 @@ def fetch_segmenter(source: str, *, offline: bool = False) -> Path:
     return _fetch(source, choose_segmenter, offline=offline, table=SEGMENTERS)
 
 
-def fetch_files(source: str, choose: Choice, *, offline: bool = False) -> Path:
-    """Get the chosen files of a repository, or the one file that is named.
-
-    Args:
-        source: `owner/name`, or `owner/name/file.safetensors`.
-        choose: Which of a repository's files are needed; none: it is not what was asked for.
-        offline: Use only what was downloaded before.
-
-    Returns and Raises: as for `fetch_base`.
-    """
-    return _fetch(source, choose, offline=offline, table={})
-
-
-def choose_part(files: Iterable[str], folder: str = "") -> list[str]:
-    """Choose the config and one set of weights of a single model, such as a ControlNet.
-
-    Args:
-        files: Of the repository.
-        folder: Where the model is in it, with a "/" at the end; by default at the root.
-    """
-    here = [file for file in files if file.startswith(folder) and "/" not in file[len(folder) :]]
-    weights = _one_set(here, half=False)
-    return [f"{folder}config.json", *weights] if f"{folder}config.json" in here else []
-
-
 def fetch_chat(source: str, *, offline: bool = False) -> Path:
     """Get a LLaVA, a part of one, or the language model or vision tower that it stands on.
 
@@ -122,158 +118,340 @@ def fetch_chat(source: str, *, offline: bool = False) -> Path:
     return _fetch(source, choose_chat, offline=offline, table=CHATS)
 
 
-def choose_base(files: Iterable[str], *, half: bool = False) -> list[str]:
-    """Choose the files of a diffusers pipeline: configs, tokenizer and one set of weights each."""
-    files = list(files)
-    if "model_index.json" not in files:
-        return []
-    chosen = ["model_index.json"]
-    chosen += [f for f in files if f.startswith(SMALL_FOLDERS)]
-    for folder in FOLDERS:
-        chosen += [f for f in files if f == f"{folder}/config.json"]
-        chosen += _one_set([f for f in files if f.startswith(f"{folder}/")], half=half)
-    return chosen
+def fetch_files(source: str, choose: Choice, *, offline: bool = False) -> Path:
+    """Get the chosen files of a repository or of a folder in it, or the one file that is named.
+
+    Args:
+        source: A place on the hub (`weights.hub_place`).
+        choose: Which of a repository's files are needed; none: it is not what was asked for.
+        offline: Use only what was downloaded before.
+
+    Returns and Raises: as for `fetch_base`.
+    """
+    return _fetch(source, choose, offline=offline, table={})
 
 
-def choose_adapter(files: Iterable[str]) -> list[str]:
-    """Choose the files of an adapter: ours, a UNet's, or the only file of weights there is."""
-    files = list(files)
-    if {"adapter.safetensors", "config.json"} <= set(files):
-        return ["adapter.safetensors", "config.json"]
-    if "unet/config.json" in files:
-        chosen = ["unet/config.json", *_one_set(_under("unet", files), half=False)]
-        for folder in PICTURE_FOLDERS:
-            chosen += [f for f in files if f == f"{folder}/config.json"]
-            chosen += _one_set(_under(folder, files), half=False)
-        return chosen
-    weights = [f for f in files if f.endswith(WEIGHT_SUFFIXES) and "/" not in f]
-    return _one_set(weights, half=False) if len(weights) <= 2 else []
+def find_place(source: str, table: Table) -> HubPlace:
+    """Say where on the hub a model is.
 
+    Args:
+        source: A short name of the table, with or without `@revision`, or a place on the hub.
+        table: Of `weights.registry`; it may be empty.
 
-def choose_segmenter(files: Iterable[str]) -> list[str]:
-    """Choose the files of our own folder, else the only official file there is."""
-    files = list(files)
-    if set(OWN_SEGMENTER) <= set(files):
-        return [f for f in files if f.endswith((".json", ".txt")) or f == "model.safetensors"]
-    weights = [f for f in files if f.endswith((".pt", ".pth")) and "/" not in f]
-    return weights if len(weights) == 1 else []
-
-
-def choose_chat(files: Iterable[str]) -> list[str]:
-    """Choose configs, the tokenizer and one set of weights of the root."""
-    files = [file for file in files if "/" not in file]
-    parts = [file for file in files if file.startswith(CHAT_WEIGHTS) and "." in file]
-    weights = [file for file in files if file.startswith(("model", "pytorch_model"))]
-    words = [f for f in files if f.endswith((".json", ".txt", ".model")) and "index" not in f]
-    return [*words, *parts, *_one_set(weights, half=False)] if "config.json" in files else []
-
-
-def _under(folder: str, files: Iterable[str]) -> list[str]:
-    return [file for file in files if file.startswith(f"{folder}/")]
-
-
-def _one_set(files: list[str], *, half: bool) -> list[str]:
-    """Choose safetensors before pickles, and the wanted variant before the other."""
-    groups: dict[tuple[bool, bool], list[str]] = {}
-    for file in files:
-        name = file.removesuffix(".index.json")
-        if not name.endswith((".safetensors", ".bin")) or "non_ema" in name or "openvino" in name:
-            continue
-        is_half = ".fp16" in name
-        groups.setdefault((name.endswith(".bin"), is_half != half), []).append(file)
-    return groups[min(groups)] if groups else []
-
-
-def _fetch(
-    source: str,
-    choose: Choice,
-    *,
-    offline: bool,
-    table: Mapping[str, KnownModel | KnownSegmenter | KnownChat] = KNOWN,
-) -> Path:
-    known = table.get(source)
-    match = HUB_ID.match(known.source if known else source)
-    if match is None or ".." in source:
+    Raises:
+        CheckpointError: It is neither.
+    """
+    name, at, revision = source.partition("@")
+    known = table.get(source) or table.get(name)
+    if known is not None:
+        repo = f"{known.repo}@{revision}" if at and source not in table else known.repo
+        source = f"{repo}{known.source.removeprefix(known.repo)}"
+    place = parse_place(source, endpoint=constants.ENDPOINT)
+    if place is None:
         own = "" if table is CHATS else " 'embedded',"
         names = f",{own} or one of {', '.join(table)}" if table else ""
         raise CheckpointError(
             f"{source}: no such file or folder, and not the name of a model: expected a path, "
-            f"a hub id (owner/name){names}"
+            f"a hub id (owner/name, owner/name@revision, owner/name/file), a hub URL{names}"
         )
-    repo, file = match["repo"], match["file"]
-    if file is not None:
-        folder = _get(repo, lambda files: [f for f in files if f == file], offline=offline)
-        if not (folder / file).is_file():
-            raise _missing(f"{repo}/{file}", "only other files of it were downloaded before")
-        return folder / file
-    return _get(repo, choose, offline=offline, own=table is not CHATS)
+    return place
 
 
-def _get(repo: str, choose: Choice, *, offline: bool, own: bool = True) -> Path:
-    """Download the chosen files of a repository, or find them in the cache.
+@dataclass(frozen=True, kw_only=True)
+class _Listing:
+    """What a repository has.
+
+    Attributes:
+        commit: Of the revision that was asked for.
+        files: Path -> size in bytes; 0: not known.
+    """
+
+    commit: str
+    files: dict[str, int]
+
+
+def _fetch(source: str, choose: Choice, *, offline: bool, table: Table, half: bool = False) -> Path:
+    """Get what a source names; see `fetch_base`."""
+    place = find_place(source, table)
+    choose = _inside(place.inside, choose)
+    try:
+        if offline:
+            raise _missing(place, "offline mode is on", table)
+        if constants.HF_HUB_OFFLINE:
+            raise _missing(place, "HF_HUB_OFFLINE is set", table)
+        listing = _ask(place, table)
+    except LavallamaError as error:
+        folder, chosen = _find(place, choose, error)
+    else:
+        folder, chosen = _download(place, listing, choose, table)
+    reduced = [file for file in chosen if is_half(file) and place.inside != file]
+    if reduced and not half:
+        logger.warning("%s: there in half precision only: %s", place, _some(reduced))
+    return folder / place.inside
+
+
+def _inside(inside: str, choose: Choice) -> Choice:
+    """Choose one file, or in a folder of a repository."""
+    if not inside:
+        return choose
+
+    def choose_inside(files: Mapping[str, int]) -> list[str]:
+        head = f"{inside}/"
+        here = {file[len(head) :]: size for file, size in files.items() if file.startswith(head)}
+        return [f"{head}{file}" for file in choose(here)] if here else [inside]
+
+    return choose_inside
+
+
+def _ask(place: HubPlace, table: Table) -> _Listing:
+    """Ask the hub what a repository has.
+
+    Raises:
+        CheckpointError: It has no such repository or revision, or does not give it.
+        OfflineError: It does not answer.
+    """
+    try:
+        info = HfApi().model_info(
+            place.repo, revision=place.revision, timeout=HUB_TIMEOUT, files_metadata=True
+        )
+    except Exception as error:
+        raise _explain(place, error, table) from error
+    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    return _Listing(commit=info.sha or "", files=files)
+
+
+def _download(
+    place: HubPlace, listing: _Listing, choose: Choice, table: Table
+) -> tuple[Path, list[str]]:
+    """Get the chosen files that are not here yet; return their folder and their names."""
+    chosen = choose(listing.files)
+    if not chosen:
+        raise CheckpointError(_name_choices(place, listing.files))
+    if lacking := [file for file in chosen if file not in listing.files]:
+        raise CheckpointError(
+            f"{place}: {place.repo} on the hub has no {_some(lacking)}; it has "
+            f"{_some([f for f in listing.files if f.endswith(WEIGHT_SUFFIXES)]) or 'no weights'}"
+        )
+    folder = _snapshot(place)
+    if folder is not None and folder.name == listing.commit and not _absent(folder, chosen):
+        return folder, chosen
+    known = None if folder is None else folder.parent / listing.commit
+    absent = chosen if known is None else _absent(known, chosen)
+    _check_readers(place, chosen)
+    _check_room(place, sum(listing.files[file] for file in absent))
+    logger.info("%s: downloading %s", place, _some(absent))
+    small = [file for file in chosen if not file.endswith(WEIGHT_SUFFIXES)]
+    try:
+        if small:
+            snapshot_download(
+                place.repo,
+                revision=place.revision,
+                allow_patterns=[glob.escape(file) for file in small],
+                etag_timeout=HUB_TIMEOUT,
+            )
+        # One after the other and in this thread: only so does Ctrl-C end a download at once.
+        for file in chosen:
+            if file.endswith(WEIGHT_SUFFIXES):
+                hf_hub_download(place.repo, file, revision=place.revision, etag_timeout=HUB_TIMEOUT)
+    except Exception as error:
+        raise _explain(place, error, table) from error
+    folder = _snapshot(place)
+    if folder is None or _absent(folder, chosen):
+        raise CheckpointError(f"{place}: was changed on the hub during the download: run it again")
+    return folder, chosen
+
+
+def _find(place: HubPlace, choose: Choice, reason: LavallamaError) -> tuple[Path, list[str]]:
+    """Find what was downloaded before.
 
     Args:
-        repo: Hub id.
+        place: What is asked for.
         choose: Which of its files.
-        offline: Use only what was downloaded before.
-        own: Whether a model of this kind ships with lavallama, to name it where this one is not.
+        reason: Why the hub does not give them; raised if nothing is here.
     """
-    reason = "offline mode is on"
     try:
-        if not offline:
-            try:
-                return _download(repo, choose)
-            except _UnreachableError as error:
-                reason = str(error)
-        folder = Path(snapshot_download(repo, local_files_only=True))
-    except HFValidationError as error:
-        raise CheckpointError(f"{repo}: not the name of a repository on the hub") from error
-    except OSError as error:
-        raise _missing(repo, reason, own=own) from error
-    files = [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file()]
-    if not choose(files):
-        raise _missing(repo, reason, own=own)
-    return folder
+        folder = _snapshot(place)
+    except HFValidationError:
+        folder = None
+    if folder is None:
+        raise reason
+    here = {f.relative_to(folder).as_posix(): f.stat().st_size for f in _files(folder)}
+    incomplete: list[str] = []
+    for files in filter(None, (_known_tree(place), here)):
+        chosen = choose(files)
+        absent = _absent(folder, chosen)
+        if chosen and not absent:
+            return folder, chosen
+        if len(absent) < len(chosen):
+            incomplete = incomplete or absent
+        if any(not _is_weights(file) for file in absent):
+            break  # other weights may do in place of these, but nothing does for a config
+    if not incomplete:
+        raise reason
+    raise OfflineError(
+        f"{place}: only a part of it was downloaded before: {_some(incomplete)} is missing. "
+        f"{reason}"
+    ) from reason
 
 
-class _UnreachableError(Exception):
-    """The hub did not answer; what was downloaded before may still do."""
+def _is_weights(file: str) -> bool:
+    return file.endswith(WEIGHT_SUFFIXES) or ".index." in file
 
 
-def _download(repo: str, choose: Choice) -> Path:
+def _files(folder: Path) -> Iterator[Path]:
+    return (file for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+def _absent(folder: Path, files: list[str]) -> list[str]:
+    return [file for file in files if not (folder / file).is_file()]
+
+
+def _snapshot(place: HubPlace) -> Path | None:
+    """The folder of a revision in the cache, whatever is in it; None if there is none."""
     try:
-        info = HfApi().model_info(repo, timeout=HUB_TIMEOUT)
-        chosen = choose([sibling.rfilename for sibling in info.siblings or []])
-        if not chosen:
-            raise CheckpointError(f"{repo}: the hub has it, but no model of a known layout in it")
-        return Path(
-            # By branch, not by info.sha: only then can the cache be found again offline.
-            snapshot_download(repo, allow_patterns=chosen, etag_timeout=HUB_TIMEOUT)
+        # No patterns, no files that must be there: newer versions refuse a part otherwise.
+        found = snapshot_download(
+            place.repo, revision=place.revision, local_files_only=True, allow_patterns=[]
         )
-    except (CheckpointError, HFValidationError):
-        raise
-    except RepositoryNotFoundError as error:
-        raise CheckpointError(
-            f"{repo}: the hub has no such model (or it asks who you are: `hf auth login`)"
+    except (OSError, LocalEntryNotFoundError):
+        return None
+    return Path(found)
+
+
+def _known_tree(place: HubPlace) -> dict[str, int]:
+    """The listing of a repository that newer versions of huggingface_hub keep; else nothing."""
+    read = getattr(huggingface_hub, "get_cached_repo_tree", None)
+    if read is None:
+        return {}
+    try:
+        return {file.path: file.size for file in read(place.repo, revision=place.revision)}
+    except Exception:  # not kept, or kept in another form: what is here still says enough
+        return {}
+
+
+def _check_readers(place: HubPlace, chosen: list[str]) -> None:
+    """Refuse what could not be read after it has been downloaded."""
+    if not any(file.rpartition("/")[2] == "tokenizer.model" for file in chosen):
+        return
+    if any(file.rpartition("/")[2] == "tokenizer.json" for file in chosen):
+        return
+    packages = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
+    lacking = [name for module, name in packages.items() if not _importable(module)]
+    if lacking:
+        raise LavallamaError(
+            f"{place}: its tokenizer.model is read by {' and '.join(packages.values())}: "
+            f"pip install {' '.join(lacking)}"
+        )
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
+
+
+def _check_room(place: HubPlace, needed: int) -> None:
+    """Refuse a download that the cache cannot hold."""
+    cache = Path(constants.HF_HUB_CACHE)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(cache).free
+    except OSError as error:
+        raise OutputError(
+            f"{cache}: the folder for downloads cannot be made ({error.strerror or error}): set "
+            "HF_HOME to a folder that can be written"
         ) from error
-    except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "with an error")
-        raise _UnreachableError(f"the hub answered {status}") from error
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (ENOSPC, EACCES, EROFS):
-            raise OutputError(f"{repo}: the download cannot be stored ({error})") from error
-        # Whichever HTTP library the hub's client is built on (requests, httpx, httpx2) raises
-        # its own errors when there is no network; all of them mean: not reachable now.
-        raise _UnreachableError(f"no connection to the hub: {type(error).__name__}") from error
+    if needed > free:
+        raise OutputError(
+            f"{place}: needs {_gigabytes(needed)}, {cache} has {_gigabytes(free)} free: make room "
+            "(`lavallama models` lists what is there), or set HF_HOME to a folder on another disk"
+        )
 
 
-def _missing(what: str, reason: str, *, own: bool = True) -> OfflineError:
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e7 else f"{size / 1e6:.2f} MB"
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _name_choices(place: HubPlace, files: Mapping[str, int]) -> str:
+    """Say what a repository has that may be asked for by its name."""
+    head = f"{place.inside}/" if place.inside else ""
+    weights = [f for f in files if f.startswith(head) and f.endswith(WEIGHT_SUFFIXES)]
+    if not weights:
+        return f"{place}: the hub has it, but no model of a known layout in it"
+    sized = [f"{f} ({_gigabytes(files[f])})" if files[f] else f for f in weights]
+    at = f"@{place.revision}" if place.revision else ""
+    return (
+        f"{place}: the hub has it, but no telling which of its files is meant: {_some(sized)}; "
+        f"name one, as {place.repo}{at}/{weights[0]}"
+    )
+
+
+def _missing(place: HubPlace, reason: str, table: Table) -> OfflineError:
     cure = "connect once, or give the path of a local copy"
-    if own:
+    if table and table is not CHATS:
         cure = (
-            "connect once, give the path of a local copy, or use the model that ships with "
-            "lavallama: --model embedded"
+            "connect once, give the path of a local copy, or use 'embedded', the model that ships "
+            "with lavallama"
         )
     return OfflineError(
-        f"{what} is not on this machine and cannot be downloaded ({reason}): {cure}"
+        f"{place} is not on this machine and cannot be downloaded ({reason}): {cure}"
     )
+
+
+def _explain(place: HubPlace, error: BaseException, table: Table) -> LavallamaError:
+    """Say why the hub did not give something; its client hides the reason in causes."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    # That nothing is in the cache is what the client says in the end, not why.
+    causes = [c for c in causes if not isinstance(c, LocalEntryNotFoundError)] or [error]
+    for cause in causes:
+        for kind, explain in EXPLAINED:
+            if isinstance(cause, kind):
+                return CheckpointError(f"{place}: {explain(place)}")
+        if isinstance(cause, OSError) and cause.errno in NOT_STORED:
+            return OutputError(f"{place}: the download cannot be stored ({cause})")
+        if isinstance(cause, OfflineModeIsEnabled):
+            return _missing(place, "HF_HUB_OFFLINE is set", table)
+        if isinstance(cause, HfHubHTTPError):
+            status = getattr(cause.response, "status_code", "with an error")
+            asks = "; is your token still valid? `hf auth login`" if status == 401 else ""
+            return _missing(place, f"the hub answered {status}{asks}", table)
+    # Whichever HTTP library the hub's client is built on (requests, httpx, httpx2) raises its own
+    # errors when there is no network; all of them mean: not reachable now.
+    return _missing(place, f"no connection to the hub: {type(causes[0]).__name__}", table)
+
+
+def _explain_gate(place: HubPlace) -> str:
+    page = f"{constants.ENDPOINT}/{place.repo}"
+    if get_token():
+        return f"you are logged in, but have not been let in: accept its licence at {page}"
+    return f"is gated: accept its licence at {page}, then log in with `hf auth login`"
+
+
+def _explain_absence(place: HubPlace) -> str:
+    absent = "no such file or folder here, and the hub has no such model"
+    if get_token():
+        return f"{absent} (or a private one that you may not see)"
+    return f"{absent} (or a private one: log in with `hf auth login`)"
+
+
+EXPLAINED: tuple[tuple[type[Exception], Callable[[HubPlace], str]], ...] = (
+    (HFValidationError, lambda _: "not the name of a repository on the hub"),
+    (GatedRepoError, _explain_gate),
+    (DisabledRepoError, lambda _: "the hub has closed this repository to everybody"),
+    (RepositoryNotFoundError, _explain_absence),
+    (RevisionNotFoundError, lambda place: f"the hub has no revision {place.revision!r} of it"),
+    (
+        EntryNotFoundError,
+        lambda _: "the hub lists a file of it that it does not give (404): try again later",
+    ),
+)

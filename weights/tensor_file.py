@@ -40,7 +40,7 @@ class TensorFile:
         self.extra: dict[str, Any] = {}
         self._tensors: dict[str, torch.Tensor] = {}
         self._homes: dict[str, Path] = {}
-        if self.path.name.endswith(".index.json"):
+        if self.path.name.endswith(".json"):  # an index of shards
             for shard in self._shards():
                 self._open(shard)
         else:

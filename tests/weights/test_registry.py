@@ -3,15 +3,15 @@ import pytest
 from grounding.errors import CheckpointError
 from grounding.llava.template import TEMPLATES
 from weights import registry
-from weights.hub import HUB_ID
+from weights.hub_place import parse_place
 
 
 def test_every_known_model_can_be_asked_for():
     for name, known in registry.KNOWN.items():
         assert registry.lookup(name) is known
-        match = HUB_ID.match(known.source)
-        assert match is not None
-        assert (match["repo"], match["file"]) == (known.repo, known.file)
+        place = parse_place(known.source)
+        assert place is not None
+        assert (place.repo, place.inside) == (known.repo, known.file or "")
         assert "/" not in name
 
 
@@ -19,9 +19,9 @@ def test_every_known_segmenter_can_be_asked_for():
     for name, known in registry.SEGMENTERS.items():
         assert registry.lookup_segmenter(name) is known
         assert registry.lookup_segmenter(known.source) is known
-        match = HUB_ID.match(known.source)
-        assert match is not None
-        assert (match["repo"], match["file"]) == (known.repo, known.file)
+        place = parse_place(known.source)
+        assert place is not None
+        assert (place.repo, place.inside) == (known.repo, known.file or "")
         assert name not in registry.KNOWN
     assert registry.lookup_segmenter("seem") is None
 
@@ -30,9 +30,9 @@ def test_every_known_chat_can_be_asked_for():
     for name, known in registry.CHATS.items():
         assert registry.lookup_chat(name) is known
         assert registry.lookup_chat(known.source) is known
-        match = HUB_ID.match(known.source)
-        assert match is not None
-        assert match["repo"] == known.repo
+        place = parse_place(known.source)
+        assert place is not None
+        assert place.repo == known.repo
         assert known.template in TEMPLATES
         assert name not in registry.KNOWN
     assert registry.lookup_chat("llava") is None

@@ -13,6 +13,7 @@ as several tokens in a row: "<toy>" becomes "<toy> <toy>_1 <toy>_2" before the t
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def _resolved(asked: str, offline: bool) -> tuple[Path, str | None]:
     return path, word
 
 
-def _choose(files: list[str]) -> list[str]:
+def _choose(files: Collection[str]) -> list[str]:
     """The file that diffusers writes, else the only one there is."""
     for standard in STANDARD_FILES:
         if standard in files:

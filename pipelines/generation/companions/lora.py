@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,7 @@ def _file_of(name: str, offline: bool) -> Path:
     return path / chosen[0]
 
 
-def _choose(files: list[str]) -> list[str]:
+def _choose(files: Collection[str]) -> list[str]:
     """The file that diffusers writes, else the only one of weights that there is."""
     if STANDARD_FILE in files:
         return [STANDARD_FILE]

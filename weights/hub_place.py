@@ -1,0 +1,80 @@
+"""What a user may write for a model on the hub: an id, a revision or a place in it, or a URL.
+
+| written                                            | means                                |
+|----------------------------------------------------|--------------------------------------|
+| `owner/name`                                       | a repository                         |
+| `owner/name@revision`                              | a branch, tag, commit or `refs/pr/N` |
+| `owner/name/file.safetensors`                      | one file                             |
+| `owner/name@revision/folder`                       | a model in a folder of a repository  |
+| `https://huggingface.co/owner/name`                | the same by its page                 |
+| `https://.../tree/revision/folder`                 | a folder's page                      |
+| `https://.../blob/revision/file`, `.../resolve/...`| a file's page, a file's download     |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["HubPlace", "parse_place"]
+
+HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
+NAME = r"[A-Za-z0-9_](?:[\w.-]*\w)?"
+REVISION = r"(?:refs/(?:pr|convert)/[\w.-]+|[\w.-]+)"
+WRITTEN = re.compile(
+    rf"(?P<repo>{NAME}/{NAME})(?:@(?P<revision>{REVISION}))?"
+    r"(?:/(?P<inside>[^/\\:?*]+(?:/[^/\\:?*]+)*))?"
+)
+PAGE = re.compile(rf"(?P<repo>{NAME}/{NAME})(?:/(?:tree|blob|resolve)/(?P<rest>.+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubPlace:
+    """A repository of the hub, or a place in one.
+
+    Attributes:
+        repo: `owner/name`.
+        revision: A branch, tag or commit; None: the default branch.
+        inside: A file or folder in it, without "/" at the ends; "": all of it.
+    """
+
+    repo: str
+    revision: str | None = None
+    inside: str = ""
+
+    def __str__(self) -> str:
+        """Return what a user may write for it."""
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{self.repo}{revision}" + (f"/{self.inside}" if self.inside else "")
+
+
+def parse_place(source: str, *, endpoint: str = "") -> HubPlace | None:
+    """Read what a user wrote; None if it cannot be a place on the hub.
+
+    Args:
+        source: An id or a URL, see the table in this file's head.
+        endpoint: Of the hub or its mirror, whose URLs are understood too.
+    """
+    if "://" in source:
+        return _parse_url(source, endpoint)
+    match = WRITTEN.fullmatch(source)
+    if match is None or ".." in source or " " in source:
+        return None
+    return HubPlace(repo=match["repo"], revision=match["revision"], inside=match["inside"] or "")
+
+
+def _parse_url(source: str, endpoint: str) -> HubPlace | None:
+    url = urlsplit(source)
+    if url.netloc not in (*HUB_HOSTS, urlsplit(endpoint).netloc) or ".." in source:
+        return None
+    match = PAGE.fullmatch(url.path.strip("/"))
+    if match is None:
+        return None
+    revision, inside = None, ""
+    if match["rest"]:
+        found = re.match(rf"({REVISION})(?:/(.+))?$", unquote(match["rest"]))
+        if found is None:
+            return None
+        revision, inside = found[1], found[2] or ""
+    return HubPlace(repo=match["repo"], revision=revision, inside=inside)
