@@ -199,8 +199,8 @@ def _model_in(folder: str, sizes: Mapping[str, int], *, half: bool = False) -> l
     """The config and weights of one model; where it has none, the names that it should have."""
     here = {f: size for f, size in _under(folder, sizes).items() if "/" not in f[len(folder) :]}
     stem = "model" if folder.startswith("text_encoder") else STEMS[0]
-    weights = choose_set(here, half=half) or [f"{folder}{stem}.safetensors"]
-    return [f"{folder}config.json", *weights]
+    lacking = [f"{folder}{stem}.safetensors"] if here else []
+    return [f"{folder}config.json", *(choose_set(here, half=half) or lacking)]
 
 
 def _all_shards(files: list[str]) -> list[str]:

@@ -43,6 +43,7 @@ from weights.choose import (
     choose_tokenizer,
     is_half,
 )
+from weights.hub_cache import sweep_partials
 from weights.hub_place import HubPlace, parse_place
 from weights.registry import CHATS, KNOWN, SEGMENTERS, KnownChat, KnownModel, KnownSegmenter
 
@@ -240,6 +241,7 @@ def _download(
     _check_readers(place, chosen)
     _check_room(place, sum(listing.files[file] for file in absent))
     logger.info("%s: downloading %s", place, _some(absent))
+    sweep_partials(place.repo)
     small = [file for file in chosen if not file.endswith(WEIGHT_SUFFIXES)]
     try:
         if small:

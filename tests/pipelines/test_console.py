@@ -1,10 +1,24 @@
+import contextlib
 import logging
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
 import warnings
 
 import pytest
 
 from grounding.errors import PromptError
 from pipelines.console import guarded, one_line
+
+try:
+    import fcntl
+    import pty
+    import termios
+except ImportError:  # Windows
+    pty = None
 
 
 def fail(error):
@@ -68,3 +82,63 @@ def test_warnings_of_ours_are_lines_and_those_of_others_are_kept_away(capsys):
 def test_one_line():
     assert one_line("a\n b\x1b[31m") == "a b?[31m"
     assert len(one_line("word " * 1000)) <= 600
+
+
+DOWNLOAD = """
+import sys
+from pipelines.console import guarded, quiet_libraries
+def body():
+    quiet_libraries()
+    from weights.hub import fetch_adapter
+    fetch_adapter("someone/one")
+    return 0
+sys.exit(guarded("lavallama test", body))
+"""
+
+
+def start_at_a_terminal(loopback_hub, tmp_path, size, rate):
+    """A process with a terminal of its own that downloads one file; returns it and its screen."""
+    loopback_hub.put("someone/one", {"a.safetensors": bytes(size)})
+    loopback_hub.modes["someone/one"] = {"rate": rate}
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 80, 0, 0))
+    hub = {"HF_ENDPOINT": loopback_hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+    environment = {**os.environ, **hub}
+    environment.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)
+    process = subprocess.Popen(
+        [sys.executable, "-c", DOWNLOAD], stdout=terminal, stderr=terminal, env=environment
+    )
+    os.close(terminal)
+    return process, screen
+
+
+def read_screen(screen):
+    """All that a process writes, until it ends."""
+    seen = b""
+    with contextlib.suppress(OSError):  # how Linux says that nobody has the terminal any more
+        while part := os.read(screen, 65536):
+            seen += part
+    os.close(screen)
+    return seen
+
+
+@pytest.mark.skipif(pty is None, reason="has no pseudo-terminals")
+def test_a_download_shows_its_progress_at_a_terminal(loopback_hub, tmp_path):
+    process, screen = start_at_a_terminal(loopback_hub, tmp_path, 48 << 20, 32 << 20)
+    seen = read_screen(screen)
+    assert process.wait() == 0, seen
+    assert seen.count(b"a.safetensors:") >= 4
+
+
+@pytest.mark.skipif(pty is None, reason="has no pseudo-terminals")
+def test_ctrl_c_at_a_terminal_is_one_line_at_once(loopback_hub, tmp_path):
+    process, screen = start_at_a_terminal(loopback_hub, tmp_path, 48 << 20, 4 << 20)
+    while "a.safetensors" not in loopback_hub.downloaded:
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    seen = read_screen(screen)  # twelve seconds if it waited for the file
+    assert process.wait(timeout=6) == 2
+    assert b"lavallama test: error: interrupted" in seen
+    assert b"Traceback" not in seen

@@ -14,6 +14,7 @@ from grounding.errors import CheckpointError, LavallamaError, OfflineError, Outp
 from tests.loopback_hub import tag_of
 from weights import hub
 from weights.choose import choose_part
+from weights.hub_cache import sweep_partials
 
 UNET = "unet/diffusion_pytorch_model"
 SD = {
@@ -347,3 +348,17 @@ def test_ctrl_c_ends_a_download(loopback_hub, tmp_path, monkeypatch):
     _, said = process.communicate(timeout=8)  # ten seconds for the whole file
     assert b"KeyboardInterrupt" in said
     assert not blob.exists()
+
+
+def test_what_a_killed_download_left_is_taken_up_or_removed(loopback_hub, tmp_path, monkeypatch):
+    process, blob = start(loopback_hub, tmp_path, monkeypatch)
+    [left] = blob.parent.glob("*.incomplete")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "home/hub"))
+    assert sweep_partials("someone/one") == 0  # it is at work
+    assert left.exists()
+    process.kill()
+    process.communicate()
+    loopback_hub.modes.clear()
+    hub.fetch_adapter("someone/one")
+    assert not list(blob.parent.glob("*.incomplete"))
+    assert blob.stat().st_size == 4 << 20
