@@ -25,7 +25,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from grounding.checkpoint import Checkpoints
+from grounding.checkpoint import LAST, Checkpoints, check_fit
+from grounding.errors import CheckpointError
 from grounding.sharding import gathered, holds_shares, is_share, like, take_shares, total_norm
 from grounding.telemetry import JsonLines, Writer
 
@@ -283,12 +284,21 @@ class _Run:
         state = self.checkpoints.read()
         if state is None:
             return 0
+        path = self.folder / LAST
+        check_fit(state["parameters"], self.parameters, path)
+        check_fit(state["average"], self.average, path)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(like(state["parameters"][name], parameter))
             for name, value in self.average.items():
                 value.copy_(like(state["average"][name], value))
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except ValueError as error:
+            raise CheckpointError(
+                f"{path}: its optimiser is of other options ({error}); go on with those that it "
+                "was begun with, or name another folder with --runs"
+            ) from None
         take_shares(self.optimizer)
         log.info("resumed %s at step %d", self.folder, state["step"])
         return state["step"]

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from grounding.errors import LavallamaError
+from grounding.errors import LavallamaError, OutputError
+from grounding.files import write_files
 
 __all__ = ["LOG", "JsonLines", "TensorBoard", "WeightsAndBiases", "Writer", "has_tensorboard"]
 
@@ -49,15 +50,20 @@ class JsonLines:
         lines = self.path.read_text("utf-8").splitlines()
         kept = [line for line in lines if (step := _step(line)) is not None and step <= start]
         if len(kept) < len(lines):
-            unfinished = folder / f"{LOG}.part"
-            unfinished.write_text("".join(f"{line}\n" for line in kept), "utf-8")
-            unfinished.replace(self.path)
+            write_files({self.path: "".join(f"{line}\n" for line in kept).encode()})
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a line."""
+        """Append a line.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         rounded = {name: float(f"{value:.{DIGITS}g}") for name, value in values.items()}
-        with self.path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps({"step": step, **rounded}) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as out:
+                out.write(json.dumps({"step": step, **rounded}) + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {str(error.strerror).lower()}") from None
 
     def picture(self, step: int, path: Path) -> None:
         """Nothing: the picture is in the folder."""

@@ -143,7 +143,7 @@ def _written(
     if options.out is not None:
         text = json.dumps(document.to_dict(), indent=2, ensure_ascii=False) + "\n"
         contents[Path(options.out)] = text.encode()
-    write_files(contents)
+    write_files(contents, last=None if options.out is None else Path(options.out))
     return [str(place) for place in contents]
 
 

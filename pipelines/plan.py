@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
     plan = open_planner(options).plan(options.caption, seed=options.seed)
     report(plan)
     text = json.dumps(plan.document.to_dict(), indent=2, ensure_ascii=False) + "\n"
-    write_files({out: text.encode(), picture: sketch(plan.document)})
+    write_files({out: text.encode(), picture: sketch(plan.document)}, last=out)
     print(out)
     print(picture)
     return 0

@@ -1,5 +1,6 @@
 """Scenes as latents: encoded once, kept on disk, read by every later stage."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from tqdm import tqdm
 from gligen.patch_autoencoder import PatchAutoencoder
 from gligen.train.autoencoder import to_tensor
 from gligen.train.scenes import Scenes
+from grounding.files import write_files
 
 BATCH = 256
 
@@ -31,7 +33,7 @@ def encoded(path: Path, autoencoder: PatchAutoencoder, scenes: Scenes) -> np.nda
             pixels = to_tensor(np.asarray(scenes.images[start : start + BATCH]))
             latents = autoencoder.encoder(pixels) * autoencoder.config["scaling_factor"]
             parts.append(latents.contiguous().numpy().astype(np.float16))
-        unfinished = path.with_suffix(".part.npy")
-        np.save(unfinished, np.concatenate(parts))
-        unfinished.replace(path)
+        file = io.BytesIO()
+        np.save(file, np.concatenate(parts))
+        write_files({path: file.getvalue()})
     return np.load(path)

@@ -1,7 +1,7 @@
 """Pictures made once by all processors, read many times: arrays in memory maps, words beside them.
 
 Everything is a function of what draws it, so a folder can be deleted and made again at any time. Of
-processes that train together the first one makes it.
+processes that train together the first one makes it, and others that come meanwhile wait for it.
 """
 
 import concurrent.futures
@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 from numpy.lib.format import open_memmap
+
+from grounding.files import write_files
+from grounding.lock import locked
 
 __all__ = ["Drawn", "Store", "open_store"]
 
@@ -43,8 +46,10 @@ def open_store(
     """
     with PartialState().main_process_first():
         if not (folder / RECORDS).exists():
-            log.info("rendering %d pictures into %s", total, folder)
-            _draw_all(folder, shapes, total, draw)
+            with locked(folder, wait=True):
+                if not (folder / RECORDS).exists():
+                    log.info("rendering %d pictures into %s", total, folder)
+                    _draw_all(folder, shapes, total, draw)
     lines = (folder / RECORDS).read_text("utf-8").splitlines()
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
     return arrays, [json.loads(line) for line in lines]
@@ -53,20 +58,14 @@ def open_store(
 def _draw_all(
     folder: Path, shapes: Mapping[str, tuple[int, ...]], total: int, draw: Callable[[int], Drawn]
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for name, shape in shapes.items():
         open_memmap(folder / f"{name}.npy", "w+", np.uint8, (total, *shape)).flush()
     chunks = [range(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
     work = functools.partial(_draw_chunk, folder, tuple(shapes), draw)
-    unfinished = folder / f"{RECORDS}.part"
     context = multiprocessing.get_context("spawn")
-    with (
-        concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as workers,
-        unfinished.open("w", encoding="utf-8") as out,
-    ):
-        for lines in workers.map(work, chunks):
-            out.writelines(line + "\n" for line in lines)
-    unfinished.replace(folder / RECORDS)
+    with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as workers:
+        lines = [line for some in workers.map(work, chunks) for line in some]
+    write_files({folder / RECORDS: "".join(f"{line}\n" for line in lines).encode()})
 
 
 def _draw_chunk(

@@ -61,7 +61,7 @@ class Generation:
         contents[record] = (
             json.dumps(document.to_dict(), indent=2, ensure_ascii=False) + "\n"
         ).encode()
-        write_files(contents)
+        write_files(contents, last=record)
         return list(contents)
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from grounding.embedder import Embedder, Item, Modality
 from grounding.errors import LavallamaError, PromptError
-from grounding.files import write_files
 from grounding.picture_file import open_picture
 from grounding.recording import read_wav
+from weights.tensor_file import write_safetensors
 
 __all__ = ["FileIndex", "Hit", "build_index"]
 
@@ -120,7 +120,7 @@ def build_index(
     if not named:
         raise PromptError(f"{root}: holds nothing that {embedder.name} reads: {_said(endings)}")
     if store is not None and len(known) > before:
-        write_files({store: lambda path: save_file(known, path)})
+        write_safetensors(known, store)
     vectors = torch.stack([known[digest] for _, digest in named])
     return FileIndex(embedder=embedder, paths=tuple(file for file, _ in named), vectors=vectors)
 

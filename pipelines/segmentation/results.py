@@ -86,7 +86,7 @@ class Segmentation:
         if self.panoptic is not None:
             png, text = self._panoptic(where["panoptic"].name)
             contents |= {where["panoptic"]: png, where["panoptic_json"]: text}
-        write_files(contents)
+        write_files(contents, last=where["document"])
         return list(contents)
 
     def _panoptic(self, file_name: str) -> tuple[bytes, bytes]:

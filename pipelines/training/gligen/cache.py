@@ -47,7 +47,7 @@ class Cache:
         name = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
         path = self.folder / kind / name[:2] / f"{name}{suffix}"
         if not path.is_file():
-            write_files({path: make()})
+            write_files({path: make()}, synced=False)
         return path
 
     def keep(self, kind: str, made_from: Any, make: Callable[[], Mapping[str, Tensor]]) -> Path:
