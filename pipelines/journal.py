@@ -4,21 +4,18 @@ A line is written at once, by one process alone. What a kill cut off at the end 
 the journal is opened again, so that a piece of work is in it whole, or is done anew.
 """
 
-import importlib
-import importlib.util
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from grounding.errors import LavallamaError, OutputError, PromptError
-from grounding.files import write_files
-from grounding.jsonfile import parse_json, read_text
+from grounding.errors import OutputError
+from grounding.lock import lock_file
 
-__all__ = ["Entry", "Journal", "kept_settings", "read_entries"]
+__all__ = ["Entry", "Journal", "read_entries"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +58,10 @@ class Journal:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {str(error.strerror).lower()}") from None
-        _lock(self._file, path)
+        lock_file(self._file, path)
         self.entries: dict[str, Entry] = {}
         end = 0
         for key, entry in _lines(path):
@@ -89,8 +86,8 @@ class Journal:
         line = {"key": key, "digest": digest, "value": value}
         data = json.dumps(line, ensure_ascii=False, sort_keys=True).encode() + b"\n"
         try:
-            self._file.write(data)
-            self._file.flush()
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {str(error.strerror).lower()}") from None
         self.entries[key] = Entry(digest=digest, path=self.path, start=self._end, length=len(data))
@@ -117,52 +114,6 @@ def read_entries(paths: Iterable[Path]) -> dict[str, list[Entry]]:
     return found
 
 
-@contextmanager
-def kept_settings(path: Path, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Write down how work is done, or check that it is done as before; then do it.
-
-    What was written down now is taken back if an error stops the work before any of it is in a
-    journal, `*.jsonl` beside the file or in a folder there: who named a model wrongly may name
-    another.
-
-    Args:
-        path: Of a JSON file.
-        settings: All that results depend on.
-
-    Raises:
-        OutputError: the work was begun with other settings, or the file cannot be written.
-    """
-    ours = json.loads(json.dumps(settings))
-    fresh = not path.exists()
-    if fresh:
-        text = json.dumps(ours, indent=2, ensure_ascii=False) + "\n"
-        write_files({path: text.encode()})
-    else:
-        _compare(path, ours)
-    try:
-        yield
-    except LavallamaError:
-        journals = (*path.parent.glob("*.jsonl"), *path.parent.glob("*/*.jsonl"))
-        if fresh and not any(journal.stat().st_size for journal in journals):
-            path.unlink(missing_ok=True)
-        raise
-
-
-def _compare(path: Path, ours: dict[str, Any]) -> None:
-    """Check that work was begun with the same settings."""
-    try:
-        theirs = parse_json(read_text(path))
-    except PromptError as error:
-        raise OutputError(f"{path}: {error}; choose another --out") from None
-    if theirs != ours:
-        known = theirs if isinstance(theirs, dict) else {}
-        name = next((name for name in ours if known.get(name) != ours[name]), "settings")
-        raise OutputError(
-            f"{path.parent} was begun with another {name.replace('_', ' ')} ({path.name} has it); "
-            "choose another --out, or delete it"
-        )
-
-
 def _lines(path: Path) -> Iterator[tuple[str | None, Entry]]:
     """Keys and places of whole lines; no key where a line makes no sense."""
     start = 0
@@ -177,19 +128,3 @@ def _lines(path: Path) -> Iterator[tuple[str | None, Entry]]:
                 key, digest = None, ""
             yield key, Entry(digest=digest, path=path, start=start, length=len(line))
             start += len(line)
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Keep other processes from writing the file, as long as it is open; not on Windows."""
-    if importlib.util.find_spec("fcntl") is None:
-        return
-    fcntl: Any = importlib.import_module("fcntl")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise OutputError(
-            f"{path}: another process is writing it; wait for it, or end it"
-        ) from None
-    except OSError:
-        return  # a file system without locks

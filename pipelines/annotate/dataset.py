@@ -32,12 +32,14 @@ from pipelines.annotate.record import Record, things_in
 from pipelines.annotate.seem_data import Content, seem_files
 from pipelines.annotate.settings import Settings
 from pipelines.annotate.workers import annotations, ray_annotations
-from pipelines.journal import Entry, Journal, kept_settings, read_entries
+from pipelines.journal import Entry, Journal, read_entries
+from pipelines.run_record import open_run
 
 __all__ = ["KINDS", "Dataset"]
 
 KINDS = ("gligen", "seem", "llava")
 WHOLE = (0, 1)  # of one shard
+JOURNALS = ("journal/*.jsonl",)
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +81,12 @@ class Dataset:
         """
         mine = [raw for raw in raws if raw.is_in(shard)]
         path = self.folder / "journal" / f"{shard[0]}-of-{shard[1]}.jsonl"
-        settings = kept_settings(self.folder / "settings.json", self.settings.identity())
-        with settings, Journal(path) as journal:
+        place = self.folder / "settings.json"
+        with (
+            open_run(place, elsewhere="--out", work=JOURNALS, held=False) as record,
+            Journal(path) as journal,
+        ):
+            record.settle(self.settings.identity())
             done, digests = read_entries(self._journals()), {}
             for raw in mine:
                 digest = _digest(raw)

@@ -90,7 +90,8 @@ def _run(options: argparse.Namespace) -> int:
     from grounding.files import check_writable
     from pipelines.instruct.sources import read_scenes
     from pipelines.instruct.teaching import Teaching, tasks_of
-    from pipelines.journal import Journal, kept_settings
+    from pipelines.journal import Journal
+    from pipelines.run_record import open_run
 
     _check(options)
     kinds = [kind for kind in options.kinds.split(",") if kind]
@@ -109,8 +110,12 @@ def _run(options: argparse.Namespace) -> int:
         tries=options.tries,
         requests=options.requests if _is_address(options.model) else 1,
     )
-    settings = kept_settings(work / "settings.json", _identity(options))
-    with settings, Journal(work / "answers.jsonl") as journal:
+    answers = work / "answers.jsonl"
+    with (
+        open_run(work / "settings.json", elsewhere="--out", work=(answers.name,)) as record,
+        Journal(answers) as journal,
+    ):
+        record.settle(_identity(options))
         known = {key: entry.digest for key, entry in journal.entries.items()}
         missing = [task for task in tasks if known.get(task.key) != task.digest()]
         done = teaching.run(_open(options), missing, journal) if missing else ()

@@ -18,15 +18,19 @@ from pipelines.flags import device_flag
 
 if TYPE_CHECKING:
     import numpy as np
+    from accelerate import Accelerator
 
     from seem.model import Seem
     from seem.predictor import Predictor
     from seem.train.recipes import Recipe
-    from seem.train.scenes import Scenes
+    from seem.train.scenes import Lexicon, Scenes
     from seem.vocabulary import Vocabulary
 
 __all__ = ["main"]
 
+Words = tuple["Lexicon", "Vocabulary"]
+
+STICKERS = "stickers"  # a recipe, and its data
 PROG = "lavallama train seem"
 PARTS = ("backbone", "pixel_decoder", "text_encoder", "decoder")
 SHOWN = 8  # pictures of a sample grid
@@ -50,10 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     add = parser.add_argument
-    add("--recipe", default="stickers", help="stickers (CPU) or coco (GPU)")
-    add("--data", default="stickers", help="stickers, or a COCO panoptic JSON file")
+    add("--recipe", help="stickers (CPU, the default) or coco (GPU)")
+    add("--data", help="stickers (the default), or a COCO panoptic JSON file")
     add("--init", help="a model to start from, as `segment --model` takes; default: from nothing")
-    add("--freeze", default="", help=f"parts to leave as they are: {','.join(PARTS)}")
+    add("--freeze", help=f"parts to leave as they are: {','.join(PARTS)}")
     add("--runs", type=Path, help="the run's folder; default runs/seem/RECIPE")
     add("--steps", type=int, help="default: the recipe's")
     add("--batch", type=int, help="pictures in a step; default: the recipe's")
@@ -80,21 +84,61 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.device import choose_device
     from seem.train.recipes import RECIPES
 
-    if options.recipe not in RECIPES:
-        raise LavallamaError(f"no recipe {options.recipe!r}; choose from {', '.join(RECIPES)}")
-    recipe = _asked(RECIPES[options.recipe], options)
-    frozen = tuple(filter(None, options.freeze.split(",")))
+    if options.freeze is not None:
+        options.freeze = ",".join(sorted(filter(None, options.freeze.split(","))))
+    folder = options.runs or Path("runs") / "seem" / (options.recipe or STICKERS)
+    words = _recorded(options, folder) if options.export else None
+    name = options.recipe or STICKERS
+    if name not in RECIPES:
+        raise LavallamaError(f"no recipe {name!r}; choose from {', '.join(RECIPES)}")
+    recipe = _asked(RECIPES[name], options)
+    frozen = tuple(sorted(filter(None, (options.freeze or "").split(","))))
     if unknown := [part for part in frozen if part not in PARTS]:
         raise LavallamaError(f"--freeze takes {', '.join(PARTS)}; got {', '.join(unknown)}")
     if len(frozen) == len(PARTS):
         raise LavallamaError("--freeze names every part: nothing is left to train")
-    folder = options.runs or Path("runs") / "seem" / options.recipe
-    run = _Run(recipe, folder, options.data, options.init, frozen)
+    run = _Run(name, recipe, folder, options.data or STICKERS, options.init, frozen)
     if options.export:
-        run.export(options.export)
+        run.export(options.export, words)
     else:
         run.train(choose_device(options.device).type == "cpu")
     return 0
+
+
+def _recorded(options: argparse.Namespace, folder: Path) -> "Words | None":
+    """Take the options of an export, and the words, from the record of the run.
+
+    Returns:
+        What the run learned to name; None: its data must tell, since there is no record.
+
+    Raises:
+        LavallamaError: the run was begun with other options, or does not tell of its data.
+    """
+    from grounding.checkpoint import LAST
+    from grounding.errors import CheckpointError
+    from pipelines.run_record import RECORD, file_digest, read_record, take_recorded
+    from seem.train.scenes import Lexicon
+    from seem.vocabulary import Vocabulary
+
+    record = read_record(folder / RECORD)
+    if record is None:
+        if (folder / LAST).exists() and options.data is None:
+            raise CheckpointError(
+                f"{folder} was begun without a record of its classes; name its data with --data"
+            )
+        return None
+    options.data_digest = None
+    if options.data == STICKERS:
+        options.data_digest = record["data_digest"] if record["data"] == STICKERS else STICKERS
+    elif options.data is not None:
+        options.data_digest = file_digest(options.data)
+    names = ("recipe", "init", "freeze", "size", "data_digest")
+    take_recorded(options, record, names, folder)
+    lexicon, vocabulary = (
+        {name: tuple(value) for name, value in record[part].items()}
+        for part in ("lexicon", "vocabulary")
+    )
+    return Lexicon(**lexicon), Vocabulary(**vocabulary)
 
 
 def _asked(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
@@ -121,6 +165,7 @@ class _Run:
     """One training run.
 
     Attributes:
+        name: Of the recipe.
         recipe: How.
         folder: Where it is kept.
         data: "stickers" or a file.
@@ -128,6 +173,7 @@ class _Run:
         frozen: Parts that stay as they are.
     """
 
+    name: str
     recipe: "Recipe"
     folder: Path
     data: str
@@ -143,13 +189,32 @@ class _Run:
         """Train to the last step, on the CPU or where accelerate puts this process."""
         from accelerate import Accelerator
 
+        from pipelines.run_record import RECORD, open_run
+
+        accelerator = Accelerator(cpu=on_cpu)
+        path = self.folder / RECORD
+        with open_run(path, writes=accelerator.is_main_process) as record:
+            settings = self._settings(accelerator.num_processes)
+            record.check(settings)
+            scenes, vocabulary, shown = self._data()
+            words = {"vocabulary": vocabulary, "lexicon": scenes.lexicon}
+            words = {name: dataclasses.asdict(value) for name, value in words.items()}
+            predictor = self._start(scenes.lexicon, vocabulary)
+            record.settle(settings | words)
+            self._train(accelerator, scenes, vocabulary, shown, predictor)
+
+    def _train(
+        self,
+        accelerator: "Accelerator",
+        scenes: "Scenes",
+        vocabulary: "Vocabulary",
+        shown: "list[np.ndarray]",
+        predictor: "Predictor",
+    ) -> None:
         from grounding.loop import train
         from seem.train.batch import BatchMaker
         from seem.train.task import SeemTask
 
-        accelerator = Accelerator(cpu=on_cpu)
-        scenes, vocabulary, shown = self._data()
-        predictor = self._start(scenes, vocabulary)
         model = predictor.model.train().requires_grad_(True).to(accelerator.device)
         for part in {*self.frozen, *(() if self.init else ("text_encoder",))}:
             model.get_submodule(part).requires_grad_(False)
@@ -167,55 +232,89 @@ class _Run:
         )
         train(task, self.recipe.loop, self.folder, accelerator)
 
-    def export(self, out: Path) -> None:
-        """Write the model as far as it is trained, in float16."""
-        import torch
+    def _settings(self, processes: int) -> dict[str, Any]:
+        """What the run is."""
+        from pipelines.run_record import file_digest
 
-        from grounding.errors import CheckpointError
+        recipe = self.recipe
+        own = {one.name: getattr(recipe, one.name) for one in dataclasses.fields(recipe)}
+        del own["loop"]
+        if self.data == STICKERS:
+            digest = f"{recipe.preset}, {recipe.scenes} scenes, {recipe.collages} collages"
+        else:
+            digest = file_digest(self.data)
+        return {
+            "recipe": self.name,
+            "data": self.data,
+            "init": self.init,
+            "freeze": ",".join(self.frozen),
+            **own,
+            **dataclasses.asdict(recipe.loop),
+            "sizes": dict(recipe.sizes),
+            "size": self.size,
+            "global_batch": recipe.batch * processes,
+            "data_digest": digest,
+        }
+
+    def export(self, out: Path, words: "Words | None") -> None:
+        """Write the model as far as it is trained, in float16.
+
+        Args:
+            out: The model's folder.
+            words: What it learned to name; None: the data must tell.
+        """
+        from grounding.checkpoint import LAST, load_trained, read_checkpoint, trained_tensors
         from weights.predictor import save_predictor
 
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            raise CheckpointError(f"{path} does not exist; train first")
-        scenes, vocabulary, _ = self._data()
-        predictor = self._start(scenes, vocabulary)
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        found = state["average"] or state["parameters"]
+        path = self.folder / LAST
+        found = trained_tensors(read_checkpoint(path, "cpu"))
+        if words is None:
+            words = self._words()
+        predictor = self._start(*words)
         ours = {k.removeprefix("model."): v for k, v in found.items() if k.startswith("model.")}
-        strange = predictor.model.load_state_dict(ours, strict=False).unexpected_keys
-        if strange:
-            raise CheckpointError(f"{path} is of another model (first difference: {strange[0]})")
+        load_trained(predictor.model, ours, path)
         predictor.model.half()
         save_predictor(predictor, out)
 
     def _data(self) -> tuple["Scenes", "Vocabulary", "list[np.ndarray]"]:
         """Scenes, their classes, and pictures for the sample grids."""
-        if self.data == "stickers":
-            return self._stickers()
         import numpy as np
 
+        from grounding.stickers.scene import render
+        from grounding.stickers.world import PRESETS
         from seem.train.coco_scenes import open_coco
+        from seem.train.scenes import rendered
 
+        recipe, world = self.recipe, PRESETS[self.recipe.preset]
+        if self.data == STICKERS:
+            place = self.folder.parent / "scenes"
+            stickers = rendered(place, recipe.preset, recipe.scenes, recipe.collages)
+            shown = [render(world.scene(seed, "held-out")).image for seed in range(SHOWN)]
+            return stickers, self._words()[1], shown
         scenes = open_coco(Path(self.data), self.size)
         chance = np.random.default_rng(0)
         count = min(SHOWN, len(scenes.records))
         return scenes, scenes.vocabulary, [scenes.read(i, chance)[0] for i in range(count)]
 
-    def _stickers(self) -> tuple["Scenes", "Vocabulary", "list[np.ndarray]"]:
-        from grounding.stickers.scene import render
+    def _words(self) -> "Words":
+        """What the data names."""
         from grounding.stickers.world import PRESETS
-        from seem.train.scenes import rendered
+        from seem.train.coco_scenes import open_coco
+        from seem.train.scenes import Lexicon
         from seem.vocabulary import Vocabulary
 
-        recipe, world = self.recipe, PRESETS[self.recipe.preset]
-        scenes = rendered(
-            self.folder.parent / "scenes", recipe.preset, recipe.scenes, recipe.collages
+        if self.data != STICKERS:
+            scenes = open_coco(Path(self.data), self.size)
+            return scenes.lexicon, scenes.vocabulary
+        world = PRESETS[self.recipe.preset]
+        return (
+            Lexicon(
+                concepts=world.concepts, materials=world.materials, backgrounds=world.backgrounds
+            ),
+            Vocabulary(things=world.concepts, stuff=world.backgrounds, templates=("{}",)),
         )
-        vocabulary = Vocabulary(things=world.concepts, stuff=world.backgrounds, templates=("{}",))
-        shown = [render(world.scene(seed, "held-out")).image for seed in range(SHOWN)]
-        return scenes, vocabulary, shown
 
-    def _start(self, scenes: "Scenes", vocabulary: "Vocabulary") -> "Predictor":
+    def _start(self, lexicon: "Lexicon", vocabulary: "Vocabulary") -> "Predictor":
         """The model before its first step, with its words."""
         from seem.encoded_image import Resizing
         from seem.mask_rules import MaskRules
@@ -223,7 +322,7 @@ class _Run:
 
         resizing = Resizing(short_side=self.size, long_side=LONGEST * self.size)
         if self.init is None:
-            model, tokenizer = self._fresh(scenes)
+            model, tokenizer = self._fresh(lexicon)
             return Predictor(
                 model,
                 tokenizer,
@@ -250,7 +349,7 @@ class _Run:
             rules=opened.rules,
         )
 
-    def _fresh(self, scenes: "Scenes") -> tuple["Seem", Any]:
+    def _fresh(self, lexicon: "Lexicon") -> tuple["Seem", Any]:
         """A model from nothing but for its text encoder, which knows its words and is done."""
         import torch
 
@@ -273,6 +372,6 @@ class _Run:
         for name, parameter in model.backbone.named_parameters():
             if ".gamma_" in name:
                 torch.nn.init.constant_(parameter, FOCAL_START)
-        learn_words(model.text_encoder, tokenizer, scenes.lexicon, steps=self.recipe.words)
+        learn_words(model.text_encoder, tokenizer, lexicon, steps=self.recipe.words)
         torch.nn.init.constant_(model.text_encoder.logit_scale, SCALE_START)
         return model, tokenizer

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gligen.train.field import FieldToLatents
     from gligen.train.recipes import Recipe
     from gligen.train.scenes import Scenes
+    from grounding.loop import Task
 
 __all__ = ["STAGES", "Workshop"]
 
@@ -93,15 +94,35 @@ class Workshop:
             learn_words(model.text_encoder, model.namer, steps=self.recipe.words, seed=0)
         return model
 
+    def _train(self, stage: str, task: "Task") -> None:
+        """Train a stage to its last step, on the record of what it was begun with."""
+        from grounding.loop import train
+        from pipelines.run_record import RECORD, open_run
+
+        with open_run(self.folder / stage / RECORD) as record:
+            record.settle(self._settings(stage))
+            train(task, getattr(self.recipe, stage), self.folder / stage)
+
+    def _settings(self, stage: str) -> dict[str, Any]:
+        """What a stage is: the recipe but for other stages' numbers."""
+        recipe = dataclasses.asdict(self.recipe)
+        others = {*STAGES, *(f"{name}_batch" for name in STAGES)}
+        shared = {name: value for name, value in recipe.items() if name not in others}
+        return {
+            **shared,
+            **recipe[stage],
+            "global_batch": recipe[f"{stage}_batch"],
+            "data_digest": f"{self.recipe.preset}, {self.recipe.scenes} scenes",
+        }
+
     def train_decoder(self) -> None:
         """Stage 1."""
         from gligen.train.autoencoder import DecoderTask
-        from grounding.loop import train
 
         model: Any = self.autoencoder()
         model.to(self.device)
         task = DecoderTask(model, self.scenes(), batch=self.recipe.decoder_batch)
-        train(task, self.recipe.decoder, self.folder / "decoder")
+        self._train("decoder", task)
 
     def train_base(self) -> None:
         """Stage 2."""
@@ -109,7 +130,6 @@ class Workshop:
 
         from gligen.train.base import BaseTask, build_scheduler
         from gligen.train.latents import encoded
-        from grounding.loop import train
         from grounding.stickers.tokenizer import build_tokenizer
 
         autoencoder, scenes = self.autoencoder(), self.scenes()
@@ -124,7 +144,7 @@ class Workshop:
             captions=[record.caption for record in scenes.records],
             batch=self.recipe.base_batch,
         )
-        train(task, self.recipe.base, self.folder / "base")
+        self._train("base", task)
 
     def adapter(self, model: "TextToLatents") -> "GligenAdapter":
         """A fresh adapter for the base, its gates open on silent branches."""
@@ -159,7 +179,6 @@ class Workshop:
         from gligen.train.latents import encoded
         from gligen.train.layouts import Layouts
         from gligen.train.scenes import rendered
-        from grounding.loop import train
         from grounding.stickers.tokenizer import build_tokenizer
 
         autoencoder, scenes = self.autoencoder(), self.scenes()
@@ -177,7 +196,7 @@ class Workshop:
             held_out=held_out.records,
             batch=self.recipe.field_batch,
         )
-        train(task, self.recipe.field, self.folder / "field")
+        self._train("field", task)
 
     def train_gates(self) -> None:
         """Stage 3."""
@@ -189,7 +208,6 @@ class Workshop:
         from gligen.train.layouts import Layouts
         from gligen.train.scene_examples import SceneExamples, SceneSamples
         from gligen.train.scenes import rendered
-        from grounding.loop import train
         from grounding.stickers.tokenizer import build_tokenizer
 
         autoencoder, scenes = self.autoencoder(), self.scenes()
@@ -222,7 +240,7 @@ class Workshop:
                 layouts=layouts,
             ),
         )
-        train(task, self.recipe.gates, self.folder / "gates")
+        self._train("gates", task)
 
     def train_judge(self) -> None:
         """The judge of ``pipelines.evaluate``, with its accuracy on held-out crops.
@@ -231,12 +249,11 @@ class Workshop:
         """
         from gligen.train.judge import JudgeTask, accuracy
         from gligen.train.scenes import rendered
-        from grounding.loop import train
 
         judge, cache = self.judge(), self.folder / "scenes"
         scenes = rendered(cache, *self.recipe.judged, "any pair")
         task = JudgeTask(judge, scenes, batch=self.recipe.judge_batch)
-        train(task, self.recipe.judge, self.folder / "judge")
+        self._train("judge", task)
         load_average(self.folder / "judge", judge)
         for split in HELD_OUT:
             scenes = rendered(cache, self.recipe.preset, 500, split)
@@ -272,7 +289,6 @@ class Workshop:
         from gligen.train.image_encoder import ImageEncoderTask, accuracy
         from gligen.train.layouts import Layouts
         from gligen.train.scenes import rendered
-        from grounding.loop import train
         from grounding.stickers.tokenizer import build_tokenizer
 
         scenes = self.scenes()
@@ -285,7 +301,7 @@ class Workshop:
         encoder: Any = self.image_encoder()
         encoder.to(self.device)
         task = ImageEncoderTask(encoder, scenes, phrases, batch=self.recipe.vision_batch)
-        train(task, self.recipe.vision, self.folder / "vision")
+        self._train("vision", task)
         encoder = self.image_encoder().eval()
         for split, held_out in zip(HELD_OUT, tests, strict=True):
             right, cosine = accuracy(encoder, held_out, phrases)
@@ -356,19 +372,12 @@ def seeded(build: Callable[[], Any]) -> Any:
 
 def load_average(folder: Path, module: Any) -> bool:
     """Load the averaged weights of a stage's checkpoint; False if there is none yet."""
-    import torch
+    from grounding.checkpoint import LAST, load_trained, read_checkpoint
 
-    path = folder / "checkpoint.pt"
+    path = folder / LAST
     if not path.exists():
         return False
-    average = torch.load(path, weights_only=True)["average"]
-    missing, unexpected = module.load_state_dict(average, strict=False)
-    frozen = {n for n, p in module.named_parameters()} - set(average)
-    if unexpected or set(missing) - frozen - {n for n, _ in module.named_buffers()}:
-        from grounding.errors import CheckpointError
-
-        odd = [*unexpected, *missing][0]
-        raise CheckpointError(f"{path} is of another recipe (first difference: {odd})")
+    load_trained(module, read_checkpoint(path)["average"], path)
     return True
 
 

@@ -1,14 +1,13 @@
 """What is in a journal is there whole, wherever a kill cut it off."""
 
-import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grounding.errors import OutputError, PromptError
-from pipelines.journal import Journal, kept_settings, read_entries
+from grounding.errors import OutputError
+from pipelines.journal import Journal, read_entries
 
 WORK = {"a": "llama", "b": "ünï\n===", "c": "x" * 200}
 
@@ -67,36 +66,22 @@ def test_two_do_not_write_one_journal(tmp_path):
         assert path.exists()
 
 
-def test_settings_stay_as_they_were(tmp_path):
-    path = tmp_path / "work" / "settings.json"
-    for names in (("a", "b"), ["a", "b"]):
-        with kept_settings(path, {"least": 0.5, "names": names}):
-            assert path.exists()
-    with (
-        pytest.raises(OutputError, match="another least"),
-        kept_settings(path, {"least": 0.6, "names": ["a", "b"]}),
-    ):
-        pytest.fail("it was begun with others")
-    assert json.loads(path.read_text())["least"] == 0.5
-    path.write_text("{")
-    with pytest.raises(OutputError, match="is not valid JSON"), kept_settings(path, {"least": 0.5}):
-        pytest.fail("nobody knows what it was begun with")
+def test_a_full_disk_is_told_with_the_path(tmp_path, monkeypatch):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append("a", "1", {})
+        whole, file = path.read_bytes(), journal._file
 
+        class Full:
+            def write(self, data):
+                return file.write(data[:5])  # what there is room for
 
-@pytest.mark.parametrize("done", [False, True])
-def test_settings_of_work_that_failed_at_once_are_forgotten(tmp_path, done):
-    path = tmp_path / "work" / "settings.json"
+            def close(self):
+                file.close()
 
-    def fail() -> None:
-        journal = Journal(path.parent / "journal" / "0.jsonl")
-        with kept_settings(path, {"model": "lama"}), journal:
-            if done:
-                journal.append("a", "1", {})
-            raise PromptError("no such model")
-
-    for _ in range(2):
-        with pytest.raises(PromptError, match="no such model"):
-            fail()
-        assert path.exists() is done
-    with kept_settings(path, {"model": "lama" if done else "llama"}):
-        assert path.exists()
+        monkeypatch.setattr(journal, "_file", Full())
+        with pytest.raises(OutputError, match=r"cannot write .*journal.jsonl: no space left"):
+            journal.append("b", "2", {})
+    with Journal(path) as journal:
+        assert list(journal.entries) == ["a"]
+        assert path.read_bytes() == whole

@@ -5,15 +5,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gligen.adapter import GligenAdapter
 from gligen.config import AdapterConfig
-from grounding.checkpoint import BEST, EARLIER, LAST
+from grounding.checkpoint import (
+    BEST,
+    EARLIER,
+    LAST,
+    check_fit,
+    read_checkpoint,
+    trained_tensors,
+)
 from grounding.errors import CheckpointError
 from grounding.files import write_files
+from pipelines.run_record import RECORD, read_record
 from pipelines.training.gligen.card import model_card, push, read_log
-from pipelines.training.gligen.run import DATA_REPORT, SETTINGS
+from pipelines.training.gligen.run import DATA_REPORT
 from weights.base import load_base
 from weights.gligen import save_pretrained
 
@@ -33,15 +39,17 @@ def export(options: argparse.Namespace) -> None:
         OfflineError: It is to be pushed, and the hub is not reachable.
     """
     run: Path = options.runs
-    if not (run / SETTINGS).is_file():
-        raise CheckpointError(f"{run}: there is no run ({SETTINGS}); train first, or name --runs")
-    settings = json.loads((run / SETTINGS).read_text("utf-8"))
+    settings = read_record(run / RECORD)
+    if settings is None:
+        raise CheckpointError(f"{run}: there is no run ({RECORD}); train first, or name --runs")
     data = json.loads((run / DATA_REPORT).read_text("utf-8"))
     state = _checkpoint(run, options.checkpoint)
     base = load_base(settings["model"], offline=options.offline)
     config = AdapterConfig.from_dict(settings["adapter"])
     adapter = GligenAdapter.for_unet(base.unet, config)
-    adapter.load_state_dict(state["average"] or state["parameters"])
+    trained = trained_tensors(state)
+    check_fit(trained, dict(adapter.named_parameters()), run)
+    adapter.load_state_dict(trained)
     save_pretrained(adapter.half(), options.export)
     step = state["step"]
     card = model_card(settings, data, read_log(run, step), step)
@@ -62,4 +70,4 @@ def _checkpoint(run: Path, which: str) -> dict[str, Any]:
             + (", best" if (run / BEST).is_file() else "")
             + "".join(f", {step}" for step in kept)
         )
-    return torch.load(path, weights_only=True, map_location="cpu")
+    return read_checkpoint(path, "cpu")

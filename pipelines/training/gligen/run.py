@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -29,6 +28,7 @@ from pipelines.generation.frame import Frame
 from pipelines.generation.generator import Generator
 from pipelines.generation.grounder import Grounder
 from pipelines.generation.layout import notice
+from pipelines.run_record import RECORD, RunRecord, open_run
 from pipelines.training.gligen.adapter import starting_adapter
 from pipelines.training.gligen.cache import Cache, CachedImages, CachedReader
 from pipelines.training.gligen.held_out import BEST, HeldOut, held_out_requests, open_eyes
@@ -39,10 +39,9 @@ from weights.base import BaseModel, load_base
 from weights.image_encoder import ImageEncoder, find_image_encoder
 from weights.own_folder import state_digest
 
-__all__ = ["DATA_REPORT", "SETTINGS", "Run"]
+__all__ = ["DATA_REPORT", "Run"]
 
-DATA_REPORT, SETTINGS = "data.json", "run.json"
-FIXED = ("model", "base_digest", "data_digest", "adapter", "global_batch", "seed")
+DATA_REPORT = "data.json"
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
@@ -56,16 +55,23 @@ class Run:
         """Prepare the data, and train to the last step.
 
         Raises:
-            LavallamaError: something that is asked for cannot be, or the base changed.
+            LavallamaError: something that is asked for cannot be, the folder holds a run of
+                something else, or the base changed.
         """
+        path = self.options.runs / RECORD
+        check_writable([path])
+        with open_run(path, writes=self.accelerator.is_main_process) as record:
+            record.check(self._given())
+            self._train(record)
+
+    def _train(self, record: RunRecord) -> None:
         options, folder = self.options, self.options.runs
-        check_writable([folder / SETTINGS])
         base, before = self.base, self._base_digest()
         adapter = starting_adapter(options, base, self.images)
         examples, held_out = self._data(adapter)
         if options.prepare_only:
             return
-        self._settle(adapter.config, before, examples.pictures)
+        record.settle(self._settings(adapter.config, before, examples.pictures))
         process = self.accelerator.process_index, self.accelerator.num_processes
         if options.checkpointing:
             base.unet.enable_gradient_checkpointing()
@@ -272,38 +278,25 @@ class Run:
             }
         )
 
-    def _settle(self, config: AdapterConfig, base: str, pictures: Sequence[Prepared]) -> None:
-        """Write down what the run is, or check that it still is.
+    def _given(self) -> dict[str, Any]:
+        """What can be told without a look at the data."""
+        options, processes = self.options, self.accelerator.num_processes
+        return {
+            **vars(options),
+            "flip": self._flip,
+            "global_batch": options.batch * options.accumulate * processes,
+        }
 
-        Raises:
-            LavallamaError: the folder holds a run of something else.
-        """
-        if not self.accelerator.is_main_process:
-            return
-        path: Path = self.options.runs / SETTINGS
+    def _settings(
+        self, config: AdapterConfig, base: str, pictures: Sequence[Prepared]
+    ) -> dict[str, Any]:
+        """What the run is."""
         data = hashlib.sha256()
         for one in pictures:
             data.update(f"{one.digest} {one.document.canonical_json()}\n".encode())
-        processes = self.accelerator.num_processes
-        settings = {
-            **{name: _plain(value) for name, value in vars(self.options).items()},
-            "flip": self._flip,
+        return {
+            **self._given(),
+            "adapter": asdict(config),
             "base_digest": base,
             "data_digest": data.hexdigest(),
-            "adapter": asdict(config),
-            "global_batch": self.options.batch * self.options.accumulate * processes,
         }
-        settings = json.loads(json.dumps(settings))
-        if path.is_file():
-            before = json.loads(path.read_text("utf-8"))
-            changed = [name for name in FIXED if before.get(name) != settings[name]]
-            if changed:
-                raise LavallamaError(
-                    f"{self.options.runs} holds a run with another {changed[0].replace('_', ' ')}; "
-                    "go on with the same, or name another folder with --runs"
-                )
-        write_files({path: (json.dumps(settings, indent=1) + "\n").encode()})
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+STICKERS = "stickers"
+OF_MODEL = ("recipe", "model", "base", "vision_tower", "rank", "max_tokens")  # as it was begun
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command, given what follows "llava"; returns the exit code."""
@@ -32,7 +35,9 @@ def _run(options: argparse.Namespace) -> int:
     quiet_libraries()
     for name in ("grounding", "pipelines"):
         logging.getLogger(name).setLevel(logging.INFO)
-    if options.recipe == "stickers":
+    if options.export is not None:
+        _recall(options)
+    if options.recipe == STICKERS:
         _stickers(options)
         return 0
     run = _Run(options, _asked(options))
@@ -41,6 +46,34 @@ def _run(options: argparse.Namespace) -> int:
     else:
         run.train()
     return 0
+
+
+def _recall(options: argparse.Namespace) -> None:
+    """Take the options of an export from the record of the run.
+
+    Raises:
+        LavallamaError: the run was begun with others, or does not tell and they are missing.
+    """
+    from grounding.errors import CheckpointError
+    from pipelines.run_record import RECORD, file_digest, read_record, take_recorded
+
+    if options.recipe == STICKERS:
+        return
+    folder = options.runs or Path("runs") / "llava" / options.recipe
+    record = read_record(folder / RECORD)
+    if record is None:
+        options.recipe = options.recipe or STICKERS
+        if options.recipe != STICKERS and options.model is None:
+            raise CheckpointError(
+                f"{folder} has no record ({RECORD}) of what it was begun with; name its --model, "
+                "and --rank if it had one"
+            )
+        return
+    options.data_digest = None
+    if options.data is not None and options.data.is_file():
+        options.data_digest = file_digest(options.data)
+    take_recorded(options, record, (*OF_MODEL, "data_digest"), folder)
+    options.seed = record["seed"]
 
 
 def _stickers(options: argparse.Namespace) -> None:
@@ -101,6 +134,30 @@ class _Run:
 
     def train(self) -> None:
         """Train to the last step."""
+        from pipelines.run_record import RECORD, open_run
+
+        accelerator = _accelerator(self.options.device)
+        path = self.folder / RECORD
+        with open_run(path, writes=accelerator.is_main_process) as record:
+            settings = self._settings()
+            record.settle(settings)
+            self._train(accelerator)
+
+    def _settings(self) -> dict[str, Any]:
+        """What the run is."""
+        from pipelines.run_record import file_digest
+
+        options, recipe = self.options, self.recipe
+        names = ("recipe", "model", "base", "vision_tower", "at_once", "seed", "data", "images")
+        return {
+            **dataclasses.asdict(recipe),
+            **{name: getattr(options, name) for name in names},
+            "rank": recipe.lora and recipe.lora.rank,
+            "global_batch": recipe.batch,
+            "data_digest": file_digest(options.data),
+        }
+
+    def _train(self, accelerator: Any) -> None:
         from grounding.errors import PromptError
         from grounding.llava.records import missing_images, read_records
         from grounding.llava.template import find_template
@@ -116,7 +173,6 @@ class _Run:
                 f"{options.data}: {len(missing)} pictures are not in {options.images}, "
                 f"{missing[0]} first; name their folder with --images"
             )
-        accelerator = _accelerator(options.device)
         model = self.model()
         own = model.config.template or default_template(model.config.text.model_type)
         assert self.source is not None
@@ -136,21 +192,15 @@ class _Run:
 
     def export(self, out: Path) -> None:
         """Write what is trained so far."""
-        import torch
-
-        from grounding.errors import CheckpointError
+        from grounding.checkpoint import LAST, load_trained, read_checkpoint
         from weights.llava import llava_state, write_llava
         from weights.llava_chat import load_chat_tokenizer
         from weights.llava_trained import write_lora, write_projector
 
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            raise CheckpointError(f"{path} does not exist; train first")
+        path = self.folder / LAST
+        trained = read_checkpoint(path, "cpu")["parameters"]
         model, options = self.model(), self.options
-        trained = torch.load(path, weights_only=True, map_location="cpu")["parameters"]
-        strange = model.load_state_dict(trained, strict=False).unexpected_keys
-        if strange:
-            raise CheckpointError(f"{path} is of another model (first difference: {strange[0]})")
+        load_trained(model, trained, path)
         if self.recipe.trains == "lora":
             self._export_lora(model, out, write_lora)
         elif self.recipe.trains == "projector":

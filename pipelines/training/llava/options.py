@@ -22,7 +22,7 @@ The embedded model, all its stages (each goes on where it stopped):
 LLaVA-1.5 from a CLIP and a language model, in the paper's two stages:
   lavallama train llava --recipe v1.5-stage1 --model vicuna-7b --vision-tower clip-336 \\
     --data blip_laion_cc_sbu_558k.json --images pictures --runs runs/stage1
-  lavallama train llava --recipe v1.5-stage1 ... --runs runs/stage1 --export llava-projector
+  lavallama train llava --runs runs/stage1 --export llava-projector
   lavallama train llava --recipe v1.5-lora --model llava-projector --base vicuna-7b \\
     --data llava_v1_5_mix665k.json --images pictures --runs runs/lora
 """
@@ -32,10 +32,15 @@ def train_llava_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the options of `lavallama train llava`, given what follows "llava"."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.export is not None and options.recipe is None and options.runs is not None:
+        return options  # the run's record tells
+    options.recipe = options.recipe or "stickers"
     stickers = options.recipe == "stickers"
     for is_wrong, message in (
         (
-            not stickers and (options.model is None or options.data is None),
+            not stickers
+            and options.export is None
+            and (options.model is None or options.data is None),
             f"the recipe {options.recipe} needs --model and --data",
         ),
         (
@@ -68,7 +73,7 @@ def _parser() -> Parser:
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--recipe", default="stickers", choices=RECIPES, help=", ".join(RECIPES), metavar="NAME")
+    add("--recipe", choices=RECIPES, help=f"{', '.join(RECIPES)}; default stickers", metavar="NAME")
     add("--runs", type=Path, help="the run's folder; default runs/llava/RECIPE")
     add("--steps", type=whole(1, LARGE), help="default: the recipe's")
     add("--learning-rate", type=real(0, 1), help="at its peak; default: the recipe's")

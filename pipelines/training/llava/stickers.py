@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from grounding.checkpoint import LAST, load_trained, read_checkpoint, trained_tensors
 from grounding.errors import CheckpointError
 from grounding.llava.train.cells import Cells, cells_of
 from grounding.llava.train.tower import normalized
 from grounding.loop import LoopConfig, Task, train
 from grounding.stickers.scene import Rendered, Scene, render
+from pipelines.run_record import RECORD, open_run
 from seem.train.scenes import owners
 
 if TYPE_CHECKING:
@@ -72,7 +74,10 @@ class StickerLlava:
             "stage2": functools.partial(self._talk_task, "stage2"),
         }[stage]()
         loop: LoopConfig = getattr(self.recipe, stage)
-        train(task, loop, self.folder / stage, self.accelerator)
+        main = self.accelerator is None or self.accelerator.is_main_process
+        with open_run(self.folder / stage / RECORD, writes=main) as record:
+            record.settle(self._settings(stage))
+            train(task, loop, self.folder / stage, self.accelerator)
 
     def export(self, out: Path) -> None:
         """Write the model as far as it is trained, in float16.
@@ -110,6 +115,20 @@ class StickerLlava:
             template=self.recipe.template,
         )
         return Llava(config, tower, projector, language)
+
+    def _settings(self, stage: str) -> dict[str, Any]:
+        """What a stage is: the recipe but for other stages' numbers."""
+        own = {one.name: getattr(self.recipe, one.name) for one in dataclasses.fields(self.recipe)}
+        loop = dataclasses.asdict(own[stage])
+        shared = {name: value for name, value in own.items() if name not in STAGES}
+        processes = 1 if self.accelerator is None else self.accelerator.num_processes
+        return {
+            **shared,
+            **loop,
+            "objects": dict(self.recipe.objects),
+            "global_batch": self.recipe.batch * processes,
+            "data_digest": f"{self.recipe.preset}, {self.recipe.scenes} scenes",
+        }
 
     # what is there
 
@@ -306,20 +325,15 @@ class StickerLlava:
         return part.to(self._device)
 
     def _is_there(self, stage: str) -> bool:
-        return (self.folder / stage / "checkpoint.pt").exists()
+        return (self.folder / stage / LAST).exists()
 
     def _load(self, stage: str, parts: dict[str, Any]) -> None:
         """Load what a stage trained: the moving average. What it left alone stays as it is."""
-        path = self.folder / stage / "checkpoint.pt"
+        path = self.folder / stage / LAST
         if not path.exists():
             raise CheckpointError(f"{path} does not exist; train the stage {stage!r} first")
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        trained = state["average"] or state["parameters"]
+        trained = trained_tensors(read_checkpoint(path, "cpu"))
         for name, part in parts.items():
             prefix = f"{name}." if name else ""
             own = {k.removeprefix(prefix): v for k, v in trained.items() if k.startswith(prefix)}
-            strange = part.load_state_dict(own, strict=False).unexpected_keys
-            if strange:
-                raise CheckpointError(
-                    f"{path} is of another model (first difference: {strange[0]})"
-                )
+            load_trained(part, own, path)

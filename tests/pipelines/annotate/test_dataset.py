@@ -230,7 +230,7 @@ def test_results_in_the_folder_of_pictures_are_no_pictures(tmp_path, stubs):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--min-score", "0.7"], "was begun with another min score"),
+        (["--min-score", "0.7"], "was begun with min score 0.5, now it is 0.7"),
         (["--shard", "4/4"], "--shard is I/N"),
         (["--for", "gligen,clip"], "--for takes gligen,seem,llava; got clip"),
         (["--overlap", "2"], "--overlap must lie in 0..1"),

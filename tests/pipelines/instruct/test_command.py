@@ -95,7 +95,7 @@ def test_records_are_written_and_nothing_is_asked_twice(annotated, server, capsy
     assert len(server.requests) == 2
     capsys.readouterr()
     assert run(annotated, server, "--kinds", "conversation", "--seed", "1") == 2
-    assert "was begun with another seed" in capsys.readouterr().err
+    assert "was begun with seed 0, now it is 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

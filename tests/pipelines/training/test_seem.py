@@ -99,7 +99,7 @@ def test_the_export_answers_questions(run, tmp_path):
     assert predictor.panoptic().map.shape == (50, 70)
 
 
-def test_fine_tuning_on_coco_pictures_leaves_frozen_parts_alone(run, tmp_path):
+def test_fine_tuning_on_coco_pictures_leaves_frozen_parts_alone(run, tmp_path, capsys):
     model = tmp_path / "model"
     assert main(["seem", "--runs", str(run), "--export", str(model)]) == 0
     data, tuned = coco_folder(tmp_path / "coco"), tmp_path / "tuned"
@@ -109,7 +109,7 @@ def test_fine_tuning_on_coco_pictures_leaves_frozen_parts_alone(run, tmp_path):
     trained = state(tuned)["parameters"].keys()
     assert any(key.startswith("model.decoder.") for key in trained)
     assert not any(key.startswith(("model.backbone.", "model.text_encoder.")) for key in trained)
-    assert main([*arguments, "--export", str(tmp_path / "mine")]) == 0
+    assert main(["seem", "--runs", str(tuned), "--export", str(tmp_path / "mine")]) == 0
     before, after = load_predictor(model), load_predictor(tmp_path / "mine")
     assert after.vocabulary.names == ("dog", "grass")
     for part in ("backbone", "text_encoder"):
@@ -118,6 +118,25 @@ def test_fine_tuning_on_coco_pictures_leaves_frozen_parts_alone(run, tmp_path):
         assert all(torch.equal(old[key], new[key]) for key in old)
     old, new = before.model.decoder.state_dict(), after.model.decoder.state_dict()
     assert not all(torch.equal(old[key], new[key]) for key in old)
+    other, before = coco_folder(tmp_path / "other", 3), (tuned / "checkpoint.pt").read_bytes()
+    capsys.readouterr()
+    for more, words in (
+        (["--data", str(other)], "was begun with data digest"),
+        (["--freeze", "backbone"], 'freeze "backbone,text_encoder", now it is "backbone"'),
+        (["--size", "96"], "size"),
+        (["--data", str(other), "--export", "x"], "was begun with data digest"),
+        (["--recipe", "coco", "--export", "x"], 'was begun with recipe "stickers"'),
+    ):
+        assert main([*arguments, "--steps", "3", *more]) == 2
+        error = capsys.readouterr().err.strip()
+        assert words in error
+        assert "\n" not in error
+    (tuned / "run.json").unlink()
+    assert main(["seem", "--runs", str(tuned), "--export", "x"]) == 2
+    assert "name its data with --data" in capsys.readouterr().err
+    assert main([*arguments, "--steps", "3", "--freeze", "backbone"]) == 2
+    assert "of another model" in capsys.readouterr().err.splitlines()[-1]
+    assert (tuned / "checkpoint.pt").read_bytes() == before
 
 
 @pytest.mark.parametrize(

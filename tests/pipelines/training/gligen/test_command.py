@@ -305,6 +305,6 @@ def test_a_folder_holds_one_run(run, given, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     assert main([*given, "--runs", str(copy), "--seed", "1"]) == 2
-    assert "holds a run with another seed" in capsys.readouterr().err
+    assert "was begun with seed 0, now it is 1" in capsys.readouterr().err
     assert main([*given, "--runs", str(copy), "--export", "x", "--checkpoint", "7"]) == 2
     assert "there are last, best, 2, 4" in capsys.readouterr().err

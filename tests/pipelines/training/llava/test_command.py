@@ -53,7 +53,7 @@ def test_lora_upon_a_llava_is_exported_as_what_it_became(parts, layout):
     )
     run += ["--rank", "2", "--steps", "2", "--learning-rate", "0.01"]
     assert main(run) == 0
-    assert main([*run, "--export", str(parts / "lora")]) == 0
+    assert main(["llava", "--runs", str(parts / "run"), "--export", str(parts / "lora")]) == 0
     adapter = json.loads((parts / "lora" / "adapter_config.json").read_text())
     assert (adapter["r"], adapter["lora_alpha"]) == (2, 4)
     assert (parts / "lora" / "non_lora_trainables.bin").exists() == (layout == "original")
@@ -67,6 +67,33 @@ def test_lora_upon_a_llava_is_exported_as_what_it_became(parts, layout):
     assert not torch.equal(merged.state[f"{name}.weight"], llava_state(base)[f"{name}.weight"])
     chat = load_chat(parts / "lora", base=parts / "base")
     assert isinstance(chat.answer(QUESTION, Decoding(max_tokens=4)), str)
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(parts, capsys):
+    base = tiny.llava()
+    write_llava(llava_state(base), base.config, parts / "base", tokenizer=tiny.tokenizer())
+    run = options(
+        parts, "v1.5-lora", model=parts / "base", data=parts / "all.json", runs=parts / "run"
+    )
+    run += ["--rank", "2", "--steps", "1"]
+    assert main(run) == 0
+    capsys.readouterr()
+    for more, words in (
+        (["--rank", "4"], "was begun with lora rank 2, now it is 4"),
+        (["--data", str(parts / "seen.jsonl")], "was begun with data digest"),
+        (["--batch", "4"], "was begun with global batch 2, now it is 4"),
+        (["--seed", "9"], "was begun with seed 0, now it is 9"),
+        (["--recipe", "v1.5-stage2"], 'was begun with trains "lora", now it is "all"'),
+        (["--rank", "4", "--export", "x"], "was begun with rank 2, now it is 4"),
+    ):
+        assert main([*run, "--steps", "2", *more]) == 2
+        error = capsys.readouterr().err.strip()
+        assert words in error
+        assert "\n" not in error
+    (parts / "run" / "run.json").unlink()
+    for more in (["--rank", "4"], ["--recipe", "v1.5-stage2"]):
+        assert main([*run, "--steps", "2", *more]) == 2
+        assert "is of another model" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_both_stages_from_a_language_model_and_a_clip(parts, capsys):
