@@ -7,6 +7,7 @@ whole or not at all, and `history.json` last: a folder is either as it was, or a
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -27,7 +28,7 @@ from grounding.prompt import GroundedPrompt
 from pipelines.edit.history import Edit, History, Moment, edit_of
 from pipelines.edit.scene import Scene, pixel_digest
 
-__all__ = ["HISTORY", "Models", "archived", "read_archive"]
+__all__ = ["HISTORY", "Models", "archived", "history_digest", "read_archive"]
 
 SCHEMA = "lavallama/edit/v1"
 HISTORY, PICTURES = "history.json", "pictures"
@@ -94,6 +95,14 @@ def archived(
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     contents[folder / HISTORY] = text.encode()
     return contents
+
+
+def history_digest(folder: Path) -> str:
+    """Of the history in a folder, as it is on the disk; "" if there is none."""
+    try:
+        return hashlib.sha256((folder / HISTORY).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def read_archive(folder: Path) -> tuple[History, Models]:

@@ -47,6 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.edit.terminal import Terminal, said
 
     session = _open(options)
+    session.watch(out)
     if options.replay:
         session.replay()
         print(f"{len(session.history.moments)} steps, the same to the bit")

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from grounding.errors import OutputError
 from grounding.geometry import Box
+from grounding.lock import locked
 from grounding.prompt import GroundedPrompt, Point, Region
 from pipelines.edit.add import Add
-from pipelines.edit.archive import Models, read_archive
+from pipelines.edit.archive import Models, history_digest, read_archive
 from pipelines.edit.history import Edit, History
 from pipelines.edit.move import Move
 from pipelines.edit.recolour import Recolour
@@ -64,6 +66,7 @@ class EditSession:
         """
         self.studio = Studio() if studio is None else studio
         self.history = History(first=Scene.of(picture, document))
+        self._seen: dict[Path, str] = {}
 
     @classmethod
     def open(cls, source: str | Path, *, studio: Studio | None = None) -> Self:
@@ -78,8 +81,11 @@ class EditSession:
         """
         path = Path(source)
         if path.is_dir():
+            seen = history_digest(path)
             history, models = read_archive(path)
-            return cls.of(history, Studio(**dict(models)) if studio is None else studio)
+            session = cls.of(history, Studio(**dict(models)) if studio is None else studio)
+            session._seen[path.resolve()] = seen
+            return session
         picture, document = read_source(path)
         return cls(picture, document, studio=studio)
 
@@ -195,12 +201,28 @@ class EditSession:
         """
         self.history.replayed(self.studio)
 
+    def watch(self, folder: str | Path) -> None:
+        """Remember what is in a folder now: it is saved there only if it is still so."""
+        place = Path(folder).resolve()
+        self._seen.setdefault(place, history_digest(place))
+
     def save(self, folder: str | Path) -> list[Path]:
         """Write picture, document, overlay and history into a folder: all of them or none.
 
+        A folder that was opened, watched or saved to is written only if its history is still the
+        one that was seen there: nobody's steps are lost.
+
         Raises:
-            OutputError: it cannot be written.
+            OutputError: it cannot be written, or another session has saved there meanwhile.
         """
-        studio = self.studio
+        studio, place = self.studio, Path(folder).resolve()
         models = Models(model=studio.model, adapter=studio.adapter, segmenter=studio.segmenter)
-        return write_result(self.history, models, Path(folder))
+        with locked(place):
+            if self._seen.get(place, history_digest(place)) != history_digest(place):
+                raise OutputError(
+                    f"{folder}: another session has saved there meanwhile; save to another folder "
+                    "(--out), or open it again and repeat the steps"
+                )
+            written = write_result(self.history, models, Path(folder))
+            self._seen[place] = history_digest(place)
+        return written

@@ -102,3 +102,28 @@ def test_nothing_is_half_written(folder, tmp_path):
     history = folder / "history.json"
     assert after[history] == before[history]
     assert not [path for path in after if path.name.endswith(".part")]
+
+
+def test_what_another_session_saved_meanwhile_is_not_lost(folder, tmp_path):
+    one, two = (EditSession.open(folder, studio=studio()) for _ in range(2))
+    one.recolour("red")
+    one.save(folder)
+    two.recolour("blue")
+    with pytest.raises(OutputError, match="another session has saved there meanwhile"):
+        two.save(folder)
+    assert EditSession.open(folder).document.region("r2").phrase == "red dog"
+    one.undo()
+    one.save(folder)  # its own
+    two.save(tmp_path / "other")
+    two.save(tmp_path / "other")
+
+
+def test_a_folder_that_is_watched_is_not_taken_from_another(folder, tmp_path):
+    begun, late = (EditSession(picture(), document(), studio=studio()) for _ in range(2))
+    begun.watch(tmp_path / "new")
+    late.watch(tmp_path / "new")
+    late.save(tmp_path / "new")
+    with pytest.raises(OutputError, match="meanwhile"):
+        begun.save(tmp_path / "new")
+    again = EditSession(picture(), document(), studio=studio())
+    again.save(folder)  # whoever begins anew writes anew, as ever
