@@ -95,10 +95,12 @@ def _read_document(options: argparse.Namespace) -> "GroundedPrompt":
     """Join what the options and the files they name say about the picture."""
     from grounding.prompt import GroundedPrompt
     from pipelines.generation.png import read_png
+    from pipelines.generation.strange import check_named
 
     document = GroundedPrompt()
     if options.from_image is not None:
         document = read_png(options.from_image)
+        check_named(options, document)
     if options.boxes is not None:
         boxes = _read_boxes(options)
         if options.from_image is not None:

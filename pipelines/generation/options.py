@@ -122,6 +122,12 @@ def _what(group) -> None:
         metavar="PNG",
         help="draw a picture of ours again from its metadata; other options override it",
     )
+    group.add_argument(
+        "--trust",
+        action="store_true",
+        help="with --from-image: load the models that its metadata names, not only the embedded "
+        "one",
+    )
 
 
 def _how(group) -> None:

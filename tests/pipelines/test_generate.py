@@ -62,7 +62,7 @@ def test_a_picture_draws_itself_again(tiny, capsys):
     arguments = ["--prompt", "лама 🦙", "--negative", "ice", "--boxes", LLAMA, "--seed", "3"]
     arguments += ["--images", "2", "--schedule", "0.5,0.5,0", "--scheduler", "ddim"]
     assert main([*arguments, "--width", "40", "--height", "24", *tiny, "--out", "a.png"]) == 0
-    assert main(["--from-image", "a-2.png", "--device", "cpu", "--out", "b.png"]) == 0
+    assert main(["--from-image", "a-2.png", "--device", "cpu", "--trust", "--out", "b.png"]) == 0
     assert Path("a-2.png").read_bytes() != Path("a-1.png").read_bytes()
     assert bytes_of_picture("a-2.png") == bytes_of_picture("b.png")
     assert capsys.readouterr().err == ""
@@ -71,11 +71,21 @@ def test_a_picture_draws_itself_again(tiny, capsys):
     assert again.regions == first.regions
 
 
+def test_a_stranger_picture_loads_nothing(tiny, monkeypatch, capsys):
+    assert main(["--prompt", "x", *tiny, "--out", "a.png"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(Generator, "from_pretrained", lambda *_, **__: pytest.fail("loaded"))
+    assert main(["--from-image", "a.png", "--device", "cpu", "--out", "b.png"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"the model {tiny[1]!r}" in line
+    assert "--trust loads them, --model another one" in line
+
+
 def test_options_override_the_picture_that_is_drawn_again(tiny):
     assert main(["--prompt", "x", "--boxes", LLAMA, *tiny, "--out", "a.png"]) == 0
     boxes = '{"rock": [0.1, 0.1, 0.4, 0.4]}'
     changes = ["--boxes", boxes, "--seed", "9", "--prompt", "y", "--out", "b.png"]
-    assert main(["--from-image", "a.png", "--device", "cpu", *changes]) == 0
+    assert main(["--from-image", "a.png", "--device", "cpu", "--trust", *changes]) == 0
     document = GroundedPrompt.load("b.json")
     assert document.prompt == "y"
     assert [region.phrase for region in document.regions] == ["rock"]

@@ -82,6 +82,11 @@ def test_from_the_command_line(model_folder, adapter_folder, tmp_path, capsys):
     request = ["--prompt", "p", "--boxes", boxes, "--steps", "1", "--out", str(out), *model]
     assert main([*request, "--isolate"]) == 0
     assert read_png(out).sampling.isolate is True
-    assert main(["--from-image", str(out), "--no-isolate", "--out", str(tmp_path / "b.png")]) == 0
+    assert (
+        main(
+            ["--from-image", str(out), "--no-isolate", "--trust", "--out", str(tmp_path / "b.png")]
+        )
+        == 0
+    )
     assert read_png(tmp_path / "b.png").sampling.isolate is False
     assert out.read_bytes() != (tmp_path / "b.png").read_bytes()

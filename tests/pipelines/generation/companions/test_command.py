@@ -41,6 +41,9 @@ def test_a_picture_is_drawn_again_with_all_its_companions(
         *("--image", str(photo), "--strength", "0.5", "--scheduler", "lcm"),
     ]
     assert main([*arguments, "--out", first, *common]) == 0
+    assert main(["--from-image", first, "--out", again, *common]) == 2
+    assert f"the model {str(model_folder)!r} and 4 more" in capsys.readouterr().err
+    common.append("--trust")
     assert main(["--from-image", first, "--out", again, *common]) == 0
     assert "lavallama generate:" not in capsys.readouterr().err
     assert np.array_equal(read(tmp_path / "a.png"), read(tmp_path / "b.png"))
