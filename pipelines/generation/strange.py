@@ -27,7 +27,7 @@ def check_named(options: argparse.Namespace, document: GroundedPrompt) -> None:
     made = document.provenance
     if options.trust or made is None:
         return
-    named = {"model": None, "adapter": None}
+    named: dict[str, str | None] = {"model": None, "adapter": None}
     if options.model is None:
         named["model"] = made.model
         named["adapter"] = made.adapter if options.adapter is None else None

@@ -12,6 +12,7 @@ from PIL import Image
 from grounding.prompt import GroundedPrompt
 from pipelines import generate
 from pipelines.generate import main
+from pipelines.generation.generator import Generator
 
 LLAMA = '[{"phrase": "lava llama", "box": [0.15, 0.15, 0.85, 0.9]}]'
 
