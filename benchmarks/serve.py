@@ -27,14 +27,14 @@ import httpx
 import numpy as np
 import psutil
 import torch
-import uvicorn
 from PIL import Image
 
 from benchmarks import segment
 from pipelines.segmentation.segmenter import open_predictor
 from pipelines.serve.answers import answer
 from pipelines.serve.app import create_app
-from pipelines.serve.server import bind
+from pipelines.serve.server import Server, bind
+from pipelines.serve.settings import Settings
 from seem.predictor import Predictor
 from seem.session import Session
 
@@ -64,9 +64,8 @@ def serve(options: argparse.Namespace) -> None:
     """Be the server; says its port on the first line."""
     door = bind("127.0.0.1", 0)
     print(door.getsockname()[1], flush=True)
-    app = create_app(predictor_of(options))
-    config = uvicorn.Config(app, access_log=False, log_level="warning")
-    uvicorn.Server(config).run(sockets=[door])
+    settings = Settings(waiting=max(64, 2 * options.connections))
+    Server(create_app(predictor_of(options), settings), settings).run(sockets=[door])
 
 
 def picture(user: int, side: int) -> np.ndarray:

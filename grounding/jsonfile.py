@@ -82,14 +82,18 @@ def read_json_lines(
         raise PromptError(f"{path}: {f'line {number} ' if number else ''}{error}") from None
 
 
-def parse_json(text: str) -> object:
+def parse_json(text: str, *, max_keys: int | None = None) -> object:
     """Parse JSON text of bounded depth. `NaN` and `Infinity` pass: validators name their place.
 
+    Args:
+        text: Of any length.
+        max_keys: Most keys of one object; None: any number.
+
     Raises:
-        PromptError: not JSON, nested deeper than `MAX_DEPTH`, or a key appears twice.
+        PromptError: not JSON, nested deeper than `MAX_DEPTH`, too many keys, or one appears twice.
     """
     try:
-        return _parse(text)
+        return _parse(text, max_keys)
     except json.JSONDecodeError as error:
         raise PromptError(
             f"{_invalid(error)} (line {error.lineno}, column {error.colno})"
@@ -111,10 +115,16 @@ def _invalid(error: json.JSONDecodeError) -> str:
     return f"is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]}"
 
 
-def _parse(text: str) -> object:
+def _parse(text: str, max_keys: int | None = None) -> object:
     _check_depth(text)
+
+    def check(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if max_keys is not None and len(pairs) > max_keys:
+            raise PromptError(f"holds an object of {len(pairs)} keys; at most {max_keys} are read")
+        return _unique(pairs)
+
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=check)
     except (json.JSONDecodeError, PromptError):
         raise
     except ValueError:  # int() refuses more than 4300 digits
@@ -184,8 +194,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         for key, _ in pairs:
             if key in seen:
                 raise PromptError(
-                    f"the key {describe(key)} appears twice in one object, so one would be lost; "
-                    'give it a list of boxes, or use [{"phrase": ..., "box": ...}]'
+                    f"is ambiguous: the key {describe(key)} appears twice in one object, so one "
+                    "would be lost; keep one, or give it a list of values"
                 )
             seen.add(key)
     return result

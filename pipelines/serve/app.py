@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.serve import documents, health, images, prompts, sessions
 from pipelines.serve.desk import Desk
@@ -50,7 +51,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
             yield
         finally:
             tidying.cancel()
-            await asyncio.to_thread(desk.worker.close)
+            await asyncio.to_thread(desk.worker.close)  # in bounded time
 
     app = FastAPIOffline(  # its page needs no network
         title="lavallama segment",
@@ -67,6 +68,14 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
     routes = [route for router in ROUTERS for route in router.routes]
     answer_errors(app, AnyRequest, [*routes, *app.routes])
     app.add_middleware(Guard, settings=settings, metrics=metrics)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+        )
     if settings.token is not None:
         _say_token(app)
     return app

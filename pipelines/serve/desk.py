@@ -1,6 +1,6 @@
 """What the server works with: the predictor, its thread, the pictures and sessions of clients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -57,6 +57,8 @@ class Desk:
     def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
         self.predictor, self.settings, self.metrics = predictor, settings, metrics
         self.worker = Worker()
+        self.stopping = False
+        self.connections: Collection[Any] = ()
         self.sessions: Shelf[OpenSession] = Shelf(
             "session",
             count=settings.sessions,
@@ -139,6 +141,19 @@ class Desk:
         """What there is now, for the metrics."""
         return {
             "lavallama_requests_open": ("Requests in the house.", self.metrics.open),
+            "lavallama_connections": ("Connections open.", len(self.connections)),
+            "lavallama_work_waiting": (
+                "Pieces of work in line for the model.",
+                self.worker.waiting,
+            ),
+            "lavallama_work_seconds": (
+                "Time that the piece of work has taken that is being done; 0: none is.",
+                self.worker.busy_s,
+            ),
+            "lavallama_wrong_tokens_total": (
+                "Requests with a wrong token.",
+                self.metrics.wrong_tokens,
+            ),
             "lavallama_images": ("Pictures kept.", len(self.images)),
             "lavallama_image_bytes": ("Memory of the pictures kept.", self.images.bytes),
             "lavallama_images_dropped_total": (

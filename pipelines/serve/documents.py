@@ -8,19 +8,22 @@ from fastapi import APIRouter, Response
 from starlette.requests import Request
 
 from grounding.draw import draw_regions
-from grounding.jsonfile import parse_json
 from grounding.prompt import GroundedPrompt
 from pipelines.serve.desk import Upload
+from pipelines.serve.guard import PARSED
 from pipelines.serve.images import AtDesk, ImageId
 from pipelines.serve.prompts import check_segments
 from pipelines.serve.questions import MAX_CLASSES, MAX_POINTS, MAX_QUESTIONS, MAX_STROKES
 from pipelines.serve.refusal import Refusal, responses
+from pipelines.serve.route import ParsedRoute
 from pipelines.serve.uploads import decode_picture
 from pipelines.serve.worker import Stop
 
 __all__ = ["overlay_png", "router"]
 
-router = APIRouter(tags=["documents"], responses=responses(404, 408, 413, 415, 422))
+router = APIRouter(
+    route_class=ParsedRoute, tags=["documents"], responses=responses(404, 408, 413, 415, 422)
+)
 OVERLAY_SIDE = 512  # pixels: smaller pictures are enlarged, so that labels can be read
 MODES = {"panoptic": "panoptic", "instance": "instances", "semantic": "semantic"}
 DOCUMENT_BODY: dict[str, Any] = {
@@ -54,7 +57,7 @@ async def document(image_id: ImageId, request: Request, desk: AtDesk) -> Any:
     Coordinates are fractions of the picture. `segment.mode` says what is asked. A region's
     `reference.image` is the id of an uploaded picture; paths and addresses are never followed.
     """
-    upload, body = desk.images.get(image_id), await request.body()
+    upload, body = desk.images.get(image_id), request.scope.get(PARSED)
     asked = await desk.worker.run(lambda stop: _read(body, desk.settings.pixels))
     named = (r.reference.image for r in asked.regions if r.reference is not None)
     shown = {name: desk.images.get(name) for name in named if name is not None}
@@ -80,7 +83,7 @@ async def document(image_id: ImageId, request: Request, desk: AtDesk) -> Any:
 )
 async def overlay(image_id: ImageId, request: Request, desk: AtDesk) -> Any:
     """Draw the regions of a document over the picture; nothing is asked of the model."""
-    upload, body = desk.images.get(image_id), await request.body()
+    upload, body = desk.images.get(image_id), request.scope.get(PARSED)
 
     def work(stop: Stop) -> Response:
         return overlay_png(upload, _read(body, desk.settings.pixels), desk.settings.pixels)
@@ -99,13 +102,13 @@ def overlay_png(upload: Upload, document: GroundedPrompt, max_pixels: int) -> Re
     return Response(file.getvalue(), media_type="image/png")
 
 
-def _read(body: bytes, max_pixels: int) -> GroundedPrompt:
+def _read(body: object, max_pixels: int) -> GroundedPrompt:
     """Read a document of bounded size.
 
     Raises:
         LavallamaError: none, or too large.
     """
-    asked = GroundedPrompt.model_validate(parse_json(body.decode() or "null"))
+    asked = GroundedPrompt.model_validate(body)
     if len(asked.regions) > MAX_QUESTIONS:
         raise Refusal(422, f"a document may ask for {MAX_QUESTIONS} regions; got more: split it")
     if asked.segment is not None and len(asked.segment.classes) > MAX_CLASSES:

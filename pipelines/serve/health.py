@@ -25,9 +25,11 @@ async def healthz() -> Health:
 
 @router.get("/readyz", responses=responses(), summary="Ready?")
 async def readyz(desk: AtDesk) -> Health:
-    """503 once the server is stopping; needs no token."""
-    if desk.worker.closed:
+    """503 once the server is stopping, or while work is stuck; needs no token."""
+    if desk.stopping or desk.worker.closed:
         raise Refusal(503, "the server is stopping")
+    if desk.worker.busy_s > desk.settings.seconds:
+        raise Refusal(503, f"work is stuck: it has taken {desk.worker.busy_s:.0f} s")
     return Health(status="ok")
 
 

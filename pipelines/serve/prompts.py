@@ -29,6 +29,7 @@ from pipelines.serve.questions import (
     Question,
 )
 from pipelines.serve.refusal import Refusal, responses
+from pipelines.serve.route import ParsedRoute
 from pipelines.serve.worker import Stop
 from seem.encoded_image import EncodedImage
 from seem.predictor import Predictor
@@ -36,7 +37,9 @@ from seem.question import Prediction
 
 __all__ = ["MasksAs", "check_segments", "router"]
 
-router = APIRouter(tags=["questions"], responses=responses(404, 408, 413, 415, 422))
+router = APIRouter(
+    route_class=ParsedRoute, tags=["questions"], responses=responses(404, 408, 413, 415, 422)
+)
 MasksAs = Annotated[
     MaskFormat, Query(description="Masks as COCO's run lengths, or as PNG files in base64.")
 ]

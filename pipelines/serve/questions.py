@@ -50,7 +50,17 @@ Side = Annotated[Whole, Field(ge=1, le=MAX_SIDE)]
 Phrase = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)]
 Name = Annotated[Text, Field(max_length=64)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
-Classes = Annotated[list[Phrase], Field(min_length=1, max_length=MAX_CLASSES)]
+# The first wrong entry of a list is enough to refuse it.
+Places = Annotated[list[Place], Field(min_length=1, max_length=MAX_POINTS, fail_fast=True)]
+Line = Annotated[list[Place], Field(min_length=1, max_length=MAX_VERTICES, fail_fast=True)]
+Lines = Annotated[list[Line], Field(min_length=1, max_length=MAX_STROKES, fail_fast=True)]
+PlaceSigns = Annotated[list[Sign], Field(max_length=MAX_POINTS, fail_fast=True)]
+LineSigns = Annotated[list[Sign], Field(max_length=MAX_STROKES, fail_fast=True)]
+Run = Annotated[Whole, Field(ge=0)]
+Runs = Annotated[list[Run], Field(max_length=MAX_RUNS, fail_fast=True)]
+Texts = Annotated[list[Phrase], Field(min_length=1, max_length=MAX_TEXTS, fail_fast=True)]
+Classes = Annotated[list[Phrase], Field(min_length=1, max_length=MAX_CLASSES, fail_fast=True)]
+Things = Annotated[list[Phrase], Field(max_length=MAX_CLASSES, fail_fast=True)]
 
 
 class DrawnMask(Part):
@@ -64,10 +74,7 @@ class DrawnMask(Part):
         default=(1, 1),
         description="[height, width] in pixels, those of the picture; with counts.",
     )
-    counts: (
-        Annotated[Text, Field(max_length=MAX_COUNTS)]
-        | Annotated[list[Annotated[Whole, Field(ge=0)]], Field(max_length=MAX_RUNS)]
-    ) = Field(
+    counts: Annotated[Text, Field(max_length=MAX_COUNTS)] | Runs = Field(
         default="",
         description="COCO's run lengths, column by column: compressed text, or plain numbers.",
     )
@@ -110,23 +117,17 @@ class DrawnMask(Part):
 class Marks(Part):
     """What is drawn on a picture, in its own pixels, origin at the top left."""
 
-    points: Annotated[list[Place], Field(min_length=1, max_length=MAX_POINTS)] | None = Field(
+    points: Places | None = Field(
         default=None, description="Clicks [x, y] in pixels; the pixel that holds x, y is clicked."
     )
-    labels: Annotated[list[Sign], Field(max_length=MAX_POINTS)] | None = Field(
+    labels: PlaceSigns | None = Field(
         default=None, description="1: on the object, 0: beside it; one a point. Absent: all 1."
     )
     box: tuple[Pixel, Pixel, Pixel, Pixel] | None = Field(
         default=None, description="[x0, y0, x1, y1] in pixels around the object; x0 < x1, y0 < y1."
     )
-    strokes: (
-        Annotated[
-            list[Annotated[list[Place], Field(min_length=1, max_length=MAX_VERTICES)]],
-            Field(min_length=1, max_length=MAX_STROKES),
-        ]
-        | None
-    ) = Field(default=None, description="Polylines of [x, y] in pixels.")
-    stroke_labels: Annotated[list[Sign], Field(max_length=MAX_STROKES)] | None = Field(
+    strokes: Lines | None = Field(default=None, description="Polylines of [x, y] in pixels.")
+    stroke_labels: LineSigns | None = Field(
         default=None, description="1: on the object, 0: beside it; one a stroke. Absent: all 1."
     )
     mask: DrawnMask | None = Field(default=None, description="A bitmap of the object.")
@@ -189,8 +190,11 @@ class BatchRequest(Part):
         }
     )
 
-    questions: Annotated[list[BatchQuestion], Field(min_length=1, max_length=MAX_QUESTIONS)] = (
-        Field(description="Each has an answer of its own, the same as if it were asked alone.")
+    questions: list[BatchQuestion] = Field(
+        min_length=1,
+        max_length=MAX_QUESTIONS,
+        fail_fast=True,
+        description="Each has an answer of its own, the same as if it were asked alone.",
     )
 
 
@@ -199,9 +203,7 @@ class FindRequest(Part):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["llama", "volcano"]}]})
 
-    texts: Annotated[list[Phrase], Field(min_length=1, max_length=MAX_TEXTS)] = Field(
-        description="Each is looked for by itself."
-    )
+    texts: Texts = Field(description="Each is looked for by itself.")
     threshold: Share = Field(
         default=0.5, description='Least probability of the text against "background", 0 to 1.'
     )
@@ -221,7 +223,7 @@ class ClassesRequest(Part):
 class PanopticRequest(ClassesRequest):
     """Classes, and which of them can be counted."""
 
-    things: Annotated[list[Phrase], Field(max_length=MAX_CLASSES)] | None = Field(
+    things: Things | None = Field(
         default=None,
         description="Those of the classes that can be counted; absent: all of them, or what the "
         "model's own vocabulary says.",

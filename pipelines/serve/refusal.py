@@ -21,20 +21,23 @@ __all__ = ["REASONS", "Problem", "Refusal", "answer_errors", "problem", "respons
 REASONS = {
     400: "The body is not valid JSON, or is nested too deeply; or the host name is not ours.",
     401: "The bearer token is missing or wrong.",
-    404: "There is no such image, session or path: never was, expired, or made room for others.",
+    403: "A web page of another origin may not ask for this.",
+    404: "There is no such image, session or path: never was, expired, made room for others, or "
+    "the server was started anew.",
     405: "This path does not take this method.",
     408: "The body did not arrive in time.",
-    409: "Nothing to undo or redo, or the session has all the rounds that it can keep.",
+    409: "Nothing to undo or redo, the session is full, or has other rounds than expected.",
     413: "Too large: the body, the picture, or the memory that the answer would need.",
     415: "The content type, or the kind of picture, is not taken here.",
     422: "The request is understood and makes no sense: the line says where, and the cure.",
     429: "Too many requests are waiting; come back after `Retry-After` seconds.",
     500: "A fault of the server.",
-    503: "The server is stopping, or out of memory; come back after `Retry-After` seconds.",
+    503: "Stopping, out of memory or room, or stuck; come back after `Retry-After` seconds.",
+    507: "The server's disk is full.",
     504: "The answer took longer than the time limit of a request.",
 }
 RETRY_S = {429: "1", 503: "5"}
-ANYWHERE = (400, 401, 429, 500, 503, 504)  # whatever the path
+ANYWHERE = (400, 401, 403, 429, 500, 503, 504)  # whatever the path
 
 
 class Problem(BaseModel):

@@ -15,12 +15,15 @@ from pipelines.serve.images import AtDesk
 from pipelines.serve.prompts import MasksAs
 from pipelines.serve.questions import MarksRequest, SessionRequest
 from pipelines.serve.refusal import Refusal, responses
+from pipelines.serve.route import ParsedRoute
 from pipelines.serve.worker import Stop
 from seem.session import Session
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["sessions"], responses=responses(404, 408, 413, 415, 422))
+router = APIRouter(
+    route_class=ParsedRoute, tags=["sessions"], responses=responses(404, 408, 413, 415, 422)
+)
 SessionId = Annotated[
     str, Path(max_length=64, description="As its begin returned it.", examples=["session_..."])
 ]

@@ -7,6 +7,7 @@ from grounding.errors import PromptError
 __all__ = ["MIB", "Settings"]
 
 MIB = 2**20
+LEAST_CONNECTIONS = 256
 PILLOW_WARNS = 89_478_485  # pixels: PIL.Image.MAX_IMAGE_PIXELS, above which Pillow warns of a bomb
 
 
@@ -27,8 +28,17 @@ class Settings:
         session_cache_bytes: What they may take in memory, their images aside.
         rounds: Rounds of marks that one session keeps.
         idle_s: Images and sessions that nobody used for so many seconds are forgotten.
-        waiting: Requests in the house at one time; further ones are told to come back.
+        waiting: Requests in the house at one time; further ones are told to come back. New pictures
+            have three quarters of these places, what goes on with those that are here has all.
         seconds: Longest time from a request's first byte to its answer.
+        connections_per_address: Connections from one address; None: half of all, and all of them
+            from this machine.
+        origins: Web pages (`Origin` headers) that may ask, beside the server's own.
+        head_s: Longest time from a connection's begin to a whole request head.
+        stall_s: Longest time in which a client may neither send nor take anything.
+        grace_s: Time from the signal to stop, when `/readyz` says so, to that when it does.
+        body_bytes: Bodies of all requests together.
+        answer_bytes: Answers that are being sent, together; the oldest one makes room.
         work_bytes: Most memory that panoptic, instances, semantic or find may need for full-size
             masks.
     """
@@ -38,7 +48,7 @@ class Settings:
     image_bytes: int = 16 * MIB
     json_bytes: int = 2 * MIB
     pixels: int = 4096 * 4096
-    images: int = 64
+    images: int = 256
     image_cache_bytes: int = 2048 * MIB
     sessions: int = 256
     session_cache_bytes: int = 256 * MIB
@@ -46,11 +56,25 @@ class Settings:
     idle_s: float = 3600.0
     waiting: int = 64
     seconds: float = 60.0
+    connections_per_address: int | None = None
+    origins: tuple[str, ...] = ()
+    head_s: float = 10.0
+    stall_s: float = 20.0  # Apache's mod_reqtimeout
+    grace_s: float = 0.0
+    body_bytes: int = 256 * MIB
+    answer_bytes: int = 256 * MIB
     work_bytes: int = 8192 * MIB
+
+    @property
+    def connections(self) -> int:
+        """Connections at one time: who is told to come back needs one, too."""
+        return max(LEAST_CONNECTIONS, 4 * self.waiting)
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "grace_s" and value == 0:
+                continue
             if isinstance(value, (int, float)) and not value > 0:
                 raise PromptError(f"the server's limit {field.name!r} must be above 0; got {value}")
         if self.pixels > PILLOW_WARNS:

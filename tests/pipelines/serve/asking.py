@@ -10,13 +10,12 @@ from typing import Any
 
 import httpx
 import numpy as np
-import uvicorn
 from PIL import Image
 
 from grounding.masks import rle_to_bitmap
 from grounding.prompt import RleMask
 from pipelines.serve.app import create_app
-from pipelines.serve.server import bind
+from pipelines.serve.server import Server, bind
 from pipelines.serve.settings import Settings
 from seem.predictor import Predictor
 from tests.seem.predicting import picture, tiny_predictor
@@ -91,8 +90,8 @@ def refusal(response: httpx.Response, status: int) -> str:
 def served(api: Api) -> Iterator[int]:
     """The app behind a real socket; yields its port."""
     door = bind("127.0.0.1", 0)
-    config = uvicorn.Config(api.app, log_level="error", access_log=False, lifespan="off")
-    server = uvicorn.Server(config)
+    server = Server(api.app, api.desk.settings)
+    server.config.lifespan, api.server = "off", server
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)
     thread.start()
     try:
