@@ -87,8 +87,8 @@ class Words:
     def _encode(self, sentences: list[str]) -> TextFeatures:
         if self.tokenizer is None:
             raise PromptError(
-                "texts and class names need a tokenizer: Predictor(model, tokenizer=CLIPTokenizer"
-                ".from_pretrained('openai/clip-vit-base-patch32'))"
+                "texts and class names need a tokenizer: Predictor(model, tokenizer="
+                "weights.clip_tokenizer.load_clip_tokenizer())"
             )
         read = self.tokenizer(sentences, padding=True, return_tensors="pt")
         device = self.encoder.projection.device

@@ -22,7 +22,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from gligen.patch_autoencoder import PatchAutoencoder
-from grounding.errors import CheckpointError, OfflineError
+from grounding.errors import CheckpointError
+from weights.clip_tokenizer import load_clip_tokenizer
 from weights.components import (
     fill,
     make_projected_text_encoder,
@@ -42,7 +43,6 @@ from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
 
 __all__ = ["BaseModel", "load_base", "load_tokenizer"]
 
-CLIP_L = "openai/clip-vit-large-patch14"  # whose vocabulary every Stable Diffusion uses
 MAKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "unet": make_unet,
     "vae": make_vae,
@@ -104,8 +104,8 @@ def load_base(
         dtype: Type of the parameters; float32 when not given.
         offline: Never use the network; what was downloaded before is found.
         tokenizer: Folder or hub id of a CLIP tokenizer (`vocab.json`, `merges.txt`); by default
-            the one in the folder; for a single file a folder `tokenizer` beside it, else CLIP-L's
-            from the hub or its cache.
+            the one in the folder; for a single file a folder `tokenizer` beside it, else the one
+            that ships with lavallama (`weights.clip_tokenizer`).
 
     Raises:
         CheckpointError: Not a model of a known layout, incomplete, or damaged.
@@ -262,14 +262,7 @@ def _tokenizer_for_file(path: Path, tokenizer: str | Path | None, offline: bool)
     beside = path.parent / "tokenizer"
     if beside.is_dir():
         return load_tokenizer(beside)
-    try:
-        return load_tokenizer(CLIP_L, offline=offline)
-    except OfflineError as error:
-        raise OfflineError(
-            f"{path}: a single file has no tokenizer, and CLIP's ({CLIP_L}) is neither on this "
-            "machine nor reachable: put its vocab.json and merges.txt (the tokenizer folder of "
-            f"any Stable Diffusion 1.x) into {beside}, or use --model embedded"
-        ) from error
+    return load_clip_tokenizer()
 
 
 def load_tokenizer(source: str | Path, *, offline: bool = False) -> CLIPTokenizer:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import importlib.util
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ def find_place(source: str, table: Table) -> HubPlace:
         repo = f"{known.repo}@{revision}" if at and source not in table else known.repo
         source = f"{repo}{known.source.removeprefix(known.repo)}"
     place = parse_place(source, endpoint=constants.ENDPOINT)
-    if place is None:
+    if place is None or _names_other_file(place.inside):
         own = "" if table is CHATS else " 'embedded',"
         names = f",{own} or one of {', '.join(table)}" if table else ""
         raise CheckpointError(
@@ -156,6 +157,11 @@ def find_place(source: str, table: Table) -> HubPlace:
             f"a hub id (owner/name, owner/name@revision, owner/name/file), a hub URL{names}"
         )
     return place
+
+
+def _names_other_file(inside: str) -> bool:
+    """Whether the last name has the suffix of a file that is no weights; "v1.5" has none."""
+    return bool(re.search(r"\.[A-Za-z]+$", inside)) and not inside.endswith(WEIGHT_SUFFIXES)
 
 
 @dataclass(frozen=True, kw_only=True)

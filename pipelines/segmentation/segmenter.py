@@ -1,24 +1,20 @@
 """Opening a SEEM by name: the embedded one, a folder of ours, an official file, a hub id."""
 
-import logging
 from pathlib import Path
 
-from grounding.errors import CheckpointError, LavallamaError
+from grounding.errors import CheckpointError
 from pipelines.device import choose_device
 from seem.coco_classes import COCO_CLASSES
 from seem.config import GroupingName
 from seem.predictor import Predictor
 from seem.words import Words
 from weights.base import load_tokenizer
+from weights.clip_tokenizer import load_clip_tokenizer
 from weights.hub import fetch_segmenter
 from weights.predictor import load_predictor
 from weights.registry import EMBEDDED, SEGMENTERS, embedded, lookup_segmenter
 
 __all__ = ["find_segmenter", "open_predictor"]
-
-CLIP_B = "openai/clip-vit-base-patch32"  # whose tokenizer official SEEMs were trained with
-
-log = logging.getLogger(__name__)
 
 
 def open_predictor(
@@ -40,8 +36,8 @@ def open_predictor(
 
     Returns:
         The predictor. An official file brings no words: its classes are COCO's, and CLIP's
-        tokenizer is taken from the folder `tokenizer` beside it, else from the hub; if there is
-        none, a warning says so, and all that needs no words works.
+        tokenizer is taken from the folder `tokenizer` beside it, else the one that ships with
+        lavallama.
 
     Raises:
         LavallamaError: Any of this cannot be had, in one line.
@@ -54,7 +50,7 @@ def open_predictor(
     predictor = load_predictor(path, grouping=grouping, device=str(where), offline=offline)
     if predictor.words.tokenizer is None:
         predictor.vocabulary = COCO_CLASSES
-        _give_words(predictor, path, offline=offline)
+        _give_words(predictor, path)
     return predictor
 
 
@@ -78,20 +74,8 @@ def find_segmenter(model: str | Path = EMBEDDED, *, offline: bool = False) -> Pa
     return fetch_segmenter(str(model), offline=offline)
 
 
-def _give_words(predictor: Predictor, path: Path, *, offline: bool) -> None:
-    """Add CLIP's tokenizer, where it can be had."""
+def _give_words(predictor: Predictor, path: Path) -> None:
+    """Add the tokenizer beside an official file, else the one that ships with lavallama."""
     beside = path.parent / "tokenizer"
-    source = beside if beside.is_dir() else CLIP_B
-    try:
-        tokenizer = load_tokenizer(source, offline=offline)
-    except LavallamaError as error:
-        log.warning(
-            "%s: works without words: it brings no tokenizer, and CLIP's cannot be had (%s); put "
-            "vocab.json and merges.txt of %s into %s",
-            path,
-            error,
-            CLIP_B,
-            beside,
-        )
-        return
+    tokenizer = load_tokenizer(beside) if beside.is_dir() else load_clip_tokenizer()
     predictor.words = Words(predictor.model.text_encoder, tokenizer)

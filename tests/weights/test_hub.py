@@ -308,7 +308,8 @@ def test_a_dropped_connection_is_taken_up_again(loopback_hub, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "source", ["nothing", "a/b c", "../x/y", "a/b/../c", "", "-a/b-", "https://example.com/a/b"]
+    "source",
+    ["nothing", "a/b c", "../x/y", "a/b/../c", "a/b/c.txt", "", "-a/b-", "https://example.com/a/b"],
 )
 def test_what_is_neither_a_file_nor_a_name(loopback_hub, source):
     assert "expected a path, a hub id" in refusal(hub.fetch_base, source, offline=True)

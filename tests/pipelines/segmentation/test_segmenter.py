@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from grounding.errors import CheckpointError, LavallamaError, OfflineError, PromptError
+from grounding.errors import CheckpointError, LavallamaError
 from pipelines.segmentation import segmenter
 from pipelines.segmentation.segmenter import find_segmenter, open_predictor
 from seem.coco_classes import COCO_CLASSES
@@ -9,7 +9,7 @@ from seem.config import CONFIGS
 from seem.model import build_seem
 from tests.pipelines.conftest import tiny_tokenizer
 from tests.pipelines.tiny_segmenter import CLASSES, write_segmenter
-from tests.seem.predicting import WordHash, picture
+from tests.seem.predicting import picture
 from weights.registry import SEGMENTERS
 from weights.seem import write_seem
 
@@ -59,38 +59,17 @@ def test_short_names_and_hub_ids_say_the_grouping(name, folder, monkeypatch):
     assert asked == [(name, True), (known.source, True)]
 
 
-def test_without_words_clip_s_are_fetched_and_classes_are_coco_s(wordless, monkeypatch):
-    asked = []
-
-    def load(source, *, offline):
-        asked.append((source, offline))
-        return WordHash()
-
-    monkeypatch.setattr(segmenter, "load_tokenizer", load)
+def test_without_words_clip_s_are_taken_and_classes_are_coco_s(wordless):
     predictor = open_predictor(wordless, device="cpu", offline=True)
-    assert asked == [("openai/clip-vit-base-patch32", True)]
     assert predictor.vocabulary == COCO_CLASSES
-    predictor.set_image(picture())
-    assert len(predictor.predict(text="llama").masks) == 1
+    tokenizer = predictor.words.tokenizer
+    assert tokenizer is not None
+    assert tokenizer("a photo of a cat").input_ids[1:-1] == [320, 1125, 539, 320, 2368]
 
 
 def test_words_beside_a_file_come_first(wordless):
     tiny_tokenizer(wordless.parent / "tokenizer")
     assert open_predictor(wordless, device="cpu", offline=True).words.tokenizer is not None
-
-
-def test_without_a_network_all_but_words_works(wordless, monkeypatch, caplog):
-    def load(source, *, offline):
-        raise OfflineError("no connection")
-
-    monkeypatch.setattr(segmenter, "load_tokenizer", load)
-    predictor = open_predictor(wordless, device="cpu")
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "works without words" in caplog.text
-    predictor.set_image(picture())
-    assert len(predictor.predict(points=[[20, 20]]).masks) == 1
-    with pytest.raises(PromptError, match="tokenizer"):
-        predictor.predict(text="llama")
 
 
 @pytest.mark.parametrize("model", ["/nowhere/seem.pt", "./seem.pt", "seem", "a b", "", "x/y/z.txt"])
