@@ -257,14 +257,15 @@ def _beside(group) -> None:
         metavar="PATH|ID[=W]",
         action="append",
         type=weighted,
-        help="a LoRA of diffusers or kohya, and how much it counts (1); may be repeated",
+        help="a LoRA or its kin (LoCon, LoHa, LoKr, DoRA) of any maker, and how much it counts "
+        "(1); may be repeated",
     )
     group.add_argument(
         "--embedding",
         metavar="PATH|ID[=WORD]",
         action="append",
-        help="a word of your own (textual inversion), of diffusers or A1111, and what prompts call "
-        "it (default: what the file does); may be repeated",
+        help="a word of your own (textual inversion) of any maker, and what prompts call it "
+        "(default: what the file does); may be repeated",
     )
     group.add_argument(
         "--controlnet",

@@ -101,14 +101,14 @@ class Company:
         """Put into a base model what changes it; before the gates are injected."""
         with _own_chance():
             attach_loras(self.loras, base)
-            for embedding in self.embeddings:
+            for embedding in self.words:
                 embedding.attach(base)
             if self.ip_adapter is not None:
                 self.ip_adapter.attach()
 
     def spelled(self, text: str) -> str:
         """A text as the tokenizers are to read it, words of one's own spelled out."""
-        for embedding in self.embeddings:
+        for embedding in self.words:
             text = embedding.spelled(text)
         return text
 
@@ -173,6 +173,11 @@ class Company:
                 net = self.controlnets[place]
                 found.append(Control(net=net, maps=maps, weight=weight))
         return tuple(found)
+
+    @property
+    def words(self) -> tuple[Embedding, ...]:
+        """Words of one's own, those that came with LoRAs too."""
+        return (*self.embeddings, *(word for lora in self.loras for word in lora.embeddings))
 
     @property
     def models(self) -> tuple[torch.nn.Module, ...]:

@@ -3,17 +3,19 @@
 (Gal et al., "An Image is Worth One Word", arXiv 2208.01618.) A word of several vectors is spelled
 as several tokens in a row: "<toy>" becomes "<toy> <toy>_1 <toy>_2" before the tokenizer sees it.
 
-| layout       | what the file holds                                                    |
-|--------------|------------------------------------------------------------------------|
-| diffusers    | {word: [D] or [n, D]}                                                  |
-| A1111        | {"string_to_param": {"*": [n, D]}, "name": word}, or "emb_params"      |
-| SDXL         | {"clip_l": [n, D], "clip_g": [n, E]}, one for each text encoder        |
+| layout                | what the file holds                                            |
+|-----------------------|----------------------------------------------------------------|
+| diffusers, InvokeAI   | {word: [D] or [n, D]}                                          |
+| original, A1111       | {"string_to_param": {"*": [n, D]}, "name": word}               |
+| kohya                 | {"emb_params": [n, D]}                                         |
+| SDXL (A1111, ComfyUI) | {"clip_l": [n, D], "clip_g": [n, E]}, one for each text encoder|
+| SDXL (diffusers)      | {"text_encoders_0": [n, D], "text_encoders_1": [n, E]}         |
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 
 from grounding.errors import CheckpointError, PromptError
 from weights.base import BaseModel
+from weights.families import EMBEDDING, describe
 from weights.hub import fetch_files
 from weights.keymap import name_some
 from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
@@ -32,7 +35,13 @@ from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
 __all__ = ["Embedding"]
 
 STANDARD_FILES = ("learned_embeds.safetensors", "learned_embeds.bin")  # diffusers' trainer
-SDXL_FILES = ("clip_l", "clip_g")
+ENCODERS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))  # names by encoder
+PARAMETERS = "string_to_param."
+OWNERS = {
+    (768,): "Stable Diffusion 1.x",
+    (1024,): "Stable Diffusion 2.x",
+    (768, 1280): "Stable Diffusion XL",
+}
 MAX_VECTORS = 75  # tokens that CLIP reads beside the two that open and close a text
 IGNORED = ("string_to_token.",)  # A1111: the token that was replaced while it was learnt
 
@@ -68,10 +77,41 @@ class Embedding:
         """
         path, word = _resolved(asked, offline)
         file = TensorFile(path)
-        vectors, own = _read(file)
-        word = own if word is None else word
+        names = _names(asked, file.shapes)
+        if word is None and names[0].startswith(PARAMETERS):
+            word = str(file.extra.get("name") or path.stem)
+        elif word is None:
+            known = {"emb_params", *(name for pair in ENCODERS for name in pair)}
+            word = path.stem if names[0] in known else names[0]
+        return cls.of(asked, file.read(names), base, word=word)
+
+    @classmethod
+    def of(
+        cls, asked: str, tensors: Mapping[str, Tensor], base: BaseModel, *, word: str
+    ) -> Embedding:
+        """Take an embedding from its tensors, under the names of the table above.
+
+        Args:
+            asked: what it is called in messages.
+            tensors: of one word.
+            base: what it must fit.
+            word: what prompts call it.
+
+        Raises:
+            CheckpointError: not an embedding, or one of another model.
+            PromptError: the word is empty, or holds spaces.
+        """
+        names = _names(asked, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
         if not word or re.search(r"\s", word):
             raise PromptError(f"{asked}: an embedding is one word, got {word!r}; give FILE=WORD")
+        vectors = tuple(torch.atleast_2d(tensors[name]) for name in names)
+        counts = {vector.shape[0] for vector in vectors}
+        flat = all(vector.ndim == 2 and vector.is_floating_point() for vector in vectors)
+        if not flat or len(counts) != 1 or not 1 <= counts.pop() <= MAX_VECTORS:
+            raise CheckpointError(
+                f"{asked}: an embedding is 1 to {MAX_VECTORS} vectors, got "
+                f"{[list(vector.shape) for vector in vectors]}"
+            )
         embedding = cls(asked=asked, word=word, vectors=vectors)
         embedding._check(base)
         return embedding
@@ -111,9 +151,11 @@ class Embedding:
         widths = [encoder.config.hidden_size for _, encoder in _encoders(base)]
         got = [vectors.shape[-1] for vectors in self.vectors]
         if got != widths:
+            owner = OWNERS.get(tuple(got))
             raise CheckpointError(
-                f"{self.asked}: this embedding has vectors of {got} channels, the text encoders of "
-                f"the model {widths}; take one made for this model"
+                f"{self.asked}: this embedding{f' is for {owner}: it' if owner else ''} has "
+                f"vectors of {got} channels, the text encoders of the model {widths}; take one "
+                "made for this model"
             )
 
 
@@ -145,31 +187,23 @@ def _choose(files: Collection[str]) -> list[str]:
     return weights if len(weights) == 1 else []
 
 
-def _read(file: TensorFile) -> tuple[tuple[Tensor, ...], str]:
-    """Vectors for each text encoder, and the word that the file suggests."""
-    keys = [key for key in file.shapes if not key.startswith(IGNORED)]
-    if set(keys) == set(SDXL_FILES):
-        names, word = SDXL_FILES, file.path.stem
-    elif len(keys) != 1:
-        raise CheckpointError(
-            f"{file.path}: not an embedding: expected one tensor, got {name_some(keys) or 'none'}"
-        )
-    elif keys[0].startswith("string_to_param."):
-        names, word = (keys[0],), str(file.extra.get("name") or file.path.stem)
-    elif keys[0] == "emb_params":
-        names, word = (keys[0],), file.path.stem
-    else:
-        names, word = (keys[0],), keys[0]
-    read = file.read(names)
-    vectors = tuple(torch.atleast_2d(read[name]) for name in names)
-    counts = {vector.shape[0] for vector in vectors}
-    flat = all(vector.ndim == 2 and vector.is_floating_point() for vector in vectors)
-    if not flat or len(counts) != 1 or not 1 <= counts.pop() <= MAX_VECTORS:
-        raise CheckpointError(
-            f"{file.path}: an embedding is 1 to {MAX_VECTORS} vectors, got "
-            f"{[list(vector.shape) for vector in vectors]}"
-        )
-    return vectors, word
+def _names(asked: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """The names of a word's vectors, one for each text encoder."""
+    keys = [key for key in shapes if not key.startswith(IGNORED)]
+    for pair in ENCODERS:
+        if set(keys) == set(pair):
+            return pair
+    if len(keys) == 1:
+        return (keys[0],)
+    what = describe(shapes)
+    if what == EMBEDDING and any(key.startswith(PARAMETERS) for key in keys):
+        words = [key.removeprefix(PARAMETERS) for key in keys]
+        raise CheckpointError(f"{asked}: holds several words ({name_some(words)}), expected one")
+    but = "" if what in (None, EMBEDDING) else f"{what}: "
+    raise CheckpointError(
+        f"{asked}: not an embedding of one word: expected one tensor, or "
+        f"{' and '.join(ENCODERS[0])}, got {but}{name_some(keys) or 'none'}"
+    )
 
 
 def _encoders(base: BaseModel) -> list[tuple[Any, Any]]:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from grounding.errors import CheckpointError, PromptError
 from pipelines.generation.generator import Generator
@@ -42,7 +43,15 @@ def files(tmp_path: Path) -> dict[str, str]:
         },
         tmp_path / "a1111.pt",
     )
+    original = nn.ParameterDict({"*": nn.Parameter(vectors())})
+    torch.save(
+        {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": original},
+        tmp_path / "original.pt",
+    )
+    save_file({"clip_l": vectors()}, tmp_path / "comfy.safetensors")
     return {
+        "original": f"{tmp_path / 'original.pt'}=<toy>",
+        "comfy": f"{tmp_path / 'comfy.safetensors'}=<toy>",
         "diffusers": str(tmp_path / "diffusers.safetensors"),
         "pickle": str(tmp_path / "diffusers.bin"),
         "civitai": f"{tmp_path / 'civitai.safetensors'}=<toy>",
@@ -102,6 +111,16 @@ def test_files_that_do_not_serve(load, tmp_path, files):
         ({"<x>": torch.zeros(76, WIDTH)}, "1 to 75 vectors"),
         ({"a": torch.zeros(WIDTH), "b": torch.zeros(WIDTH)}, "expected one tensor"),
         ({"clip_l": torch.zeros(1, WIDTH), "clip_g": torch.zeros(1, 4)}, "channels"),
+        (
+            {"clip_l": torch.zeros(1, 768), "clip_g": torch.zeros(1, 1280)},
+            "for Stable Diffusion XL",
+        ),
+        ({"<x>": torch.zeros(1, 1024)}, "for Stable Diffusion 2.x"),
+        ({f"string_to_param.{word}": torch.zeros(1, WIDTH) for word in "ab"}, "several words"),
+        (
+            {f"lora_te_text_model_x.lora_{s}.weight": torch.zeros(1, 2) for s in ("up", "down")},
+            "got a LoRA for Stable Diffusion",
+        ),
     ):
         with pytest.raises(CheckpointError, match=said):
             load(written(state))
@@ -109,6 +128,6 @@ def test_files_that_do_not_serve(load, tmp_path, files):
         load(f"{written({'<x>': torch.zeros(1, WIDTH)})}=two words")
     with pytest.raises(CheckpointError, match="knows the word"):
         load(files["diffusers"], files["a1111"])
-    torch.save({"x": Path}, tmp_path / "code.pt")
+    torch.save({"x": eval}, tmp_path / "code.pt")
     with pytest.raises(CheckpointError, match="refused, nothing was executed"):
         load(str(tmp_path / "code.pt"))

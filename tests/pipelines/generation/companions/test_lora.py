@@ -1,4 +1,4 @@
-import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from grounding.errors import CheckpointError, LavallamaError
+from grounding.errors import CheckpointError
 from grounding.prompt import GroundedPrompt
 from pipelines.generation.generator import Generator
 from tests.pipelines.generation.companions.conftest import layers_of, low_rank
@@ -50,13 +50,95 @@ def test_text_encoders_are_changed_too(load, lora, text_encoder):
     assert not any(p.requires_grad for p in changed.parameters())
 
 
-def test_a_folder_with_one_lora(load, lora, tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_weight_of_nothing_leaves_every_bit(load, lora, model_folder, dtype):
+    def loaded(*loras):
+        return Generator.from_pretrained(model_folder, device="cpu", dtype=dtype, loras=loras).base
+
+    plain, resting, changed = loaded(), loaded(f"{lora}=0"), loaded(str(lora))
+    for part in ("unet", "text_encoder"):
+        before = getattr(plain, part).state_dict()
+        after = getattr(resting, part).state_dict()
+        assert before.keys() == after.keys() == getattr(changed, part).state_dict().keys()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+        assert not any(p.requires_grad for p in getattr(changed, part).parameters())
+
+
+def test_order_does_not_matter(load, lora, kohya, unet, tmp_path):
+    """Of a DoRA neither, which is no sum: each is what it makes of the model alone."""
+    [path, *_] = layers_of(unet)
+    state = {
+        f"unet.{path}.lora_A.weight": torch.ones(2, 8),
+        f"unet.{path}.dora_scale": torch.ones(8, 1),
+    }
+    save_file(
+        {**state, f"unet.{path}.lora_B.weight": torch.ones(8, 2)}, tmp_path / "dora.safetensors"
+    )
+    names = [f"{lora}=0.5", f"{tmp_path / 'dora.safetensors'}=0.7"]
+    one, two = (load(*order).base.unet.get_submodule(path) for order in (names, names[::-1]))
+    torch.testing.assert_close(one.weight, two.weight)
+    alone = [load(name).base.unet.get_submodule(path).weight for name in names]
+    plain = unet.get_submodule(path).weight
+    torch.testing.assert_close(one.weight, sum(alone) - plain)
+
+
+def test_folders(load, lora, tmp_path):
+    def found(folder):
+        return load(str(folder)).company.loras[0].updates["unet"].keys()
+
     state = load_file(lora)
+    expected = load(str(lora)).company.loras[0].updates["unet"].keys()
     save_file(state, tmp_path / "a.safetensors")
-    assert load(str(tmp_path)).company.loras[0].state.keys() == state.keys()
+    assert found(tmp_path) == expected
     save_file(state, tmp_path / "b.safetensors")
     with pytest.raises(CheckpointError, match="name the file"):
         load(str(tmp_path))
+    torch.save(state, tmp_path / "pytorch_lora_weights.bin")
+    assert found(tmp_path) == expected
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    torch.save(state, alone / "mine.bin")
+    assert found(alone) == expected
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="name the file"):
+        load(str(tmp_path / "empty"))
+
+
+def test_a_folder_of_peft_for_each_part(load, lora, tmp_path):
+    """The config of each says its alpha, here twice the rank."""
+    for part in ("unet", "text_encoder"):
+        (tmp_path / part).mkdir()
+        state = {
+            "base_model.model."
+            + key.removeprefix(f"{part}.")
+            .replace("lora_linear_layer.down", "lora_A")
+            .replace("lora_linear_layer.up", "lora_B"): tensor
+            for key, tensor in load_file(lora).items()
+            if key.startswith(f"{part}.")
+        }
+        save_file(state, tmp_path / part / "adapter_model.safetensors")
+        config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+        (tmp_path / part / "adapter_config.json").write_text(json.dumps(config))
+    ours, theirs = load(str(tmp_path)), load(f"{lora}=2")
+    for part in ("unet", "text_encoder"):
+        expected = getattr(theirs.base, part).state_dict()
+        for key, tensor in getattr(ours.base, part).state_dict().items():
+            torch.testing.assert_close(tensor, expected[key])
+
+
+def test_words_come_with_a_lora(load, lora, embedding, tmp_path):
+    """OneTrainer bundles them; they are drawn again with the LoRA alone."""
+    [vectors] = load_file(embedding).values()
+    bundle = {"bundle_emb.<toy>.emb_params": vectors}
+    save_file({**load_file(lora), **bundle}, tmp_path / "bundle.safetensors")
+    generator = load(str(tmp_path / "bundle.safetensors"))
+    assert generator.company.spelled("a <toy>") == "a <toy> <toy>_1"
+    assert [*generator.company.notes()] == ["lora"]
+    rows = generator.base.tokenizer("a <toy> <toy>_1").input_ids[2:4]
+    assert torch.equal(generator.base.text_encoder.get_input_embeddings().weight[rows], vectors)
+    save_file({"bundle_emb.<toy>.emb_params": torch.zeros(1, 7)}, tmp_path / "wide.safetensors")
+    with pytest.raises(CheckpointError, match=r"<toy>.*vectors of \[7\] channels"):
+        load(str(tmp_path / "wide.safetensors"))
 
 
 def test_files_that_do_not_serve(load, lora, kohya, tmp_path):
@@ -65,14 +147,12 @@ def test_files_that_do_not_serve(load, lora, kohya, tmp_path):
     other = {**state, "unet.nowhere.to_q.lora_A.weight": torch.zeros(2, 8)}
     wide = {**state, first: torch.zeros(2, 999)}
     stray = {**state, "vae.x.lora_A.weight": torch.zeros(2, 8)}
-    dora = {**state, "unet.x.dora_scale": torch.zeros(1)}
     extra = {**load_file(kohya), "lora_unet_mid.weight": torch.zeros(2)}
     for bad, said in (
         (other, "nowhere.to_q"),
         (wide, "does not fit at"),
-        (stray, "not a LoRA of a UNet"),
-        (dora, "is a DoRA"),
-        (extra, "not a LoRA in diffusers' or kohya's layout"),
+        (stray, "vae.x"),
+        (extra, "lora_unet_mid.weight"),
         ({"x": torch.zeros(1)}, "not a LoRA"),
     ):
         save_file(bad, tmp_path / "bad.safetensors")
@@ -84,12 +164,3 @@ def test_files_that_do_not_serve(load, lora, kohya, tmp_path):
         load(str(tmp_path / "cut.safetensors"))
     with pytest.raises(CheckpointError, match="no such file or folder"):
         load("nothing.safetensors=0.5")
-
-
-def test_without_peft_one_line_says_what_to_install(load, lora, monkeypatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "peft" else found(name, *a)
-    )
-    with pytest.raises(LavallamaError, match=r"pip install 'lavallama\[lora\]'"):
-        load(str(lora))
