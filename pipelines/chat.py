@@ -131,6 +131,7 @@ def _written(
     import json
     from pathlib import Path
 
+    from grounding.document_paths import name_from, path_from
     from grounding.draw import draw_found
     from grounding.files import write_files
 
@@ -139,8 +140,12 @@ def _written(
         file = io.BytesIO()
         draw_found(picture, document).save(file, "PNG", optimize=True)
         contents[Path(options.overlay)] = file.getvalue()
-        document = document.replace(files={**document.files, "overlay": options.overlay})
     if options.out is not None:
+        folder = Path(options.out).parent
+        document = name_from(document, folder)
+        if options.overlay is not None:
+            overlay = path_from(folder, options.overlay)
+            document = document.replace(files={**document.files, "overlay": overlay})
         text = json.dumps(document.to_dict(), indent=2, ensure_ascii=False) + "\n"
         contents[Path(options.out)] = text.encode()
     write_files(contents, last=None if options.out is None else Path(options.out))

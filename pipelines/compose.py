@@ -188,10 +188,10 @@ def _explain(trace: "Trace", different: int) -> str:
 
 def _plan(options: argparse.Namespace) -> "tuple[GroundedPrompt, SceneGraph]":
     """The layout, and what is asked for."""
+    from grounding.document_paths import place_beside
     from grounding.formats import load
     from grounding.planning.caption import read_caption
     from grounding.stickers.vocabulary import CONCEPTS
-    from pipelines.generation.source_picture import place_beside
     from pipelines.plan import open_planner, report
 
     if options.boxes is None:

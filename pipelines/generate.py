@@ -117,8 +117,8 @@ def _read_document(options: argparse.Namespace) -> "GroundedPrompt":
 
 
 def _read_boxes(options: argparse.Namespace) -> "GroundedPrompt":
+    from grounding.document_paths import place_beside
     from grounding.formats import load
-    from pipelines.generation.source_picture import place_beside
 
     size = (options.width, options.height)
     canvas = None if None in size else size

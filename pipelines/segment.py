@@ -105,7 +105,7 @@ def _transcribed(document: "GroundedPrompt", options: argparse.Namespace) -> "Gr
     from pipelines.conversation.speech import load_recogniser, transcribed
 
     hear = load_recogniser(options.asr, device=options.device, offline=options.offline)
-    return transcribed(document, hear, Path(options.prompts).parent)
+    return transcribed(document, hear)
 
 
 def _load(options: argparse.Namespace) -> "Predictor":
@@ -136,6 +136,7 @@ def _check_inputs(places: Iterable[Path], options: argparse.Namespace) -> None:
 
 def _follow(options: argparse.Namespace) -> int:
     """Follow objects through a video."""
+    from grounding.document_paths import path_from
     from pipelines.segmentation.inquiry import read_inquiry
     from pipelines.segmentation.video import check_film_places, film_places, follow, show_objects
     from seem.frames import open_frames
@@ -151,7 +152,11 @@ def _follow(options: argparse.Namespace) -> int:
     video = VideoPredictor(predictor, options.memory or MEMORY)
     video.init(frames)
     asked = show_objects(video, predictor, inquiry, frame, threshold=options.threshold)
-    about = {"video": options.image, "model": options.model, "prompted": frame}
+    about = {
+        "video": path_from(options.out, options.image),
+        "model": options.model,
+        "prompted": frame,
+    }
     for line in follow(video, frames, asked, frame, places, about):
         print(line)
     for place in places.values():

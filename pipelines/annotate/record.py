@@ -1,9 +1,9 @@
 """Record: an annotated picture, read from the journal when it is needed."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from grounding.document_paths import path_from
 from grounding.prompt import GroundedPrompt
 from grounding.region import Region
 from pipelines.annotate.annotator import THING_KEY
@@ -34,7 +34,7 @@ class Record:
 
     def path_from(self, folder: Path) -> str:
         """The picture's path as a file in a folder names it."""
-        return Path(os.path.relpath(self.path.resolve(), folder.resolve())).as_posix()
+        return path_from(folder, self.path)
 
 
 def things_in(document: GroundedPrompt) -> list[Region]:

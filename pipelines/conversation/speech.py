@@ -76,15 +76,12 @@ def load_recogniser(
     return hear
 
 
-def transcribed(
-    document: GroundedPrompt, hear: Callable[[Recording], str], folder: str | Path = "."
-) -> GroundedPrompt:
+def transcribed(document: GroundedPrompt, hear: Callable[[Recording], str]) -> GroundedPrompt:
     """Return a document whose recordings have their words.
 
     Args:
         document: Its messages and regions may name WAV files.
         hear: Of `load_recogniser`.
-        folder: Where files are named from.
 
     Returns:
         The same with a transcript of each recording that had none; a region without a phrase is
@@ -95,7 +92,7 @@ def transcribed(
     """
 
     def words(name: str) -> str:
-        return hear(read_wav(Path(folder) / name))
+        return hear(read_wav(name))
 
     def heard(content: Content) -> Content:
         if not isinstance(content, AudioContent) or content.transcript is not None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from grounding.document_paths import place_beside
 from grounding.errors import PromptError
 from grounding.formats import load
 from grounding.jsonfile import MAX_BYTES
 from grounding.prompt import GroundedPrompt
 from pipelines.generation.png import read_png
-from pipelines.generation.source_picture import place_beside, read_picture
+from pipelines.generation.source_picture import read_picture
 
 __all__ = ["read_source"]
 

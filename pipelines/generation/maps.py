@@ -18,10 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from gligen.config import AdapterConfig
+from grounding.document_paths import DATA_URI
 from grounding.errors import PromptError
 from grounding.picture_file import as_seen, is_sixteen_bits, open_upright
 from grounding.prompt import GroundedPrompt
-from pipelines.generation.source_picture import DATA_URI, FOLLOWS_EDGES, read_picture
+from pipelines.generation.source_picture import FOLLOWS_EDGES, read_picture
 
 __all__ = ["MAP_FIELDS", "SIXTEEN_BITS", "canny_edges", "read_map", "read_map_picture"]
 

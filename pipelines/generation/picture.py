@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from grounding.document_paths import name_from, path_from
 from grounding.draw import draw_regions
 from grounding.errors import OutputError
 from grounding.files import write_files
@@ -56,18 +57,10 @@ class Generation:
             buffer = io.BytesIO()
             self.overlay().save(buffer, "PNG", optimize=True)
             contents[overlay] = buffer.getvalue()
-            files["overlay"] = _seen_from(path.parent, overlay)
-        document = self.document.replace(image=path.name, files=files)
+            files["overlay"] = path_from(path.parent, overlay)
+        document = name_from(self.document, path.parent).replace(image=path.name, files=files)
         contents[record] = (
             json.dumps(document.to_dict(), indent=2, ensure_ascii=False) + "\n"
         ).encode()
         write_files(contents, last=record)
         return list(contents)
-
-
-def _seen_from(folder: Path, path: Path) -> str:
-    """Name a file relative to a folder, where it lies in it."""
-    try:
-        return path.relative_to(folder).as_posix()
-    except ValueError:
-        return str(path.resolve())

@@ -3,17 +3,14 @@
 import base64
 import binascii
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gligen.config import BOX_MODALITIES, AdapterConfig
+from grounding.document_paths import DATA_URI
 from grounding.errors import PromptError
-from grounding.find_file import find_beside
 from grounding.picture_file import open_picture
 from grounding.prompt import GroundedPrompt
-from grounding.region import Reference
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,7 +22,6 @@ __all__ = [
     "SOURCE_KEY",
     "Start",
     "blend_of",
-    "place_beside",
     "read_picture",
     "source_picture",
     "starting_picture",
@@ -35,7 +31,6 @@ __all__ = [
 # kept outside; and the pixels over which old and new were mixed.
 SOURCE_KEY, INPAINTED_KEY, BLEND_KEY = "source", "inpainted", "blend"
 FOLLOWS_EDGES = "canny"  # the modality whose map can be made of a picture
-DATA_URI = "data:"
 
 
 def read_picture(name: str) -> "Image.Image":
@@ -130,31 +125,3 @@ def blend_of(document: GroundedPrompt) -> int:
     """How many pixels the edges of a result were blended over; 0 of any other document."""
     blend = None if document.provenance is None else document.provenance.settings.get(BLEND_KEY)
     return blend if isinstance(blend, int) and blend > 0 else 0
-
-
-def place_beside(document: GroundedPrompt, folder: Path) -> GroundedPrompt:
-    """The document with the relative paths in it read from the folder that it lies in."""
-
-    def placed(name: str | None) -> str | None:
-        if name is None or name.startswith(DATA_URI) or "://" in name:
-            return name
-        return str(find_beside(folder, name))
-
-    regions = [
-        region
-        if region.reference is None
-        else region.replace(reference=_moved(region.reference, placed))
-        for region in document.regions
-    ]
-    given = {name: placed(value) for name, value in document.maps if value is not None}
-    maps = document.maps.replace(**given)
-    files = {
-        kind: str(find_beside(folder, name)) if kind == "image" else name
-        for kind, name in document.files.items()
-    }
-    image = placed(document.image)
-    return document.replace(regions=regions, maps=maps, image=image, files=files)
-
-
-def _moved(reference: Reference, placed: Callable[[str | None], str | None]) -> Reference:
-    return reference.replace(image=placed(reference.image))

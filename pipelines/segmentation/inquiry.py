@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from grounding.document_paths import place_beside
 from grounding.errors import PromptError
-from grounding.find_file import find_beside
 from grounding.formats import load
 from grounding.jsonfile import describe, parse_json, read_text
 from grounding.masks import bitmap_to_rle
@@ -202,12 +202,12 @@ def _mask(path: str, size: tuple[int, int]) -> np.ndarray:
 
 
 def _document(path: Path) -> Inquiry:
-    document = load(path)
+    document = place_beside(load(path), path.parent)
     if not document.regions and (document.segment is None or document.segment.mode == "prompt"):
         raise PromptError(f"{path}: asks for nothing: it has no regions")
     references = {}
     for region in document.regions:
         name = region.reference.image if region.reference is not None else None
         if name is not None and name not in references:
-            references[name] = open_picture(find_beside(path.parent, name))
+            references[name] = open_picture(name)
     return Inquiry(document=document, references=references)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
+from grounding.document_paths import name_from
 from grounding.draw import draw_found
 from grounding.errors import OutputError
 from grounding.files import write_files
@@ -73,7 +74,7 @@ class Segmentation:
         """
         where = places(folder, name, coco=coco, panoptic=self.panoptic is not None)
         files = {kind: path.name for kind, path in where.items() if kind != "document"}
-        document = self.document.replace(files=files)
+        document = name_from(self.document, folder).replace(files=files)
         contents = {
             where["overlay"]: _png(self.overlay()),
             where["document"]: _json(document.to_dict()),
@@ -84,12 +85,12 @@ class Segmentation:
             bare = GroundedPrompt(canvas=plain.canvas, image=plain.image, regions=plain.regions)
             contents[where["coco"]] = _json(write_coco(bare).content)
         if self.panoptic is not None:
-            png, text = self._panoptic(where["panoptic"].name)
+            png, text = self._panoptic(where["panoptic"].name, document.image or "")
             contents |= {where["panoptic"]: png, where["panoptic_json"]: text}
         write_files(contents, last=where["document"])
         return list(contents)
 
-    def _panoptic(self, file_name: str) -> tuple[bytes, bytes]:
+    def _panoptic(self, file_name: str, image: str) -> tuple[bytes, bytes]:
         """The PNG and the JSON of COCO's panoptic format; ids of categories count from 1."""
         assert self.panoptic is not None, "asked for when everything is"
         found, names = self.panoptic
@@ -103,7 +104,7 @@ class Segmentation:
                     "id": 1,
                     "width": self.image.width,
                     "height": self.image.height,
-                    "file_name": self.document.image or "",
+                    "file_name": image,
                 }
             ],
             "annotations": [dict(entry.annotation)],

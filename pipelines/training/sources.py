@@ -21,6 +21,7 @@ from typing import Any
 from PIL import Image
 
 from gligen.evaluation.coco_layouts import coco_captions
+from grounding.document_paths import place_beside
 from grounding.drops import Dropped
 from grounding.errors import LavallamaError, PromptError
 from grounding.find_file import coco_finder
@@ -29,7 +30,6 @@ from grounding.formats.fields import as_list, as_object, as_text, as_whole, need
 from grounding.jsonfile import describe, parse_json, read_json_lines
 from grounding.picture_file import read_picture_size
 from grounding.prompt import Canvas, GroundedPrompt, Region
-from pipelines.generation.source_picture import place_beside
 from seem.data_file import index_by_id, read_json
 
 __all__ = ["STICKERS", "Found", "open_source"]

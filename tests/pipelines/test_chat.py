@@ -3,6 +3,7 @@
 import io
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -81,7 +82,8 @@ def test_answers_are_segmented_and_drawn(server: Server, image, capsys, tmp_path
     assert capsys.readouterr().out.splitlines()[-2:] == [str(overlay), str(out)]
     document = GroundedPrompt.load(out)
     [region] = document.regions
-    assert document.files == {"overlay": str(overlay)}
+    assert document.files == {"overlay": "found.png"}
+    assert document.image == Path(image).name
     if region.mask is not None:  # a tiny random model may find nothing
         assert rle_to_bitmap(region.mask).shape == (30, 40)
     with Image.open(overlay) as drawn:
@@ -99,7 +101,7 @@ def test_a_question_can_be_spoken(server: Server, image, capsys, tmp_path, monke
     [(_, _, body)] = server.requests
     assert body["messages"][0]["content"][1] == {"type": "text", "text": "what is it"}
     [content] = GroundedPrompt.load(out).messages[0].content
-    assert (content.audio, content.transcript) == (recording, "what is it")
+    assert (content.audio, content.transcript) == ("question.wav", "what is it")
 
 
 def test_questions_are_read_from_the_terminal(server: Server, image, capsys, monkeypatch):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from grounding.find_file import coco_finder
 from grounding.prompt import GroundedPrompt
 from pipelines.cli import main as lavallama
+from pipelines.edit.source import read_source
 from pipelines.segment import main
 from pipelines.segmentation import segmenter
 from seem.coco import read_panoptic_png
@@ -77,7 +79,7 @@ def test_clicks_give_an_overlay_a_document_and_a_mask(tiny, workplace, capsys):
     assert [point.label for point in region.points] == [1, 0]
     assert region.points[1].xy == pytest.approx((5.5 / WIDTH, 40.5 / HEIGHT))
     assert region.score is not None
-    assert document().image == "llama.png"
+    assert document().image == "../llama.png"
     with Image.open("out/llama.overlay.png") as overlay:
         assert min(overlay.size) >= 512
         pixels = np.asarray(overlay)
@@ -154,7 +156,7 @@ def test_references_are_places_on_other_pictures(tiny, place):
     assert main(["llama.png", "--reference", f"other.png{place}", *tiny]) == 0
     (region,) = document().regions
     assert region.reference is not None
-    assert region.reference.image == "other.png"
+    assert region.reference.image == "../other.png"
 
 
 def test_a_document_is_answered_region_by_region(tiny):
@@ -194,7 +196,9 @@ def test_classes_can_be_named(tiny, mode):
 def test_coco_s_format(tiny):
     assert main(["llama.png", "--box", "5,5,40,40", "--save", "coco", *tiny]) == 0
     told = json.loads(Path("out/llama.coco.json").read_text())
-    assert told["images"] == [{"id": 1, "width": WIDTH, "height": HEIGHT, "file_name": "llama.png"}]
+    assert told["images"] == [
+        {"id": 1, "width": WIDTH, "height": HEIGHT, "file_name": "../llama.png"}
+    ]
     assert {"bbox", "segmentation", "area", "score"} <= told["annotations"][0].keys()
 
 
@@ -329,3 +333,18 @@ def test_it_is_a_subcommand(capsys):
     said = capsys.readouterr().out
     assert "how prompts combine" in said
     assert max(map(len, said.splitlines())) <= 100
+
+
+def test_what_is_written_is_read_back_from_anywhere(tiny, workplace, monkeypatch):
+    (workplace / "photos").mkdir()
+    Path("llama.png").rename("photos/llama.png")
+    options = ["--panoptic", "--save", "coco", "--out", "out/deep"]
+    assert main(["photos/llama.png", *options, *tiny]) == 0
+    monkeypatch.chdir(workplace / "photos")
+    shown, told = read_source(workplace / "out/deep/llama.json")
+    assert np.array_equal(np.asarray(shown), picture())
+    assert told.image is not None
+    for ending in ("coco", "panoptic"):
+        path = workplace / f"out/deep/llama.{ending}.json"
+        [image] = json.loads(path.read_text())["images"]
+        assert coco_finder(path, [image])(image["file_name"]).samefile("llama.png")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from grounding.document_paths import place_beside
 from grounding.errors import CheckpointError, OfflineError, PromptError
 from grounding.prompt import GroundedPrompt
 from pipelines.conversation.speech import RATE, Recording, load_recogniser, read_wav, transcribed
@@ -82,9 +83,11 @@ def test_recordings_of_a_document_get_their_words(tmp_path):
             "regions": [{"audio": "a.wav"}, {"audio": "none.wav", "phrase": "dog"}],
         }
     )
-    heard = transcribed(document, lambda sound: f"{len(sound.samples)} samples", tmp_path)
+    heard = transcribed(
+        place_beside(document, tmp_path), lambda sound: f"{len(sound.samples)} samples"
+    )
     said = [content.transcript for content in heard.messages[0].content]
     assert said == ["8000 samples", "a cat"]
     assert [region.phrase for region in heard.regions] == ["8000 samples", "dog"]
     with pytest.raises(PromptError, match=r"a\.wav: no such file"):
-        transcribed(document, lambda sound: "", tmp_path / "elsewhere")
+        transcribed(place_beside(document, tmp_path / "elsewhere"), lambda sound: "")
