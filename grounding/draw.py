@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
+from jaxtyping import Bool
 from PIL import Image, ImageDraw
 
 from grounding.geometry import Box, box_area
@@ -27,6 +28,9 @@ __all__ = ["PALETTE", "draw_found", "draw_regions", "region_color"]
 
 FILL_ALPHA = 96
 STROKE_ALPHA = 190
+LARGEST_SIDE = 4096  # pixels; no picture is enlarged beyond
+ROUNDING = 8  # times a mask is enlarged before its outline is round enough
+STAIR = 0.6  # of an enlarged pixel: deviation of the blur that rounds outlines
 SUPERSAMPLING_AREA = 2048 * 2048  # pixels; larger pictures are smooth enough without
 
 # The bones between COCO's 17 joints.
@@ -46,7 +50,8 @@ def draw_regions(
     Args:
         image: any mode; transparency is laid on white. It is not changed.
         prompt: whose regions to draw, those with a higher `z` on top.
-        min_side: the shorter side of the result has at least this many pixels.
+        min_side: pixels that the shorter side of the result has at least, unless the longer one
+            would then have more than 4096.
         labels: whether to write phrase (or id) and score beside each region.
 
     Returns:
@@ -86,7 +91,8 @@ def draw_found(
         image: any mode; transparency is laid on white. It is not changed.
         found: the answer.
         asked: regions of the request.
-        min_side: the shorter side of the result has at least this many pixels.
+        min_side: pixels that the shorter side of the result has at least, unless the longer one
+            would then have more than 4096.
         labels: whether to write phrase (or id) and score on each region.
 
     Returns:
@@ -128,7 +134,8 @@ def _area(region: Region) -> float:
 def _enlarged(image: Image.Image, min_side: int) -> tuple[Image.Image, Scale, int]:
     """The picture, large enough; the sizes for its layer; how many times larger that is."""
     picture = _on_white(image)
-    factor = max(1, -(-min_side // min(picture.size)))
+    short, long = sorted(picture.size)
+    factor = max(1, min(-(-min_side // short), LARGEST_SIDE // long))
     if factor > 1:
         size = (picture.width * factor, picture.height * factor)
         picture = picture.resize(size, Image.Resampling.LANCZOS)
@@ -166,12 +173,7 @@ def _shrunk(layer: Image.Image, size: tuple[int, int]) -> Image.Image:
 def _fill(picture: Image.Image, region: Region, color: Color, line: float) -> None:
     """Tint the region's mask or polygon, with a firm outline."""
     if region.mask is not None:
-        bitmap = rle_to_bitmap(region.mask).astype(np.float32)
-        grown = max(picture.width / bitmap.shape[1], picture.height / bitmap.shape[0])
-        bitmap = cv2.resize(bitmap, picture.size, interpolation=cv2.INTER_LINEAR)
-        if grown > 1:  # round off the staircase of a smaller mask
-            bitmap = cv2.GaussianBlur(bitmap, (0, 0), 0.6 * grown)
-        area = bitmap >= 0.5
+        area = _rounded(rle_to_bitmap(region.mask), picture.size)
     elif region.polygon:
         area = polygon_to_bitmap(region.polygon, picture.size)
     else:
@@ -183,6 +185,20 @@ def _fill(picture: Image.Image, region: Region, color: Color, line: float) -> No
         edge = np.zeros(area.shape, np.uint8)
         cv2.drawContours(edge, contours, -1, (opacity,), max(1, round(width)), cv2.LINE_AA)
         picture.paste(Image.new("RGB", picture.size, shade), mask=Image.fromarray(edge))
+
+
+def _rounded(bitmap: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """A bitmap at another (width, height), without the staircase of one that is smaller."""
+    height, width = bitmap.shape
+    # Beyond ROUNDING a kernel that grows with the picture would cost minutes.
+    between = (min(size[0], ROUNDING * width), min(size[1], ROUNDING * height))
+    soft = cv2.resize(bitmap.astype(np.float32), between, interpolation=cv2.INTER_LINEAR)
+    grown = max(between[0] / width, between[1] / height)
+    if grown > 1:
+        soft = cv2.GaussianBlur(soft, (0, 0), STAIR * grown)
+    if between != size:
+        soft = cv2.resize(soft, size, interpolation=cv2.INTER_LINEAR)
+    return soft >= 0.5
 
 
 def _strokes(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from grounding.errors import GeometryError
 from grounding.geometry import Box, Size
@@ -20,6 +21,7 @@ __all__ = [
     "bitmap_to_rle",
     "bitmap_to_strokes",
     "box_to_bitmap",
+    "picture_to_bitmap",
     "polygon_to_bitmap",
     "region_bitmap",
     "region_box",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 SUBPIXEL_BITS = 8  # OpenCV takes vertices as fixed-point numbers
+NUMERIC_MODES = ("1", "L", "I", "F")  # of Pillow: one number a pixel; there is "I;16" too
 THINNING_SIDE = 192  # pixels; a centre line needs no more
 
 Ring = Sequence[tuple[float, float]]
@@ -55,6 +58,22 @@ def rle_to_bitmap(mask: RleMask) -> np.ndarray:
     values = np.arange(len(runs)) % 2 == 1
     height, width = mask.size
     return np.repeat(values, runs).reshape((height, width), order="F")
+
+
+def picture_to_bitmap(picture: Image.Image) -> np.ndarray:
+    """Read a picture of a mask: every pixel that is not black counts, however dark it is.
+
+    Args:
+        picture: Of any mode. Where pixels are places in a palette their colours count, not their
+            numbers; transparency does not count.
+
+    Returns:
+        Bools `[height, width]`.
+    """
+    if picture.mode not in NUMERIC_MODES and not picture.mode.startswith("I;"):
+        picture = picture.convert("RGB")
+    values = np.asarray(picture) != 0
+    return values if values.ndim == 2 else values.any(-1)
 
 
 def polygon_to_bitmap(rings: Iterable[Ring], size: Size) -> np.ndarray:

@@ -17,7 +17,7 @@ from grounding.document_paths import place_beside
 from grounding.errors import PromptError
 from grounding.formats import load
 from grounding.jsonfile import describe, parse_json, read_text
-from grounding.masks import bitmap_to_rle
+from grounding.masks import bitmap_to_rle, picture_to_bitmap
 from grounding.picture_file import open_picture, open_upright
 from grounding.prompt import GroundedPrompt
 from grounding.region import Reference, Region, Stroke
@@ -25,8 +25,6 @@ from pipelines.segmentation.options import Click, Elsewhere
 from seem.marks import Marks, pixel_marks
 
 __all__ = ["Inquiry", "Subject", "read_inquiry"]
-
-MIDDLE = 0.5  # of the brightest pixel: what is brighter belongs to the mask
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,11 +184,8 @@ def _is_pair(item: Any) -> bool:
 
 
 def _mask(path: str, size: tuple[int, int]) -> np.ndarray:
-    """A bitmap [H, W]: what is not the background of an indexed picture, or the bright pixels."""
-    image = open_upright(path)
-    indexed = image.mode in ("1", "P")
-    values = np.asarray(image if indexed else image.convert("L"))
-    bitmap = values > 0 if indexed else values > MIDDLE * values.max()
+    """A bitmap [H, W]: every pixel that is not black."""
+    bitmap = picture_to_bitmap(open_upright(path))
     if bitmap.shape != size:
         raise PromptError(
             f"{path}: a mask must have the picture's size of {size[1]} x {size[0]} pixels; got "

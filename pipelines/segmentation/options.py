@@ -137,7 +137,9 @@ def _prompts(group) -> None:
         '{"xy": [[x, y], ...], "label": 0 or 1} in fractions; repeatable',
     )
     group.add_argument(
-        "--mask", metavar="PNG", help="a bitmap of the object, of the picture's size; black is not"
+        "--mask",
+        metavar="PNG",
+        help="a bitmap of the object, of the picture's size: every pixel that is not black",
     )
     group.add_argument(
         "--text",

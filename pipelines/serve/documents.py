@@ -94,11 +94,8 @@ async def overlay(image_id: ImageId, request: Request, desk: AtDesk) -> Any:
 def overlay_png(upload: Upload, document: GroundedPrompt, max_pixels: int) -> Response:
     """A PNG of the picture with a document's regions drawn on it."""
     picture = decode_picture(upload.data, max_pixels)
-    factor = -(-OVERLAY_SIDE // min(picture.size))
-    small = factor**2 * picture.width * picture.height <= max_pixels
     file = io.BytesIO()
-    drawn = draw_regions(picture, document, min_side=OVERLAY_SIDE if small else 1)
-    drawn.save(file, "PNG")
+    draw_regions(picture, document, min_side=OVERLAY_SIDE).save(file, "PNG")
     return Response(file.getvalue(), media_type="image/png")
 
 

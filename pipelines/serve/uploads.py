@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from grounding.errors import PromptError
+from grounding.masks import picture_to_bitmap
 from grounding.picture_file import open_upright
 from grounding.region import MAX_SIDE
 from pipelines.serve.header import read_header
@@ -75,8 +76,4 @@ def decode_bitmap(data: bytes, size: tuple[int, int]) -> np.ndarray:
             f"a mask must be a PNG of the image's {size[1]} x {size[0]} pixels; got a "
             f"{header.kind} of {header.width} x {header.height}",
         )
-    picture = decode_picture(data, size[0] * size[1])
-    if picture.mode in ("P", "RGBA", "LA", "PA"):  # colours count, not their numbers or alpha
-        picture = picture.convert("RGB")
-    values = np.asarray(picture) != 0
-    return values if values.ndim == 2 else values.any(-1)
+    return picture_to_bitmap(decode_picture(data, size[0] * size[1]))

@@ -1,5 +1,6 @@
 """Overlays: what is marked is visible, labels keep apart, nothing strange crashes."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -122,7 +123,39 @@ def test_extreme_boxes_do_not_crash() -> None:
     thin = [Region(box=(0.5, 0.0, 0.5000001, 1.0)), Region(box=(0.999999, 0.999999, 1.0, 1.0))]
     crowd = [Region(phrase=f"thing {i}", box=(0.4, 0.4, 0.6, 0.6)) for i in range(35)]
     assert draw(*thin, *crowd).shape == (512, 512, 3)
-    assert draw(*thin, image=Image.new("RGB", (700, 20))).shape[0] >= 512
+    assert draw(*thin, image=Image.new("RGB", (700, 20))).shape == (100, 3500, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn"),
+    [
+        ((3, 300), (39, 3900)),
+        ((4000, 3), (4000, 3)),
+        ((5000, 20), (5000, 20)),
+        ((1, 8), (512, 4096)),
+        ((60, 40), (780, 520)),
+    ],
+)
+def test_thin_pictures_are_enlarged_as_far_as_their_longer_side_allows(
+    size: tuple[int, int], drawn: tuple[int, int]
+) -> None:
+    mask = bitmap_to_rle(np.ones((size[1], size[0]), bool))
+    document = GroundedPrompt(regions=(Region(phrase="llama", mask=mask, box=(0, 0, 1, 1)),))
+    for drawing in (draw_found, draw_regions):
+        assert drawing(Image.new("RGB", size), document).size == drawn
+
+
+def test_outlines_of_small_masks_are_round_and_no_blur_grows_with_the_picture(monkeypatch) -> None:
+    blurs = []
+    blur = cv2.GaussianBlur
+    monkeypatch.setattr(cv2, "GaussianBlur", lambda *a: blurs.append(a[2]) or blur(*a))
+    stairs = np.tri(12, dtype=bool)
+    found = GroundedPrompt(regions=(Region(mask=bitmap_to_rle(stairs)),))
+    pixels = np.asarray(draw_found(Image.new("RGB", (12, 12)), found, labels=False)).astype(int)
+    assert max(blurs) < 5
+    tinted = pixels.sum(-1) > 0
+    edge = tinted[86:430].argmin(1)  # away from the corners: where each row leaves the mask
+    assert np.abs(np.diff(edge)).max() <= 4  # no step of a whole enlarged pixel, which has 43
 
 
 def test_what_was_found_is_tinted_and_what_was_asked_lies_on_it() -> None:

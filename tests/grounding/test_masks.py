@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from pycocotools import mask as coco
 
 from grounding import masks
@@ -144,3 +145,28 @@ def test_region_boxes() -> None:
 def test_what_is_no_bitmap_is_refused() -> None:
     with pytest.raises(GeometryError, match=r"\[height, width\].*\(2, 2, 3\)"):
         masks.bitmap_to_rle(np.zeros((2, 2, 3)))
+
+
+def test_every_pixel_of_a_picture_that_is_not_black_counts_in_every_mode() -> None:
+    drawn = np.zeros((4, 6), np.uint8)
+    drawn[1, 1:3], drawn[2, 4] = 1, 3
+    wanted = drawn > 0
+    dark = np.zeros((4, 6, 3), np.uint8)
+    dark[..., 2] = drawn
+    indexed = Image.fromarray(drawn, "P")
+    indexed.putpalette([0, 0, 0, 200, 0, 0, 9, 9, 9, 0, 0, 1])
+    pictures = {
+        "1": Image.fromarray(wanted),
+        "L": Image.fromarray(drawn),
+        "P": indexed,
+        "I;16": Image.fromarray(drawn.astype(np.uint16)),
+        "I": Image.fromarray(drawn.astype(np.int32)),
+        "F": Image.fromarray(drawn / np.float32(1000)),
+        "RGB": Image.fromarray(dark),
+        "RGBA": Image.fromarray(dark).convert("RGBA"),
+    }
+    for mode, picture in pictures.items():
+        assert picture.mode == mode
+        np.testing.assert_array_equal(masks.picture_to_bitmap(picture), wanted)
+    indexed.putpalette([255, 255, 255, 0, 0, 0, 9, 9, 9, 0, 0, 0])  # colours count, not places
+    np.testing.assert_array_equal(masks.picture_to_bitmap(indexed), ~wanted)

@@ -134,6 +134,18 @@ def test_scribbles_and_masks(tiny):
     assert region.strokes[0].xy[0] == pytest.approx((5.5 / WIDTH, 5.5 / HEIGHT))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_numbers_of_a_mask_may_be_small(tiny, kind):
+    bitmap = np.zeros((HEIGHT, WIDTH), kind)
+    bitmap[10:20, 10:30], bitmap[30:40, 40:60] = 1, 200
+    Image.fromarray(bitmap).save("mask.png")
+    assert main(["llama.png", "--mask", "mask.png", *tiny]) == 0
+    numbered = document()
+    Image.fromarray(bitmap > 0).save("mask.png")
+    assert main(["llama.png", "--mask", "mask.png", *tiny]) == 0
+    assert document() == numbered
+
+
 def test_one_line_without_a_list_around_it(tiny):
     Path("line.json").write_text("[[5, 5], [30, 20]]")
     assert main(["llama.png", "--scribble", "line.json", *tiny]) == 0

@@ -32,6 +32,7 @@ MASKS = {
     "numbers": {"size": RUNS.size, "counts": RUNS.counts},
     "png": {"png": base64.b64encode(file_of(BITMAP)).decode()},
     "gray png": {"png": base64.b64encode(file_of(BITMAP.astype(np.uint8))).decode()},
+    "16-bit png": {"png": base64.b64encode(file_of(BITMAP.astype(np.uint16))).decode()},
 }
 
 
