@@ -15,7 +15,7 @@ from seem.attention_groups import Group
 from seem.choice import caption_likeness
 from seem.correction import kept_to_marks
 from seem.decoder import DecoderOutput, Predictions
-from seem.encoded_image import EncodedImage, object_predictions
+from seem.encoded_image import EncodedImage, object_masks, object_predictions
 from seem.marks import BoxMode, Drawing, draw
 from seem.mask_rules import MaskRules
 from seem.model import Seem
@@ -139,7 +139,8 @@ def rank_answers(
     if prompt.spatial is not None or prompt.visual is not None:
         groups.append(grouping.spatial_queries)
     parts = [queries_of(output, index, group) for group in dict.fromkeys(groups)]
-    if asked.by_box and Group.OBJECT not in groups:
+    beside = asked.by_box and Group.OBJECT not in groups
+    if beside:
         parts.append(object_predictions(model, image))
     candidates = Predictions(
         captions=torch.cat([part.captions for part in parts], dim=1),
@@ -155,6 +156,7 @@ def rank_answers(
         box=asked.box if asked.by_box else None,
         size=image.size,
         wholes=asked.wholes,
+        known=object_masks(model, image) if beside else None,
     )
     masks = ranked.mask_logits
     if asked.corrected and (drawing := asked.drawing) is not None:

@@ -1,6 +1,6 @@
 """An image as SEEM keeps it: resized, encoded once, and asked any number of times.
 
-Axes: H W the image in pixels, Q object queries.
+Axes: H W the image in pixels, h w the mask map (stride 4), Q object queries.
 """
 
 from dataclasses import dataclass
@@ -8,19 +8,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from grounding.errors import PromptError
 from grounding.picture_file import as_seen
 from seem.backbones import SamViTConfig
-from seem.decoder import Predictions
+from seem.decoder import Predictions, mask_logits
 from seem.image_memory import ImageMemory
 from seem.model import Seem
 from seem.preprocess import ImageSize, preprocess
 from seem.prompt import Prompt
 
-__all__ = ["EncodedImage", "Resizing", "default_resizing", "encode_image", "object_predictions"]
+__all__ = [
+    "EncodedImage",
+    "Resizing",
+    "default_resizing",
+    "encode_image",
+    "object_masks",
+    "object_predictions",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +74,13 @@ class EncodedImage:
         memory: What the decoder needs of it.
         size: The sizes it went through.
         objects: What the object queries say of it; None: not asked yet.
+        object_masks: Their mask logits at stride 4; None: not asked yet.
     """
 
     memory: ImageMemory
     size: ImageSize
     objects: Predictions | None = None
+    object_masks: Float[Tensor, "Q h w"] | None = None
 
 
 def encode_image(model: Seem, image: Any, resizing: Resizing) -> EncodedImage:
@@ -104,6 +114,14 @@ def object_predictions(model: Seem, image: EncodedImage) -> Predictions:
     if image.objects is None:
         image.objects = model.decode(image.memory, [Prompt()]).predictions
     return image.objects
+
+
+def object_masks(model: Seem, image: EncodedImage) -> Float[Tensor, "Q h w"]:
+    """The masks of the object queries, logits at stride 4; computed once for each image."""
+    if image.object_masks is None:
+        said = object_predictions(model, image)
+        image.object_masks = mask_logits(said.mask_embeddings, image.memory)[0]
+    return image.object_masks
 
 
 def _rgb(image: Any) -> Image.Image:

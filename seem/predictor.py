@@ -30,6 +30,7 @@ from seem.encoded_image import (
     Resizing,
     default_resizing,
     encode_image,
+    object_masks,
     object_predictions,
 )
 from seem.marks import BoxMode, Marks, check_box_mode, draw, pixel_marks
@@ -386,7 +387,7 @@ class Predictor:
         vectors = self.words.classes(classes)
         said = object_predictions(self.model, image)
         logits = self.model.class_logits(said.captions, vectors)[0]
-        return logits, mask_logits(said.mask_embeddings, image.memory)[0]
+        return logits, object_masks(self.model, image)
 
 
 def _things(classes: Sequence[str], things: Collection[str] | None) -> set[int]:

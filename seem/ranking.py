@@ -61,6 +61,7 @@ def rank(
     box: Box | None,
     size: ImageSize,
     wholes: bool = False,
+    known: Float[Tensor, "k h w"] | None = None,
 ) -> Ranked:
     """Take the best `ALTERNATIVES` candidates.
 
@@ -73,19 +74,21 @@ def rank(
         box: Normalised xyxy that the answer shall fit.
         size: Of the image.
         wholes: For a text alone, whether parts give way to wholes.
+        known: Mask logits of the last k candidates, if the image has them already.
     """
     embeddings = candidates.mask_embeddings
     judged = box is not None or (probability is not None and (wholes or drawing is not None))
-    masks = mask_logits(embeddings, memory)[0] if judged else None
+    masks = _all_masks(embeddings, memory, known) if judged else None
     if masks is not None:
         value = masks.new_ones(len(masks)) if probability is None else probability
+        inside = masks > 0
         if drawing is not None:
-            agreed = agreement(masks > 0, drawing.evidence, drawing.counter_evidence)
+            agreed = agreement(inside, drawing.evidence, drawing.counter_evidence)
             value = value * (agreed + LAST_RESORT)
         elif probability is not None and box is None:
             value = wholes_first(masks, value)
         if box is not None:
-            value = value * (box_overlap(masks > 0, box, size) + LAST_RESORT)
+            value = value * (box_overlap(inside, box, size) + LAST_RESORT)
     elif probability is not None:
         value = probability
     else:
@@ -99,6 +102,16 @@ def rank(
         mask_logits=chosen,
         probability=chosen.new_ones(len(best)) if probability is None else probability[best],
     )
+
+
+def _all_masks(
+    embeddings: Float[Tensor, "1 Q D"], memory: ImageMemory, known: Float[Tensor, "k h w"] | None
+) -> Float[Tensor, "Q h w"]:
+    """The masks of all candidates; those that are known are not computed again."""
+    if known is None:
+        return mask_logits(embeddings, memory)[0]
+    new = embeddings[:, : embeddings.shape[1] - len(known)]
+    return torch.cat([mask_logits(new, memory)[0], known])
 
 
 def agreement(
@@ -127,9 +140,11 @@ def box_overlap(inside: Bool[Tensor, "Q h w"], box: Box, size: ImageSize) -> Flo
     pixel costs what it weighs. 0 for an empty mask.
     """
     seen = inside[:, : -(-size.image[0] // STRIDE), : -(-size.image[1] // STRIDE)]
-    kept = seen & _near(box, size, seen)
-    part = kept.flatten(1).sum(1) / seen.flatten(1).sum(1).clamp(min=1)
-    found = STRIDE * mask_boxes(kept)
+    rows, columns = (_span(near) for near in _near(box, size, seen))
+    kept = seen[:, rows, columns]
+    part = kept.sum((1, 2)) / seen.sum((1, 2)).clamp(min=1)
+    start = kept.new_tensor([columns.start, rows.start] * 2, dtype=torch.float32)
+    found = STRIDE * (mask_boxes(kept) + start)
     asked = _model_box(box, size)
     target = found.new_tensor(asked)
     low, high = torch.maximum(found[:, :2], target[:2]), torch.minimum(found[:, 2:], target[2:])
@@ -140,19 +155,26 @@ def box_overlap(inside: Bool[Tensor, "Q h w"], box: Box, size: ImageSize) -> Flo
 
 def clip_to_box(masks: Float[Tensor, "C h w"], box: Box, size: ImageSize) -> Float[Tensor, "C h w"]:
     """Mask logits with all that is farther than a margin outside of the box pushed below zero."""
-    return torch.where(_near(box, size, masks), masks, masks.clamp(max=OUTSIDE))
+    rows, columns = _near(box, size, masks)
+    return torch.where(rows[:, None] & columns, masks, masks.clamp(max=OUTSIDE))
 
 
-def _near(box: Box, size: ImageSize, maps: Tensor) -> Bool[Tensor, "h w"]:
-    """The cells of maps [..., h, w] that lie in a box or on its margin."""
+def _near(box: Box, size: ImageSize, maps: Tensor) -> tuple[Bool[Tensor, " h"], Bool[Tensor, " w"]]:
+    """The rows and the columns of maps [..., h, w] that cross a box or its margin."""
     x0, y0, x1, y1 = _model_box(box, size)
-    dx, dy = BOX_MARGIN * (x1 - x0), BOX_MARGIN * (y1 - y0)
-    height, width = maps.shape[-2:]
-    ys = STRIDE * (torch.arange(height, device=maps.device) + 0.5)
-    xs = STRIDE * (torch.arange(width, device=maps.device) + 0.5)
-    return ((ys >= y0 - dy - STRIDE / 2) & (ys < y1 + dy + STRIDE / 2))[:, None] & (
-        (xs >= x0 - dx - STRIDE / 2) & (xs < x1 + dx + STRIDE / 2)
-    )
+    near = []
+    for side, low, high in zip(maps.shape[-2:], (y0, x0), (y1, x1), strict=True):
+        margin = BOX_MARGIN * (high - low)
+        middles = STRIDE * (torch.arange(side, device=maps.device) + 0.5)
+        inside = (middles >= low - margin - STRIDE / 2) & (middles < high + margin + STRIDE / 2)
+        near.append(inside)
+    return near[0], near[1]
+
+
+def _span(chosen: Bool[Tensor, " n"]) -> slice:
+    """From the first that is chosen to the last."""
+    places = chosen.nonzero()[:, 0]
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _model_box(box: Box, size: ImageSize) -> tuple[float, float, float, float]:
