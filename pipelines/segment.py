@@ -53,11 +53,17 @@ def _run(options: argparse.Namespace) -> int:
     coco, name = "coco" in options.save, Path(options.image).stem
     found = _found(options, name, coco=coco)
     written = found.save(options.out, name, coco=coco)
-    for line in found.lines() or ["nothing was found"]:
+    for line in found.lines() or [_nothing(options)]:
         print(line)
     for path in written:
         print(path)
     return 0
+
+
+def _nothing(options: argparse.Namespace) -> str:
+    if options.mode == "semantic":
+        return "nothing was found"
+    return "nothing was found; a lower --threshold shows what is less certain"
 
 
 def _found(options: argparse.Namespace, name: str, *, coco: bool) -> "Segmentation":

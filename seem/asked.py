@@ -149,12 +149,11 @@ def rank_answers(
     drawn = prompt.spatial if prompt.spatial is not None else prompt.visual
     ranked = rank(
         candidates,
-        image.memory,
+        image,
         mean=None if drawn is None else drawn.positive_mean,
         probability=None if prompt.said is None else likelihood(model, words, candidates, prompt),
         drawing=asked.drawing,
         box=asked.box if asked.by_box else None,
-        size=image.size,
         wholes=asked.wholes,
         known=object_masks(model, image) if beside else None,
     )

@@ -253,14 +253,14 @@ class Predictor:
     ) -> list[Found]:
         """Find all instances of each text on the image.
 
-        Every query that looks at the text is a candidate; of candidates that overlap, the most
-        probable stays.
+        Every query that looks at the text is a candidate; of candidates that show the same thing,
+        or a part of it, the most probable stays (`seem.suppression`).
 
         Args:
             texts: Each is looked for by itself.
             spoken: Whether they are transcripts of speech.
-            threshold: The least probability of the text against "background".
-            overlap: IoU of two masks from which they are one instance.
+            threshold: The least score of an instance.
+            overlap: IoU of two masks, or share of the smaller, from which they are one instance.
 
         Raises:
             PromptError: a text is empty, or a single string came, or there is no tokenizer.
@@ -281,7 +281,8 @@ class Predictor:
             ranked = Ranked(mask_logits=masks[best], probability=chance[best])
             answer = finish(ranked, image, len(best))
             order = answer.scores.sort(descending=True, stable=True).indices
-            order = order[answer.masks[order].flatten(1).any(1)]
+            shown = answer.masks.flatten(1).any(1) & (answer.scores >= threshold)
+            order = order[shown[order]]
             parts = (part[order] for part in answer)
             found.append(Found(text, *parts))
         return found

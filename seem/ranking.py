@@ -23,6 +23,7 @@ from torch import Tensor
 from grounding.geometry import Box
 from seem.choice import mask_likeness
 from seem.decoder import Predictions, mask_logits
+from seem.encoded_image import EncodedImage
 from seem.image_memory import ImageMemory
 from seem.marks import Drawing
 from seem.preprocess import ImageSize
@@ -53,13 +54,12 @@ class Ranked:
 
 def rank(
     candidates: Predictions,
-    memory: ImageMemory,
+    image: EncodedImage,
     *,
     mean: Float[Tensor, "1 D"] | None,
     probability: Float[Tensor, " Q"] | None,
     drawing: Drawing | None,
     box: Box | None,
-    size: ImageSize,
     wholes: bool = False,
     known: Float[Tensor, "k h w"] | None = None,
 ) -> Ranked:
@@ -67,18 +67,17 @@ def rank(
 
     Args:
         candidates: Captions and mask embeddings, [1, Q, D].
-        memory: The image.
+        image: What was asked about.
         mean: Mean mask feature of what was drawn or referred to.
         probability: Of the text for each candidate.
         drawing: What was drawn.
         box: Normalised xyxy that the answer shall fit.
-        size: Of the image.
         wholes: For a text alone, whether parts give way to wholes.
         known: Mask logits of the last k candidates, if the image has them already.
     """
     embeddings = candidates.mask_embeddings
     judged = box is not None or (probability is not None and (wholes or drawing is not None))
-    masks = _all_masks(embeddings, memory, known) if judged else None
+    masks = _all_masks(embeddings, image.memory, known) if judged else None
     if masks is not None:
         value = masks.new_ones(len(masks)) if probability is None else probability
         inside = masks > 0
@@ -88,7 +87,7 @@ def rank(
         elif probability is not None and box is None:
             value = wholes_first(masks, value)
         if box is not None:
-            value = value * (box_overlap(inside, box, size) + LAST_RESORT)
+            value = value * (box_overlap(inside, box, image.size) + LAST_RESORT)
     elif probability is not None:
         value = probability
     else:
@@ -97,7 +96,7 @@ def rank(
         value = mask_likeness(embeddings[0], nobody, mean)[:, 0]
     best = value.sort(descending=True, stable=True).indices[:ALTERNATIVES]
     # Always the same number of products: a mask must not depend on how many are asked for.
-    chosen = mask_logits(embeddings[:, best], memory)[0] if masks is None else masks[best]
+    chosen = mask_logits(embeddings[:, best], image.memory)[0] if masks is None else masks[best]
     return Ranked(
         mask_logits=chosen,
         probability=chosen.new_ones(len(best)) if probability is None else probability[best],

@@ -16,10 +16,11 @@ from seem.prompt import TextTokens
 from seem.text_encoder import TextEncoder, TextFeatures
 from seem.vocabulary import BACKGROUND, TEMPLATES, class_embeddings
 
-__all__ = ["Words"]
+__all__ = ["Words", "plain_words"]
 
 REMEMBERED = 1024  # texts, and class names: old ones are forgotten, memory stays flat
 CLASSES = 4096
+MARKS = " .,;:!?"  # that end a sentence, and mean nothing at the ends of a name
 
 
 class Words:
@@ -53,7 +54,7 @@ class Words:
         Raises:
             PromptError: it is empty or too long, or there is no tokenizer.
         """
-        text = _words(text)
+        text = plain_words(text)
         if text not in self._texts:
             features = self._encode([text])
             self._texts[text] = TextTokens(
@@ -70,7 +71,7 @@ class Words:
         if isinstance(names, str) or not names:
             raise PromptError(f"classes must be a list of at least one name; got {names!r:.60}")
         vectors = []
-        for name in map(_words, (*names, BACKGROUND)):
+        for name in map(plain_words, (*names, BACKGROUND)):
             if name not in self._classes:
                 self._classes[name] = class_embeddings([name], self._vectors, self.templates)[0]
             vectors.append(_recall(self._classes, name, CLASSES))
@@ -95,10 +96,19 @@ class Words:
         return self.encoder(read["input_ids"].to(device), read["attention_mask"].to(device))
 
 
-def _words(text: str) -> str:
+def plain_words(text: str) -> str:
+    """What a text says, without how it is written: case, spaces, and marks at its ends.
+
+    "Llama." is "llama": CLIP's tokenizer reads small letters, and the sentences of classes bring
+    a full stop of their own. Marks inside stay: "St. Bernard" is "st. bernard".
+
+    Raises:
+        PromptError: it has no word.
+    """
     if not isinstance(text, str) or not text.strip():
         raise PromptError(f"a text must have at least one word; got {text!r:.60}")
-    return text.strip()
+    words = " ".join(text.lower().split())
+    return words.strip(MARKS) or words
 
 
 def _recall(memory: OrderedDict[str, Any], key: str, limit: int) -> Any:

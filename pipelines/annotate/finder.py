@@ -105,7 +105,7 @@ def by_phrase(
     Args:
         predictor: With the image set.
         things: Of `things_of`.
-        least: Probabilities below it are left out.
+        least: Scores below it are left out.
 
     Returns:
         What was found; and, of phrases that were not, why, and the phrase.

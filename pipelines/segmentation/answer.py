@@ -40,7 +40,7 @@ def answer(
         image: The same.
         inquiry: What is asked.
         multimask: Up to three masks for each object, the best first.
-        threshold: The least probability of what a text finds; None: 0.5.
+        threshold: The least score of what a text finds; None: 0.5.
 
     Raises:
         PromptError: It cannot be asked of this model.
@@ -136,7 +136,7 @@ def find_words(predictor: Predictor, inquiry: Inquiry, least: float) -> list[Fou
     Args:
         predictor: With the image set.
         inquiry: What is said.
-        least: The least probability of an instance.
+        least: The least score of an instance.
     """
     found = predictor.find(inquiry.texts, threshold=least) if inquiry.texts else []
     if inquiry.spoken is not None:

@@ -81,7 +81,7 @@ def show_objects(
         predictor: Its predictor.
         inquiry: What is asked about the frame.
         frame: Its number.
-        threshold: The least probability of what a text finds.
+        threshold: The least score of what a text finds.
 
     Returns:
         What was asked, one region an object.

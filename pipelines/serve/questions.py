@@ -204,10 +204,11 @@ class FindRequest(Part):
     model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["llama", "volcano"]}]})
 
     texts: Texts = Field(description="Each is looked for by itself.")
-    threshold: Share = Field(
-        default=0.5, description='Least probability of the text against "background", 0 to 1.'
+    threshold: Share = Field(default=0.5, description="Least score of an instance, 0 to 1.")
+    overlap: Share = Field(
+        default=0.5,
+        description="IoU of two masks, or share of the smaller, from which they are one instance.",
     )
-    overlap: Share = Field(default=0.5, description="IoU from which two masks are one instance.")
 
 
 class ClassesRequest(Part):

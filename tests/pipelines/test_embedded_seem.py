@@ -1,13 +1,18 @@
 """The SEEM that ships: its size, and that it finds what is pointed at on scenes it never saw."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from grounding.stickers import PRESETS, render
 from pipelines.segmentation.segmenter import open_predictor
 from seem.clicks import deepest_pixel
 from weights.registry import embedded
 
+PICTURE = Path(__file__).parents[2] / "examples" / "lava_llama.png"
 FOLDER = embedded("seem")
 LIMIT = 35 * 2**20  # bytes
 SCENES = 8
@@ -51,6 +56,17 @@ def test_clicks_and_boxes_find_objects_on_new_scenes(predictor, scenes):
             boxed.append(iou(predictor.predict(box=box).masks[0].numpy(), mask))
     assert np.mean(clicked) > 0.9
     assert np.mean(boxed) > 0.9
+
+
+def test_words_find_one_thing_once_however_they_are_written(predictor):
+    picture = Image.open(PICTURE).convert("RGB")
+    predictor.set_image(picture)
+    [plain] = predictor.find(["lava llama"])
+    assert len(plain.masks) == 1
+    assert plain.scores.min() >= 0.5
+    for written in ("lava llama.", "Lava  Llama"):
+        [found] = predictor.find([written])
+        assert torch.equal(found.masks, plain.masks)
 
 
 def test_it_names_what_it_sees_on_new_scenes(predictor, scenes):

@@ -158,6 +158,8 @@ def test_find_returns_instances_that_differ() -> None:
         assert found.masks.flatten(1).any(1).all()
     (alone,) = predictor.find(["dog"], threshold=0.2, overlap=0.6)
     assert all(torch.equal(a, b) for a, b in zip(alone[1:], both[1][1:], strict=True))
+    more = float(alone.scores.min()) + 1e-3  # the probability is more than that, the score is less
+    assert (predictor.find(["dog"], threshold=more, overlap=0.6)[0].scores >= more).all()
     (none,) = predictor.find(["dog"], threshold=1.0)
     assert none.masks.shape == (0, HEIGHT, WIDTH)
 

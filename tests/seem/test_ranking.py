@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from seem.decoder import Predictions
+from seem.encoded_image import EncodedImage
 from seem.image_memory import ImageMemory
 from seem.marks import Drawing
 from seem.preprocess import ImageSize
@@ -28,12 +29,13 @@ def pixel(*places: tuple[int, int]) -> torch.Tensor:
     return bitmap
 
 
-def memory_of(masks: torch.Tensor) -> ImageMemory:
+def image_of(masks: torch.Tensor) -> EncodedImage:
     """An image whose mask number i is that of the i-th unit vector."""
     features = torch.where(masks, 4.0, -4.0)[None]
-    return ImageMemory(
+    memory = ImageMemory(
         mask_features=features, levels=(), level_mask_features=(), keys=(), values=()
     )
+    return EncodedImage(memory=memory, size=SIZE)
 
 
 def candidates(count: int) -> Predictions:
@@ -76,13 +78,13 @@ def test_a_box_takes_the_mask_that_fills_it_and_marks_decide_between_equals() ->
     masks = cells((0, 0, 10, 16), (2, 4, 8, 12), (2, 4, 8, 12), (3, 5, 6, 10))
     masks[1, 3, 5] = False
     masks[2, 5, 9] = False
-    nothing = {"mean": None, "probability": None, "size": SIZE}
+    nothing = {"mean": None, "probability": None}
     for place, winner in (((3, 5), 2), ((5, 9), 1)):
         clicked = pixel((4 * place[0], 4 * place[1]))
         drawing = Drawing(
             positive=clicked, negative=pixel(), evidence=clicked, counter_evidence=pixel()
         )
-        ranked = rank(candidates(4), memory_of(masks), drawing=drawing, box=BOX, **nothing)
+        ranked = rank(candidates(4), image_of(masks), drawing=drawing, box=BOX, **nothing)
         assert torch.equal(ranked.mask_logits[0] > 0, masks[winner])
         assert ranked.probability.tolist() == [1, 1, 1]
 
@@ -94,10 +96,10 @@ def test_marks_say_which_of_the_likely_ones() -> None:
         positive=clicked, negative=pixel(), evidence=clicked, counter_evidence=pixel()
     )
     chance = torch.tensor([0.9, 0.3, 0.6])
-    likely = {"mean": None, "probability": chance, "box": None, "size": SIZE}
-    alone = rank(candidates(3), memory_of(masks), drawing=None, **likely)
+    likely = {"mean": None, "probability": chance, "box": None}
+    alone = rank(candidates(3), image_of(masks), drawing=None, **likely)
     assert alone.probability.tolist() == pytest.approx([0.9, 0.6, 0.3])
-    marked = rank(candidates(3), memory_of(masks), drawing=drawing, **likely)
+    marked = rank(candidates(3), image_of(masks), drawing=drawing, **likely)
     assert torch.equal(marked.mask_logits[0] > 0, masks[1])
     # The others contradict the click; the likelier comes first even so.
     assert marked.probability.tolist() == pytest.approx([0.3, 0.9, 0.6])
@@ -108,11 +110,20 @@ def test_drawn_prompts_go_by_the_mean_feature() -> None:
     mean = torch.tensor([[0.1, -1.0, 2.0]])
     ranked = rank(
         candidates(3),
-        memory_of(masks),
+        image_of(masks),
         mean=mean,
         probability=None,
         drawing=None,
         box=None,
-        size=SIZE,
     )
     assert torch.equal(ranked.mask_logits > 0, masks[[2, 0, 1]])
+
+
+def test_masks_that_are_known_are_not_computed_again() -> None:
+    masks = cells((2, 4, 8, 12), (0, 0, 4, 4))
+    asked = {"mean": None, "probability": None, "drawing": None, "box": BOX}
+    known = torch.where(masks[1:], 4.0, -4.0)
+    wrong = Predictions(captions=torch.zeros(1, 2, 2), mask_embeddings=torch.eye(2)[None, :, :])
+    wrong.mask_embeddings[0, 1] = torch.nan  # of the one that is known
+    ranked = rank(wrong, image_of(masks), known=known, **asked)
+    assert torch.equal(ranked.mask_logits, torch.where(masks, 4.0, -4.0))

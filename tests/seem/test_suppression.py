@@ -26,6 +26,23 @@ def test_of_masks_that_overlap_the_most_certain_stays() -> None:
     assert distinct(masks, certainty, SIZE, **every).tolist() == [1, 2, 0]
 
 
+def test_a_part_of_what_stays_is_the_same_thing_and_so_is_a_whole_whose_part_stays() -> None:
+    masks = strips((0, 8), (2, 5), (6, 9))  # one holds all of the second, two thirds of the third
+    every = {"threshold": 0.0, "overlap": 0.5}
+    for certainty, kept in (([0.9, 0.8, 0.7], [0]), ([0.7, 0.9, 0.8], [1, 2])):
+        assert distinct(masks, torch.tensor(certainty), SIZE, **every).tolist() == kept
+    every["overlap"] = 0.7
+    assert distinct(masks, torch.tensor([0.9, 0.8, 0.7]), SIZE, **every).tolist() == [0, 2]
+
+
+def test_things_that_another_mask_takes_together_stay() -> None:
+    masks = strips((0, 3), (5, 8), (0, 3))
+    masks[0, :, 5:8] = 1  # two places, which the others fill
+    every = {"threshold": 0.0, "overlap": 0.6}
+    for certainty, kept in (([0.9, 0.8, 0.1], [0, 1, 2]), ([0.8, 0.9, 0.1], [1, 0, 2])):
+        assert distinct(masks, torch.tensor(certainty), SIZE, **every).tolist() == kept
+
+
 def test_what_is_uncertain_or_empty_goes() -> None:
     masks = strips((0, 4), (5, 5), (5, 9), (12, 16))  # the last lies on the padding
     certainty = torch.tensor([0.4, 0.9, 0.5, 0.8])

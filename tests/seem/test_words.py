@@ -6,7 +6,7 @@ import torch
 from grounding.errors import PromptError
 from seem import words as module
 from seem.vocabulary import class_embeddings
-from seem.words import Words
+from seem.words import Words, plain_words
 from tests.seem.predicting import WordHash
 from tests.seem.tiny import tiny_seem
 
@@ -27,6 +27,19 @@ def test_a_text_is_encoded_once_and_alone() -> None:
     assert tokenizer.calls == 1
     assert first.tokens.shape == (4, 32)
     torch.testing.assert_close(first.classes.norm(dim=1), torch.ones(1))
+
+
+@pytest.mark.parametrize("text", ["Llama", "llama.", " LLAMA !", "llama,"])
+def test_how_a_name_is_written_changes_nothing(text: str) -> None:
+    words = Words(tiny_seem("v1").text_encoder, WordHash())
+    assert torch.equal(words.text(text).tokens, words.text("llama").tokens)
+    assert torch.equal(words.classes([text]), words.classes(["llama"]))
+
+
+def test_marks_inside_a_name_stay() -> None:
+    assert plain_words("a St.  Bernard.") == "a st. bernard"
+    assert plain_words("jack-o'-lantern; ") == "jack-o'-lantern"
+    assert plain_words("?") == "?"
 
 
 def test_classes_are_means_of_sentences_with_background_last() -> None:
