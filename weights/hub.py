@@ -46,7 +46,7 @@ from weights.choose import (
 )
 from weights.hub_cache import sweep_partials
 from weights.hub_place import HubPlace, parse_place
-from weights.registry import CHATS, KNOWN, SEGMENTERS, KnownChat, KnownModel, KnownSegmenter
+from weights.registry import CHATS, KNOWN, SEGMENTERS, KnownRepo
 
 __all__ = [
     "HUB_TIMEOUT",
@@ -66,7 +66,7 @@ HUB_TIMEOUT = 5.0  # seconds to wait for the hub before it counts as out of reac
 NAMED = 4  # files of a repository that one line names
 NOT_STORED = (ENOSPC, EACCES, EROFS)
 
-Table = Mapping[str, KnownModel] | Mapping[str, KnownSegmenter] | Mapping[str, KnownChat]
+Table = Mapping[str, KnownRepo]
 
 
 def fetch_base(source: str, *, offline: bool = False, half: bool = False) -> Path:

