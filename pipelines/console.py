@@ -126,16 +126,21 @@ def _messages(command: str) -> Iterator[None]:
             logger.removeHandler(handler)
 
 
-def quiet_libraries() -> None:
+def quiet_libraries(*, transformers: bool = True) -> None:
     """Tell transformers, diffusers and huggingface_hub that a person is reading.
 
     Called by a subcommand before it imports them. What the user has set in the environment stays.
+
+    Args:
+        transformers: Whether the subcommand is about to import transformers anyway.
     """
     for variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(variable, "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not transformers:
+        return
 
     from huggingface_hub.utils import enable_progress_bars
     from transformers.utils import logging as transformers_logging

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    quiet_libraries()
+    quiet_libraries(transformers=False)
     if options.video:
         return _follow(options)
     coco, name = "coco" in options.save, Path(options.image).stem

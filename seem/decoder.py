@@ -149,6 +149,11 @@ class _Mlp(nn.Module):
         return self.layers[-1](rows)
 
 
+def _projection(dim: int) -> nn.Parameter:
+    """A square matrix that keeps the length of vectors, about."""
+    return nn.Parameter(nn.init.normal_(torch.empty(dim, dim), std=dim**-0.5))
+
+
 class Decoder(nn.Module):
     """All layers, the learned queries and the prompts' projections.
 
@@ -173,14 +178,12 @@ class Decoder(nn.Module):
         )
         self.transformer_ffn_layers = nn.ModuleList(_FeedForward(dim, hidden) for _ in depth)
         self.decoder_norm = nn.LayerNorm(dim)
-        self.class_embed = nn.Parameter(torch.randn(dim, dim) * dim**-0.5)
+        self.class_embed = _projection(dim)
         self.mask_embed = _Mlp(dim, MASK_LAYERS)
         self.query_feat = nn.Embedding(config.queries, dim)
         self.query_embed = nn.Embedding(config.queries, dim)
         self.level_embed = nn.Embedding(LEVELS, dim)
-        self.spatial_projection = nn.ParameterList(
-            torch.randn(dim, dim) * dim**-0.5 for _ in range(LEVELS)
-        )
+        self.spatial_projection = nn.ParameterList(_projection(dim) for _ in range(LEVELS))
         self.spatial_featured = nn.Embedding(config.memories, dim)
         self.spatial_embed = nn.Embedding(config.memories, dim)
         self.pn_indicator = nn.Embedding(2, dim)

@@ -33,15 +33,16 @@ from weights.components import (
     read_config,
     read_folder,
 )
-from weights.hub import fetch_base, fetch_tokenizer
+from weights.hub import fetch_base
 from weights.keymap import gate_of
 from weights.ldm import read_checkpoint
 from weights.ldm_unet import check_channels
 from weights.prediction import find_prediction_type
 from weights.registry import EMBEDDED, embedded
 from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
+from weights.tokenizer import load_tokenizer
 
-__all__ = ["BaseModel", "load_base", "load_tokenizer"]
+__all__ = ["BaseModel", "load_base"]
 
 MAKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "unet": make_unet,
@@ -263,24 +264,3 @@ def _tokenizer_for_file(path: Path, tokenizer: str | Path | None, offline: bool)
     if beside.is_dir():
         return load_tokenizer(beside)
     return load_clip_tokenizer()
-
-
-def load_tokenizer(source: str | Path, *, offline: bool = False) -> CLIPTokenizer:
-    """Load a CLIP tokenizer from a folder or a hub id.
-
-    Raises:
-        CheckpointError: The folder does not hold one.
-        OfflineError: It must be downloaded and cannot be.
-    """
-    folder = Path(source)
-    if not folder.is_dir():
-        folder = fetch_tokenizer(str(source), offline=offline)
-    files = ("vocab.json", "merges.txt")
-    if not (folder / "tokenizer.json").is_file() and not all((folder / f).is_file() for f in files):
-        raise CheckpointError(f"{folder}: expected a CLIP tokenizer ({' and '.join(files)})")
-    try:
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:
-        # The tokenizers library raises bare exceptions for damaged files.
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{folder}: not a CLIP tokenizer ({line})") from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from transformers import CLIPTokenizer
+from typing import TYPE_CHECKING
 
 from weights.registry import embedded
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 __all__ = ["load_clip_tokenizer"]
 
@@ -20,4 +23,6 @@ def load_clip_tokenizer() -> CLIPTokenizer:
     Raises:
         CheckpointError: This installation came without it.
     """
+    from transformers import CLIPTokenizer
+
     return CLIPTokenizer.from_pretrained(str(embedded("clip_tokenizer")), local_files_only=True)

@@ -29,9 +29,9 @@ from seem.mask_rules import MaskRules
 from seem.postprocess import OBJECT_THRESHOLD
 from seem.predictor import Predictor
 from seem.vocabulary import Vocabulary
-from weights.base import load_tokenizer
 from weights.own_folder import read_document
 from weights.seem import WEIGHTS_NAME, load_seem, write_seem
+from weights.tokenizer import load_sentence_tokenizer
 
 __all__ = ["load_predictor", "save_predictor"]
 
@@ -96,7 +96,7 @@ def load_predictor(
         raise CheckpointError(f"{where}: {error}") from None
     return Predictor(
         model.requires_grad_(False),
-        load_tokenizer(folder / TOKENIZER_NAME, offline=offline),
+        load_sentence_tokenizer(folder / TOKENIZER_NAME, offline=offline),
         vocabulary=vocabulary if vocabulary.names else None,
         resizing=resizing,
         box_mode=settings.box_mode,

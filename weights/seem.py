@@ -30,6 +30,7 @@ from grounding.files import write_files
 from seem.config import GroupingName, SeemConfig
 from seem.model import Seem, build_seem
 from weights import seem_keys
+from weights.empty import empty_parameters
 from weights.keymap import name_some
 from weights.own_folder import read_document, state_digest
 from weights.tensor_file import TensorFile, write_safetensors
@@ -90,7 +91,7 @@ def load_seem(source: str | Path, *, grouping: GroupingName | None = None) -> Se
     Args and Raises: as for `read_seem`.
     """
     state, config = read_seem(source, grouping=grouping)
-    with torch.device("meta"):
+    with empty_parameters():
         model = build_seem(config)
     lacking = model.state_dict().keys() - state.keys()
     if lacking:
@@ -224,7 +225,7 @@ def _check(
 ) -> None:
     """Compare names and shapes with those of the config's model, but for some prefixes."""
     try:
-        with torch.device("meta"):
+        with empty_parameters():
             expected = _shapes(build_seem(config).state_dict())
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{source}: sizes that no SEEM can have: {error}") from error

@@ -19,11 +19,11 @@ from torch import Tensor
 from grounding.embedder import Modality, check_modality, modality_of
 from grounding.errors import CheckpointError, PromptError
 from pipelines.generation.text import TextReader
-from weights.base import load_tokenizer
 from weights.components import fill, make_text_encoder, read_config, read_folder
 from weights.image_encoder import ImageEncoder, find_phrase_encoder
 from weights.own_folder import state_digest
 from weights.registry import EMBEDDED, embedded
+from weights.tokenizer import load_tokenizer
 
 __all__ = ["PhraseEmbedder", "open_phrase_embedder"]
 

@@ -8,11 +8,11 @@ from seem.coco_classes import COCO_CLASSES
 from seem.config import GroupingName
 from seem.predictor import Predictor
 from seem.words import Words
-from weights.base import load_tokenizer
 from weights.clip_tokenizer import load_clip_tokenizer
 from weights.hub import fetch_segmenter
 from weights.predictor import load_predictor
 from weights.registry import EMBEDDED, SEGMENTERS, embedded, lookup_segmenter
+from weights.tokenizer import load_sentence_tokenizer
 
 __all__ = ["find_segmenter", "open_predictor"]
 
@@ -77,5 +77,5 @@ def find_segmenter(model: str | Path = EMBEDDED, *, offline: bool = False) -> Pa
 def _give_words(predictor: Predictor, path: Path) -> None:
     """Add the tokenizer beside an official file, else the one that ships with lavallama."""
     beside = path.parent / "tokenizer"
-    tokenizer = load_tokenizer(beside) if beside.is_dir() else load_clip_tokenizer()
+    tokenizer = load_sentence_tokenizer(beside) if beside.is_dir() else load_clip_tokenizer()
     predictor.words = Words(predictor.model.text_encoder, tokenizer)

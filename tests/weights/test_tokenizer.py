@@ -1,0 +1,42 @@
+import pytest
+
+from grounding.errors import CheckpointError
+from tests.weights import tiny
+from weights.registry import embedded
+from weights.tokenizer import SentenceTokenizer, load_sentence_tokenizer, load_tokenizer
+
+SENTENCES = ["a lava llama", "A photo of a  ghost, and\ta café\u0301 🦙.", "the cat's 12 hats"]
+
+
+@pytest.mark.parametrize("folder", ["seem", "base"])
+def test_sentences_are_tokenized_as_transformers_does(folder, tmp_path):
+    source = embedded(folder) / "tokenizer"
+    quick = load_sentence_tokenizer(source)
+    assert isinstance(quick, SentenceTokenizer)
+    quick.save_pretrained(tmp_path / "copy")
+    slow = load_tokenizer(source)(SENTENCES, padding=True, return_tensors="pt")
+    for tokenizer in (quick, load_sentence_tokenizer(tmp_path / "copy")):
+        read = tokenizer(SENTENCES, padding=True, return_tensors="pt")
+        assert read["input_ids"].tolist() == slow["input_ids"].tolist()
+        assert read["attention_mask"].tolist() == slow["attention_mask"].tolist()
+
+
+def test_a_vocabulary_without_tokenizer_json_is_read_by_transformers(tmp_path):
+    folder = tiny.write_tokenizer(tmp_path / "tokenizer")
+    for name in ("tokenizer.json",):
+        (folder / name).unlink(missing_ok=True)
+    tokenizer = load_sentence_tokenizer(folder)
+    assert not isinstance(tokenizer, SentenceTokenizer)
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, load_sentence_tokenizer])
+@pytest.mark.parametrize("name", ["vocab.json", "tokenizer.json"])
+def test_a_damaged_tokenizer_is_one_line(tmp_path, load, name):
+    folder = tiny.write_tokenizer(tmp_path / "tokenizer")
+    (folder / name).write_text("{")
+    if name == "tokenizer.json":
+        (folder / "vocab.json").unlink(missing_ok=True)
+        (folder / "tokenizer_config.json").write_text('{"pad_token": "!"}')
+    with pytest.raises(CheckpointError, match="not a CLIP tokenizer") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
