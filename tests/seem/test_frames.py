@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -6,6 +9,7 @@ import pytest
 from PIL import Image
 
 from grounding.errors import PromptError
+from seem import frames as frames_module
 from seem.frames import FPS, open_frames
 
 COUNT, HEIGHT, WIDTH = 12, 48, 64
@@ -18,14 +22,17 @@ def shade(index: int) -> np.ndarray:
     return frame
 
 
-@pytest.fixture
-def film(tmp_path) -> Path:
-    path = tmp_path / "film.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, (WIDTH, HEIGHT))
+def filmed(path: Path, codec: str = "mp4v") -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 12.5, (WIDTH, HEIGHT))
     for index in range(COUNT):
         writer.write(cv2.cvtColor(shade(index), cv2.COLOR_RGB2BGR))
     writer.release()
     return path
+
+
+@pytest.fixture
+def film(tmp_path) -> Path:
+    return filmed(tmp_path / "film.mp4")
 
 
 @pytest.fixture
@@ -93,3 +100,78 @@ def test_what_has_no_frames(tmp_path):
     Image.fromarray(shade(0)).save(tmp_path / "one.png")
     with pytest.raises(PromptError, match="is a picture and no video"):
         open_frames(tmp_path / "one.png")
+
+
+def streamed(path: Path) -> Path:
+    """A WebM as browsers record it: no duration, no index."""
+    data = bytearray(filmed(path, "VP80").read_bytes())
+    duration, index = data.index(b"\x44\x89\x88"), data.rindex(b"\x1c\x53\xbb\x6b")
+    data[duration : duration + 3] = b"\xec\x89\x00"  # EBML's Void
+    path.write_bytes(data[:index])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.webm", None),
+        ("a.ts", "MPG2"),  # cannot be sought in
+        ("a.ts", "mp4v"),  # says that it has twice as many frames
+        ("a.mpg", "MPG2"),  # says that it has one
+        ("a.mjpeg", "MJPG"),  # says that it has fewer than none
+        ("a.mkv", "MJPG"),
+    ],
+)
+@pytest.mark.parametrize("held", [2**28, 1])
+def test_films_that_cannot_be_sought_are_read_in_order(tmp_path, monkeypatch, name, codec, held):
+    monkeypatch.setattr(frames_module, "HELD_BYTES", held)
+    path = tmp_path / name
+    frames = open_frames(streamed(path) if codec is None else filmed(path, codec))
+    back = dict(frames.walk(COUNT - 1, reverse=True))
+    walked = dict(frames.walk())
+    assert list(walked) == list(back)[::-1] == list(range(COUNT))
+    assert len(frames) == COUNT
+    for index, frame in walked.items():
+        assert np.abs(frame.astype(int) - shade(index)).mean() < 6
+        assert np.array_equal(back[index], frame)
+    for index in (7, 0, 11, 3):
+        assert np.array_equal(frames[index], walked[index])
+
+
+@pytest.mark.parametrize("claim", [3, 2**31 - 1])
+def test_a_wrong_count_neither_hides_frames_nor_hangs(tmp_path, claim):
+    path = filmed(tmp_path / "a.avi", "MJPG")
+    data, told = path.read_bytes(), COUNT.to_bytes(4, "little")
+    head, place = bytearray(data), data.index(b"strh") + 40  # dwLength
+    assert data[place : place + 4] == told
+    head[place : place + 4] = claim.to_bytes(4, "little")
+    path.write_bytes(head)
+    frames = open_frames(path)
+    assert np.abs(frames[COUNT - 1].astype(int) - shade(COUNT - 1)).mean() < 6
+    with pytest.raises(PromptError, match=r"cannot be decoded|numbered 0 to 11; got 1000"):
+        frames[1000]
+    assert [index for index, _ in frames.walk()] == list(range(COUNT))
+    assert len(frames) == COUNT
+
+
+def test_libraries_say_nothing_of_a_film_that_is_cut_off(film):
+    film.write_bytes(film.read_bytes()[:200])
+    code = f"from seem.frames import open_frames; open_frames({str(film)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].startswith("grounding.errors.PromptError")
+    assert "mov,mp4" not in done.stderr
+
+
+def test_names_with_odd_digits_are_frames_and_what_macos_leaves_is_none(folder):
+    for index in range(COUNT):
+        (folder / f"frame{index}.png").rename(folder / f"1²{index}.png")
+    (folder / "._1²0.png").write_bytes(b"AppleDouble")
+    frames = open_frames(folder)
+    assert len(frames) == COUNT
+    assert np.array_equal(frames[10], shade(10))
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "film.mp4")
+    with pytest.raises(PromptError, match="save the video first"):
+        open_frames(tmp_path / "film.mp4")
