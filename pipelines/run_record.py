@@ -35,6 +35,7 @@ MAY_CHANGE = frozenset(
         # how far it goes, and what is told and kept on the way
         *("steps", "epochs", "log_every", "save_every", "sample_every", "sample_steps", "keep"),
         *("detector", "wandb", "export", "checkpoint", "push_to_hub", "prepare_only", "best"),
+        "strict",
         # by whom it is done, and where
         *("device", "workers", "requests", "offline", "shard", "checkpointing", "key_variable"),
         *("runs", "cache"),

@@ -11,7 +11,7 @@ wherever the mark stands (haotian-liu/LLaVA, llava/train/train.py, preprocess_mu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,11 +20,10 @@ from PIL import Image
 
 from grounding.errors import PromptError
 from grounding.files import write_files
-from grounding.find_file import find_beside
 from grounding.jsonfile import describe, parse_json, read_json_lines, read_text
 from grounding.llava.conversation import Conversation, Turn
 
-__all__ = ["MARK", "Record", "missing_images", "read_records", "write_records"]
+__all__ = ["MARK", "Record", "read_records", "write_records"]
 
 MARK = "<image>"
 SPEAKERS = ("human", "gpt")
@@ -175,9 +174,3 @@ def _written(record: Record) -> dict[str, Any]:
         turns.append({"from": SPEAKERS[number % 2], "value": mark + text})
     image = {"image": record.image} if record.image is not None else {}
     return {"id": record.id, **image, "conversations": turns}
-
-
-def missing_images(records: Sequence[Record], folder: Path) -> list[str]:
-    """Return the names of pictures that are not in the folder, each once."""
-    names = dict.fromkeys(record.image for record in records if record.image is not None)
-    return [name for name in names if not find_beside(folder, name).is_file()]

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import Parser, guarded, quiet_libraries
-from pipelines.flags import device_flag
+from pipelines.flags import device_flag, strict_flag
 
 if TYPE_CHECKING:
     import numpy as np
     from accelerate import Accelerator
 
+    from grounding.broken import Broken
     from seem.model import Seem
     from seem.predictor import Predictor
+    from seem.train.batch import BatchMaker
     from seem.train.recipes import Recipe
     from seem.train.scenes import Lexicon, Scenes
     from seem.vocabulary import Vocabulary
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--scenes", type=int, help="sticker scenes to render; default: the recipe's")
     add("--collages", type=int, help="collages to render; default: the recipe's")
     device_flag(parser)
+    strict_flag(parser)
     add("--export", type=Path, metavar="DIR", help="write the model so far to DIR; train nothing")
     return parser
 
@@ -97,7 +100,8 @@ def _run(options: argparse.Namespace) -> int:
         raise LavallamaError(f"--freeze takes {', '.join(PARTS)}; got {', '.join(unknown)}")
     if len(frozen) == len(PARTS):
         raise LavallamaError("--freeze names every part: nothing is left to train")
-    run = _Run(name, recipe, folder, options.data or STICKERS, options.init, frozen)
+    data = options.data or STICKERS
+    run = _Run(name, recipe, folder, data, options.init, frozen, options.strict)
     if options.export:
         run.export(options.export, words)
     else:
@@ -171,6 +175,7 @@ class _Run:
         data: "stickers" or a file.
         init: What it starts from; None: nothing.
         frozen: Parts that stay as they are.
+        strict: Whether data that cannot be read is refused rather than passed over.
     """
 
     name: str
@@ -179,6 +184,7 @@ class _Run:
     data: str
     init: str | None
     frozen: tuple[str, ...]
+    strict: bool
 
     @property
     def size(self) -> int:
@@ -189,30 +195,35 @@ class _Run:
         """Train to the last step, on the CPU or where accelerate puts this process."""
         from accelerate import Accelerator
 
+        from grounding.broken import Broken
+        from grounding.drops import DROPPED
         from pipelines.run_record import RECORD, open_run
+        from seem.train.batch import BatchMaker
 
         accelerator = Accelerator(cpu=on_cpu)
         path = self.folder / RECORD
         with open_run(path, writes=accelerator.is_main_process) as record:
             settings = self._settings(accelerator.num_processes)
             record.check(settings)
-            scenes, vocabulary, shown = self._data()
+            report = self.folder / DROPPED if accelerator.is_main_process else None
+            broken = Broken(strict=self.strict, report=report)
+            scenes, vocabulary, shown = self._data(broken)
             words = {"vocabulary": vocabulary, "lexicon": scenes.lexicon}
             words = {name: dataclasses.asdict(value) for name, value in words.items()}
             predictor = self._start(scenes.lexicon, vocabulary)
             record.settle(settings | words)
-            self._train(accelerator, scenes, vocabulary, shown, predictor)
+            maker = BatchMaker(scenes, self.recipe.pasted, broken)
+            self._train(accelerator, maker, vocabulary, shown, predictor)
 
     def _train(
         self,
         accelerator: "Accelerator",
-        scenes: "Scenes",
+        maker: "BatchMaker",
         vocabulary: "Vocabulary",
         shown: "list[np.ndarray]",
         predictor: "Predictor",
     ) -> None:
         from grounding.loop import train
-        from seem.train.batch import BatchMaker
         from seem.train.task import SeemTask
 
         model = predictor.model.train().requires_grad_(True).to(accelerator.device)
@@ -222,7 +233,7 @@ class _Run:
             model=model,
             tokenizer=predictor.words.tokenizer,  # pyright: ignore[reportArgumentType]
             vocabulary=vocabulary,
-            maker=BatchMaker(scenes, self.recipe.pasted),
+            maker=maker,
             shown=shown,
             batch=self.recipe.batch,
             objects=self.recipe.objects,
@@ -276,7 +287,7 @@ class _Run:
         predictor.model.half()
         save_predictor(predictor, out)
 
-    def _data(self) -> tuple["Scenes", "Vocabulary", "list[np.ndarray]"]:
+    def _data(self, broken: "Broken") -> tuple["Scenes", "Vocabulary", "list[np.ndarray]"]:
         """Scenes, their classes, and pictures for the sample grids."""
         import numpy as np
 
@@ -293,8 +304,13 @@ class _Run:
             return stickers, self._words()[1], shown
         scenes = open_coco(Path(self.data), self.size)
         chance = np.random.default_rng(0)
-        count = min(SHOWN, len(scenes.records))
-        return scenes, scenes.vocabulary, [scenes.read(i, chance)[0] for i in range(count)]
+        names = [scenes.name(number) for number in range(len(scenes.records))]
+        broken.check(self.data, names, scenes.look)
+        shown = []
+        for number in range(min(SHOWN, len(names))):
+            found = broken.read(number, names, lambda here: scenes.read(here, chance))
+            shown.append(found[1][0])
+        return scenes, scenes.vocabulary, shown
 
     def _words(self) -> "Words":
         """What the data names."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from grounding.broken import Broken
 from grounding.geometry import Box
 from grounding.masks import bitmap_to_box
 from seem.preprocess import PIXEL_MEAN, PIXEL_STD
@@ -62,14 +63,17 @@ class Batch:
 class BatchMaker:
     """Draws batches of scenes."""
 
-    def __init__(self, scenes: Scenes, pasted: float = 0.0) -> None:
+    def __init__(self, scenes: Scenes, pasted: float = 0.0, broken: Broken | None = None) -> None:
         """Index the scenes by what they show.
 
         Args:
             scenes: Pictures.
             pasted: Share of the pictures over which objects of others are laid.
+            broken: Counts those that cannot be read; the next one comes in their place.
         """
         self.scenes, self.pasted = scenes, pasted
+        self.broken = Broken() if broken is None else broken
+        self._names = [scenes.name(number) for number in range(len(scenes.records))]
         self.showing: dict[str, list[int]] = defaultdict(list)
         for number, record in enumerate(scenes.records):
             for phrase in dict.fromkeys(filter(None, record.phrases)):
@@ -106,7 +110,7 @@ class BatchMaker:
     def _picture(
         self, number: int, generator: np.random.Generator
     ) -> tuple[Float[np.ndarray, "H W 3"], Picture]:
-        image, ids = self.scenes.read(number, generator)
+        number, (image, ids) = self._read(number, generator)
         record = self.scenes.records[number]
         if generator.random() < self.pasted:
             image, ids, record = self._crowded(image, ids, record, generator)
@@ -122,6 +126,12 @@ class BatchMaker:
             boxes[owner] = box
         said = say(record, boxes, self.scenes.lexicon, generator)
         return changed, Picture(record=record, ids=ids, boxes=boxes, said=said)
+
+    def _read(
+        self, number: int, generator: np.random.Generator
+    ) -> tuple[int, tuple[np.ndarray, np.ndarray]]:
+        """A picture, or the next that can be read, with its number."""
+        return self.broken.read(number, self._names, lambda here: self.scenes.read(here, generator))
 
     def _crowded(
         self,
@@ -140,7 +150,10 @@ class BatchMaker:
                 scenes = self.showing[phrase]
                 other = scenes[int(generator.integers(len(scenes)))]
                 there = self.scenes.records[other]
-                source = *self.scenes.read(other, generator), there
+                found, picture = self._read(other, generator)
+                if found != other:  # another, which may not show it
+                    continue
+                source = *picture, there
                 numbers = np.flatnonzero([p == phrase for p in there.phrases]) + 1
             piece = cut(*source, int(generator.choice(numbers)))
             if piece is not None:

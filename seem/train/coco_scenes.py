@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from grounding.errors import PromptError
+from grounding.errors import LavallamaError, PromptError
 from grounding.find_file import coco_finder
 from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
+from grounding.picture_file import read_picture_size
 from seem.coco import read_panoptic_png
 from seem.data_file import index_by_id, read_image, read_json
 from seem.train.scenes import Lexicon, Record
@@ -31,6 +32,7 @@ class _Entry:
     image: Path
     png: Path
     ids: tuple[int, ...]
+    problem: str = ""  # why there is no such image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,30 @@ class CocoScenes:
     vocabulary: Vocabulary
     size: int
 
+    def name(self, number: int) -> str:
+        """The file of the picture."""
+        return str(self.entries[number].image)
+
+    def look(self, number: int) -> None:
+        """Look at a picture and its map without decoding them.
+
+        Raises:
+            PromptError: one is missing or none, or they are of different sizes.
+        """
+        entry = self._entry(number)
+        size, of_map = read_picture_size(entry.image), read_picture_size(entry.png)
+        if size != of_map:
+            raise PromptError(
+                f"{entry.png}: expected the image's size {size[0]}x{size[1]}, got "
+                f"{of_map[0]}x{of_map[1]}"
+            )
+
+    def _entry(self, number: int) -> _Entry:
+        entry = self.entries[number]
+        if entry.problem:
+            raise PromptError(entry.problem)
+        return entry
+
     def read(
         self, number: int, generator: np.random.Generator
     ) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
@@ -59,12 +85,14 @@ class CocoScenes:
         Raises:
             PromptError: a file cannot be read, or the two are of different sizes.
         """
-        entry = self.entries[number]
+        entry = self._entry(number)
         image = read_image(entry.image)
         try:
             ids = read_panoptic_png(entry.png.read_bytes())
         except OSError as error:
             raise PromptError(f"{entry.png}: cannot be read: {error.strerror}") from None
+        except LavallamaError as error:
+            raise PromptError(f"{entry.png}: {error}") from None
         if ids.shape != image.shape[:2]:
             raise PromptError(
                 f"{entry.png}: expected the image's size {image.shape[:2]}, got {ids.shape}"
@@ -94,7 +122,8 @@ def open_coco(path: Path, size: int) -> CocoScenes:
         size: Pixels of a side of the squares that are read.
 
     Raises:
-        PromptError: it is none, or a picture is missing; in one line.
+        PromptError: it is none; in one line. Whether its pictures are there, `CocoScenes.look`
+            tells.
     """
     data = read_json(path)
     try:
@@ -113,11 +142,17 @@ def open_coco(path: Path, size: int) -> CocoScenes:
             if image is None:
                 raise PromptError(f"{where}.image_id: there is no such image")
             segments = _segments(annotation, names, where)
+            name, found, problem = as_text(needed(image, "file_name", where), where), None, ""
+            try:
+                found = find(name)
+            except PromptError as error:
+                problem = str(error)
             entries.append(
                 _Entry(
-                    image=find(as_text(needed(image, "file_name", where), where)),
+                    image=found or Path(name),
                     png=path.with_suffix("") / as_text(annotation.get("file_name"), where),
                     ids=tuple(number for number, _ in segments),
+                    problem=problem,
                 )
             )
             records.append(

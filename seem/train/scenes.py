@@ -71,6 +71,10 @@ class Scenes(Protocol):
         """Their words."""
         ...
 
+    def name(self, number: int) -> str:
+        """What one is called, in reports."""
+        ...
+
     def read(
         self, number: int, generator: np.random.Generator
     ) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
@@ -91,6 +95,10 @@ class RenderedScenes:
     ids: np.ndarray
     records: list[Record]
     lexicon: Lexicon
+
+    def name(self, number: int) -> str:
+        """Its number: they all lie in one file."""
+        return f"scene {number}"
 
     def read(self, number: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The whole picture."""

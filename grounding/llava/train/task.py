@@ -8,6 +8,7 @@ Answers alone count in the loss; the vision tower stays as it is.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from grounding.broken import Broken
 from grounding.errors import PromptError
 from grounding.find_file import find_beside
 from grounding.llava.model import Embedded, Llava
@@ -25,9 +27,9 @@ from grounding.llava.template import Template, fence
 from grounding.llava.tokens import IGNORED, tokenize
 from grounding.llava.train.batches import epoch_batches
 from grounding.llava.train.recipes import Recipe
-from grounding.picture_file import open_picture
+from grounding.picture_file import open_picture, read_picture_size
 
-__all__ = ["LlavaTask"]
+__all__ = ["LlavaTask", "check_pictures"]
 
 
 @dataclass
@@ -45,6 +47,7 @@ class LlavaTask:
         seed: Of the order of the records.
         processes: How many train together.
         process: Which of them this one is.
+        broken: Counts records that cannot be learned from; the next one comes in their place.
     """
 
     model: Llava
@@ -57,11 +60,13 @@ class LlavaTask:
     seed: int = 0
     processes: int = 1
     process: int = 0
+    broken: Broken = field(default_factory=Broken)
     _epoch: tuple[int, list[list[int]]] = field(default=(-1, []), init=False)
 
     def __post_init__(self) -> None:
         """Measure the records."""
         self._lengths = [sum(len(text.split()) for text in r.turns) for r in self.records]
+        self._names = record_names(self.records)
         self._pictured = [record.image is not None for record in self.records]
         self._batches = len(self._order(0))
 
@@ -82,7 +87,10 @@ class LlavaTask:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # LoRA's dropout
             torch.manual_seed(generator.initial_seed())
-            prompts = [self._prompt(self.records[number]) for number in chosen]
+            prompts = [
+                self.broken.read(number, self._names, lambda n: self._prompt(self.records[n]))[1]
+                for number in chosen
+            ]
             loss = self.model(prompts)
         return loss, {"tokens": float(sum(len(prompt.words) for prompt in prompts))}
 
@@ -120,3 +128,32 @@ class LlavaTask:
 
     def _open(self, name: str) -> Image.Image:
         return open_picture(find_beside(self.images, name))
+
+
+def check_pictures(records: Sequence[Record], images: Path, broken: Broken, data: object) -> None:
+    """Look at the pictures of records before the first step, without decoding them.
+
+    Args:
+        records: What is learned from.
+        images: Folder of their pictures.
+        broken: Counts those that are missing, or none.
+        data: For messages.
+
+    Raises:
+        PromptError: none can be read, so that the folder is another; or, if strict, not all can.
+    """
+
+    @functools.cache
+    def look(name: str) -> None:
+        read_picture_size(find_beside(images, name))
+
+    named = {number: one.image for number, one in enumerate(records) if one.image is not None}
+    try:
+        broken.check(data, record_names(records), lambda n: look(named[n]), among=list(named))
+    except PromptError as error:
+        raise PromptError(f"{error}; their folder is named by --images") from None
+
+
+def record_names(records: Sequence[Record]) -> list[str]:
+    """What records are called in reports: by their pictures, if they have any."""
+    return [record.image or record.id for record in records]

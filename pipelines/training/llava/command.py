@@ -16,6 +16,7 @@ from pipelines.console import guarded, quiet_libraries
 from pipelines.training.llava.options import PROG, STAGES, train_llava_options
 
 if TYPE_CHECKING:
+    from grounding.broken import Broken
     from grounding.llava.model import Llava
     from grounding.llava.train.recipes import Recipe
 
@@ -134,6 +135,8 @@ class _Run:
 
     def train(self) -> None:
         """Train to the last step."""
+        from grounding.broken import Broken
+        from grounding.drops import DROPPED
         from pipelines.run_record import RECORD, open_run
 
         accelerator = _accelerator(self.options.device)
@@ -141,7 +144,8 @@ class _Run:
         with open_run(path, writes=accelerator.is_main_process) as record:
             settings = self._settings()
             record.settle(settings)
-            self._train(accelerator)
+            report = self.folder / DROPPED if accelerator.is_main_process else None
+            self._train(accelerator, Broken(strict=self.options.strict, report=report))
 
     def _settings(self) -> dict[str, Any]:
         """What the run is."""
@@ -157,22 +161,16 @@ class _Run:
             "data_digest": file_digest(options.data),
         }
 
-    def _train(self, accelerator: Any) -> None:
-        from grounding.errors import PromptError
-        from grounding.llava.records import missing_images, read_records
+    def _train(self, accelerator: Any, broken: "Broken") -> None:
+        from grounding.llava.records import read_records
         from grounding.llava.template import find_template
-        from grounding.llava.train.task import LlavaTask
+        from grounding.llava.train.task import LlavaTask, check_pictures
         from grounding.loop import train
         from weights.llava_chat import default_template, load_chat_tokenizer
 
         options, recipe = self.options, self.recipe
         records = read_records(options.data)
-        missing = missing_images(records, options.images)
-        if missing:
-            raise PromptError(
-                f"{options.data}: {len(missing)} pictures are not in {options.images}, "
-                f"{missing[0]} first; name their folder with --images"
-            )
+        check_pictures(records, options.images, broken, options.data)
         model = self.model()
         own = model.config.template or default_template(model.config.text.model_type)
         assert self.source is not None
@@ -187,6 +185,7 @@ class _Run:
             seed=options.seed,
             processes=accelerator.num_processes,
             process=accelerator.process_index,
+            broken=broken,
         )
         train(task, self._loop(task.batches, accelerator.num_processes), self.folder, accelerator)
 

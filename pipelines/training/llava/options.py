@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.console import Parser
-from pipelines.flags import device_flag, offline_flag
+from pipelines.flags import device_flag, offline_flag, strict_flag
 from pipelines.generation.options import real, whole
 
 __all__ = ["PROG", "STAGES", "train_llava_options"]
@@ -102,3 +102,4 @@ def _papers(group) -> None:
     add("--log-every", type=whole(1, LARGE), default=10, help="steps; default 10")
     add("--seed", type=whole(0, LARGE), default=0, help="of the order and of what is fresh")
     offline_flag(group)
+    strict_flag(group)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grounding.errors import PromptError
-from grounding.llava.records import Record, missing_images, read_records, write_records
+from grounding.llava.records import Record, read_records, write_records
 from tests.grounding.llava import tiny
 
 SEEN = {
@@ -125,11 +125,3 @@ def test_nothing_else_is_ever_raised(tmp_path_factory, data):
         problem = ""
         assert all(record.turns for record in records)
     assert "\n" not in problem
-
-
-def test_missing_pictures_are_named_once(tmp_path):
-    (tmp_path / "here.png").write_bytes(b"")
-    records = [Record(id=str(i), turns=("Q", "A"), image=name) for i, name in enumerate(
-        ["here.png", "gone.png", "gone.png", None]
-    )]  # fmt: skip
-    assert missing_images(records, tmp_path) == ["gone.png"]

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from grounding.broken import Broken
 from grounding.errors import PromptError
 from grounding.stickers.tokenizer import build_tokenizer
+from seem.coco import panoptic_png
 from seem.text_encoder import TextEncoder
 from seem.train.batch import BatchMaker
 from seem.train.coco_scenes import open_coco
@@ -177,7 +179,6 @@ def test_coco_pictures_are_cut_to_size_with_their_segments(tmp_path):
         (lambda d: d.update(annotations=[]), "expected annotated images"),
         (lambda d: d["annotations"][0].update(image_id=77), "no such image"),
         (lambda d: d["annotations"][0]["segments_info"][0].update(category_id=1), "no category 1"),
-        (lambda d: d["images"][0].update(file_name="gone.jpg"), "gone.jpg"),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path, change, words):
@@ -188,6 +189,36 @@ def test_a_bad_file_is_one_line(tmp_path, change, words):
     with pytest.raises(PromptError, match=words) as error:
         open_coco(path, 64)
     assert "\n" not in str(error.value)
+
+
+def spoil(folder, how):
+    picture, png = folder / "images" / "1.jpg", folder / "panoptic_mine" / "1.png"
+    if how == "no picture":
+        picture.unlink()
+    elif how == "no map":
+        png.unlink()
+    elif how == "another size":
+        png.write_bytes((folder / "other.png").read_bytes())
+    else:
+        png.write_bytes(png.read_bytes()[:-60])
+
+
+@pytest.mark.parametrize("how", ["no picture", "no map", "another size", "a map that is cut off"])
+def test_what_cannot_be_read_is_told_first_and_passed_over(tmp_path, how):
+    path = coco_folder(tmp_path)
+    (tmp_path / "other.png").write_bytes(panoptic_png(np.ones((20, 20), np.int32)))
+    spoil(tmp_path, how)
+    scenes, seen = open_coco(path, 64), Broken()
+    seen.check(path, [scenes.name(number) for number in range(4)], scenes.look)
+    assert bool(seen.drops.count) is (how != "a map that is cut off")  # which its header hides
+    maker = BatchMaker(scenes, pasted=0.5)
+    batches = [maker.draw(4, 64, np.random.default_rng(seed)) for seed in range(3)]
+    assert ".png" in (named := maker.broken.drops.named["cannot be read"][0]) or ".jpg" in named
+    again = BatchMaker(open_coco(path, 64), pasted=0.5, broken=seen)
+    for seed, batch in enumerate(batches):
+        other = again.draw(4, 64, np.random.default_rng(seed))
+        assert torch.equal(batch.pixels, other.pixels)
+        assert np.array_equal(batch.ids, other.ids)
 
 
 def test_pasted_objects_are_the_last_and_hide_what_they_lie_on(scenes):

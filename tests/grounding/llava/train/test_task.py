@@ -129,7 +129,7 @@ def test_what_cannot_be_learned_is_told(images):
     with pytest.raises(PromptError, match="'s0': no answer begins within 20 tokens"):
         task(images, recipe=short)._prompt(records()[0])
     (images / "0.png").write_bytes(b"nothing")
-    with pytest.raises(PromptError, match=r"0\.png: not a picture"):
+    with pytest.raises(PromptError, match=r"0\.png: is not a whole picture"):
         task(images)._prompt(records()[0])
 
 
@@ -146,3 +146,20 @@ def test_recipes_are_those_of_the_papers():
     }
     assert RECIPES["v1.5-lora"].lora == Lora(rank=128, alpha=256, dropout=0.05)
     assert RECIPES["v1.5-lora"].projector_rate == 2e-5
+
+
+@pytest.mark.parametrize("how", ["gone", "cut off"])
+def test_a_picture_that_breaks_is_passed_over(images, how):
+    whole = [task(images).loss(torch.Generator().manual_seed(1), step)[0] for step in range(4)]
+    path = images / "1.png"
+    data = path.read_bytes()
+    path.unlink()
+    if how == "cut off":
+        path.write_bytes(data[: len(data) // 2])
+    own = task(images)
+    losses = [own.loss(torch.Generator().manual_seed(1), step)[0] for step in range(4)]
+    assert own.broken.drops.named["cannot be read"][0].startswith("1.png: ")
+    other = task(images, chosen=[*records()[:1], *records()[2:3], *records()[2:]])
+    assert not torch.equal(torch.stack(losses), torch.stack(whole))
+    again = [other.loss(torch.Generator().manual_seed(1), step)[0] for step in range(4)]
+    assert torch.equal(torch.stack(losses), torch.stack(again))  # the next in its place

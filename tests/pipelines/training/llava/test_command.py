@@ -146,8 +146,12 @@ def test_what_is_missing_is_one_line(parts, capsys):
     run = options(
         parts, "v1.5-stage2", model=parts / "none", data=parts / "all.json", runs=parts / "run"
     )
-    assert main(run) == 2
-    assert "1 pictures are not in" in capsys.readouterr().err
+    assert main([*run, "--strict"]) == 2
+    assert "--strict, and 1 entries are not usable" in capsys.readouterr().err
+    assert main([*run[:-1], "--images", str(parts), *run[-1:]]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "none of its 3 pictures can be read" in line
+    assert "their folder is named by --images" in line
     assert main([*run, "--export", str(parts / "out")]) == 2
     assert "train first" in capsys.readouterr().err
     assert not (parts / "out").exists()
