@@ -46,6 +46,7 @@ __all__ = [
     "find_phrase_encoder",
     "load_image_encoder",
     "load_vision_tower",
+    "read_vision_config",
     "save_phrase_encoder",
 ]
 
@@ -127,18 +128,25 @@ def load_vision_tower(
     Raises:
         CheckpointError: There is none, or it is incomplete or damaged.
     """
-    config = read_config(folder / "config.json")
-    vision = config.get("vision_config", config)
     with init_empty_weights(include_buffers=False):
-        model = CLIPVisionModelWithProjection(
-            CLIPVisionConfig.from_dict({**_plain(config), **_plain(vision)})
-        )
+        model = CLIPVisionModelWithProjection(read_vision_config(folder))
     state = {
         key: value
         for key, value in read_folder(folder).items()
         if not key.startswith(NOT_PICTURES) and not key.endswith("embeddings.position_ids")
     }
     return fill(model, state, str(folder), device=device, dtype=dtype)
+
+
+def read_vision_config(folder: Path) -> CLIPVisionConfig:
+    """Read the sizes of CLIP's image tower; of a whole CLIP those of that half.
+
+    Raises:
+        CheckpointError: No config, or not a JSON object.
+    """
+    config = read_config(folder / "config.json")
+    vision = config.get("vision_config", config)
+    return CLIPVisionConfig.from_dict({**_plain(config), **_plain(vision)})
 
 
 def find_image_encoder(

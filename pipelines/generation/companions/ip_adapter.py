@@ -10,8 +10,8 @@ Axes: B images of the UNet's batch, V channels of a picture, T of its tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,33 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from grounding.errors import CheckpointError
+from grounding.errors import CheckpointError, OfflineError
 from weights.base import BaseModel
-from weights.hub import choose_part, fetch_files
-from weights.image_encoder import ENCODER, clip_pixels, load_vision_tower
+from weights.choose import Choice, choose_part
+from weights.families import CONTEXTS, describe, name_base
+from weights.hub import fetch_files, find_place
+from weights.image_encoder import ENCODER, clip_pixels, load_vision_tower, read_vision_config
 from weights.keymap import name_some
 from weights.tensor_file import TensorFile
 
 __all__ = ["IpAdapter", "Likeness", "Shown"]
 
 PROJECTION, LAYERS = "image_proj.", "ip_adapter."
-PLAIN = "image_proj.proj.weight"  # reads the pooled picture; the others read CLIP's tokens
-FACE_ID = "image_proj.norm.weight"  # with PLAIN it is the plain one's
+# Kinds, by a tensor that only they have: it reads [..., channels of the picture].
+PLAIN = "image_proj.proj.weight"  # the pooled picture
+PLUS = "image_proj.proj_in.weight"  # CLIP's tokens, through a resampler ("plus")
+FULL = "image_proj.proj.0.weight"  # CLIP's tokens, through an MLP ("full face")
+# What they give to the UNet: [channels of text] or [n * channels of text, ...].
+GIVEN = {PLAIN: "image_proj.norm.weight", PLUS: "image_proj.norm_out.weight"}
+GIVEN |= {FULL: "image_proj.proj.3.weight"}
+# Face ids, of no picture: their MLP ends in `norm`, or stands beside a resampler of the picture.
+FACES = ("image_proj.norm.weight", "image_proj.perceiver_resampler.")
+PLAIN_TOKENS = 4  # that a plain one makes of a picture (num_tokens in the authors' code)
+FACE_WIDTH = 512  # of a face's embedding (InsightFace); no image tower of CLIP is as wide
+H94 = "h94/IP-Adapter"
+# The image encoders of the published IP-Adapters, by the channels that they give.
+POOLED = {1024: f"{H94}/models/{ENCODER}", 1280: f"{H94}/sdxl_models/{ENCODER}"}
+TOKENS = {1280: f"{H94}/models/{ENCODER}", 1664: f"{H94}/sdxl_models/{ENCODER}"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,8 +91,8 @@ class IpAdapter:
         Args:
             name: a file, or `owner/name/file` on the hub.
             base: what it must fit.
-            encoder: a folder or hub id with an image encoder; by default `image_encoder/` beside
-                the file.
+            encoder: a folder, or a place on the hub, with an image encoder; by default the one of
+                the right width beside the file, or on the hub.
             device: where the image encoder is to be.
             dtype: of its parameters.
             offline: never use the network.
@@ -92,7 +107,10 @@ class IpAdapter:
         if not path.is_file():
             raise CheckpointError(f"{name}: an IP-Adapter is one file; name it")
         file = TensorFile(path)
-        _check(name, file.shapes, base)
+        kind = _kind_of(name, file.shapes)
+        _check(name, kind, file.shapes, base)
+        width = file.shapes[kind][-1]
+        folder = _find_encoder(name, path, (kind, width), encoder, offline)
         read = file.read()
         state = {
             head.removesuffix("."): {
@@ -102,15 +120,7 @@ class IpAdapter:
             }
             for head in (PROJECTION, LAYERS)
         }
-        tower = load_vision_tower(
-            _encoder_of(name, path, encoder, offline), device=device, dtype=dtype
-        )
-        width = state["image_proj"].get("proj.weight")
-        if width is not None and width.shape[-1] != tower.config.projection_dim:
-            raise CheckpointError(
-                f"{name}: reads pictures in {width.shape[-1]} channels, the image encoder gives "
-                f"{tower.config.projection_dim}; name its own with --image-encoder"
-            )
+        tower = load_vision_tower(folder, device=device, dtype=dtype)
         return cls(name=name, state=state, encoder=tower, unet=base.unet)
 
     def attach(self) -> None:
@@ -184,50 +194,127 @@ class Likeness:
         return {**call, "added_cond_kwargs": added}
 
 
-def _check(name: str, shapes: Mapping[str, tuple[int, ...]], base: BaseModel) -> None:
-    """Refuse what diffusers would stumble over, or read only in part."""
+def _kind_of(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """The kind of an IP-Adapter: PLAIN, PLUS or FULL."""
     other = [key for key in shapes if not key.startswith((PROJECTION, LAYERS))]
     if other or not any(key.startswith(PROJECTION) for key in shapes):
+        what = describe(shapes)
         raise CheckpointError(
-            f"{name}: not an IP-Adapter: expected {PROJECTION}* and {LAYERS}*, got "
-            f"{name_some(other or shapes) or 'nothing'}"
+            f"{name}: not an IP-Adapter{f', but {what}' if what else ''}: expected {PROJECTION}* "
+            f"and {LAYERS}*, got {name_some(other or shapes) or 'nothing'}"
         )
-    if FACE_ID in shapes and PLAIN not in shapes or any("lora" in key for key in shapes):
+    kind = next((kind for kind in GIVEN if len(shapes.get(kind, ())) == 2), None)
+    faces = kind != PLAIN and any(key.startswith(FACES) for key in shapes)
+    if faces or any("lora" in key for key in shapes):
         raise CheckpointError(
-            f"{name}: IP-Adapters for face ids, which read no picture, are not supported"
+            f"{name}: an IP-Adapter for face ids (FaceID), which reads no picture, is not "
+            "supported: take a plain, plus or full-face one"
         )
-    wanted: dict[str, tuple[int, ...]] = {}
+    if kind is None or GIVEN[kind] not in shapes:
+        raise CheckpointError(
+            f"{name}: an IP-Adapter of an unknown kind: expected plain, plus or full-face, got "
+            f"{name_some(key for key in shapes if key.startswith(PROJECTION))}"
+        )
+    if kind != PLAIN and shapes[kind][1] == FACE_WIDTH:
+        raise CheckpointError(
+            f"{name}: reads face ids of {FACE_WIDTH} channels (InstantID), and no picture: take a "
+            "plain, plus or full-face IP-Adapter"
+        )
+    return kind
+
+
+def _check(name: str, kind: str, shapes: Mapping[str, tuple[int, ...]], base: BaseModel) -> None:
+    """Refuse what was made for another UNet."""
+    context = base.unet.config["cross_attention_dim"]
+    wanted: dict[str, tuple[int, ...]] = {GIVEN[kind]: (context,)}
+    if kind == PLAIN:
+        wanted[PLAIN] = (PLAIN_TOKENS * context, shapes[PLAIN][1])
     for place, path in enumerate(base.unet.attn_processors):
         layer: Any = base.unet.get_submodule(path.removesuffix(".processor"))
         if not path.endswith("attn1.processor"):
             for side in "kv":
-                shape = (layer.to_k.out_features, base.unet.config["cross_attention_dim"])
+                shape = (layer.to_k.out_features, context)
                 wanted[f"{LAYERS}{place}.to_{side}_ip.weight"] = shape
-    got = {key: shape for key, shape in shapes.items() if key.startswith(LAYERS)}
+    got = {key: shape for key, shape in shapes.items() if key.startswith(LAYERS) or key in wanted}
     odd = [key for key in {**wanted, **got} if wanted.get(key) != got.get(key)]
     if odd:
+        theirs, ours = CONTEXTS.get(shapes[GIVEN[kind]][0]), name_base(base.unet.config)
+        differ = f" ({theirs}; the model is {ours})" if theirs not in (None, ours) else ""
         raise CheckpointError(
-            f"{name}: this IP-Adapter is for another model, it does not fit at {name_some(odd)}"
+            f"{name}: this IP-Adapter is for another model{differ}, it does not fit at "
+            f"{name_some(odd)}"
         )
 
 
-def _encoder_of(name: str, path: Path, encoder: str | None, offline: bool) -> Path:
-    """The folder of the image encoder: the one that is named, or the one beside the file."""
-    if encoder is not None:
-        folder = Path(encoder)
-        if not folder.exists():
-            folder = fetch_files(
-                encoder, lambda files: choose_part(files, f"{ENCODER}/"), offline=offline
-            )
-    else:
-        folder = path.parent
-        if not Path(name).exists():  # on the hub: only the file itself was fetched
-            owner, repo, *inside = name.split("/")
-            head = "/".join([*inside[:-1], ENCODER, ""])
-            fetch_files(f"{owner}/{repo}", lambda files: choose_part(files, head), offline=offline)
-    for place in (folder / ENCODER, folder):
-        if (place / "config.json").is_file():
-            return place
+def _find_encoder(
+    name: str, path: Path, reads: tuple[str, int], encoder: str | None, offline: bool
+) -> Path:
+    """The folder of the image encoder that gives what an IP-Adapter reads.
+
+    Args:
+        name: of the IP-Adapter, as the user wrote it.
+        path: of its file.
+        reads: its kind, and how many channels it reads.
+        encoder: where the user says it is; None: beside the file, else on the hub.
+        offline: never use the network.
+
+    Raises:
+        CheckpointError: there is none, or one of another width.
+        OfflineError: it must be downloaded and cannot be.
+    """
+    kind, width = reads
+    known = (POOLED if kind == PLAIN else TOKENS).get(width)
+    places = [encoder] if encoder is not None else [*_beside(name, path), *([known] * bool(known))]
+    others: list[str] = []
+    for place in places:
+        try:
+            config = read_vision_config(_open_encoder(place, _choose_config, offline))
+        except (CheckpointError, OfflineError):
+            if place in (encoder, known):
+                raise
+            continue  # there need not be one beside the file
+        given = config.projection_dim if kind == PLAIN else config.hidden_size
+        if given == width:
+            return _open_encoder(place, _choose_encoder, offline)
+        others.append(f"{place} gives {given}")
+    if others:
+        raise CheckpointError(
+            f"{name}: reads pictures in {width} channels, the image encoder {others[0]}; name its "
+            f"own with --image-encoder{f', such as {known}' if known else ''}"
+        )
     raise CheckpointError(
-        f"{name}: no image encoder: expected {ENCODER}/ beside it, or --image-encoder FOLDER"
+        f"{name}: no image encoder: expected {ENCODER}/ beside it, of {width} channels, or "
+        "--image-encoder FOLDER"
     )
+
+
+def _beside(name: str, path: Path) -> list[str]:
+    """Where the published repositories, and copies of them, have image encoders."""
+    if Path(name).exists():
+        above = path.parent.parent
+        folders = (path.parent, *(above / models for models in ("models", "sdxl_models")))
+        return [str(folder / ENCODER) for folder in folders if (folder / ENCODER).is_dir()]
+    place = find_place(name, {})
+    inside = f"{place.inside.rpartition('/')[0]}/{ENCODER}".removeprefix("/")
+    return [str(replace(place, inside=inside))]
+
+
+def _open_encoder(place: str, choose: Choice, offline: bool) -> Path:
+    """The folder of an image encoder on this machine, with the chosen files in it."""
+    folder = Path(place)
+    if not folder.exists():
+        folder = fetch_files(place, choose, offline=offline)
+    for one in (folder / ENCODER, folder):
+        if (one / "config.json").is_file():
+            return one
+    raise CheckpointError(f"{place}: no image encoder: expected {ENCODER}/ or its config.json")
+
+
+def _choose_encoder(files: Iterable[str]) -> list[str]:
+    files = list(files)
+    return choose_part(files, f"{ENCODER}/") or choose_part(files)
+
+
+def _choose_config(files: Iterable[str]) -> list[str]:
+    """The config alone: it says whether gigabytes of weights are the right ones."""
+    return [file for file in _choose_encoder(files) if file.endswith("config.json")]

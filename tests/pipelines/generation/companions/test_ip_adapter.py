@@ -6,10 +6,12 @@ import torch
 from diffusers.loaders.ip_adapter import IPAdapterMixin
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from gligen.inject import GroundedProcessor
 from grounding.errors import CheckpointError, PromptError
 from grounding.prompt import GroundedPrompt
+from pipelines.generation.companions import ip_adapter as module
 from pipelines.generation.generator import Generator
 from tests.pipelines.generation.companions.conftest import write_ip_adapter
 
@@ -93,38 +95,142 @@ def test_the_image_encoder_may_lie_elsewhere(load, ip_adapter, unet, tmp_path, p
         assert np.array_equal(pixels(found(PROMPT, ip_image=str(photo), **SETTINGS)), expected)
 
 
-def test_full_faces_read_all_tokens_of_the_picture(load, ip_adapter, tmp_path, photo):
-    """The variants that read CLIP's tokens: here the one with an MLP ("full face")."""
-    state = {k: v for k, v in load_file(ip_adapter).items() if k.startswith("ip_adapter.")}
+def kinds(width: int, tokens: int) -> dict[str, dict[str, torch.Tensor]]:
+    """Projections of every kind: reading pooled pictures of a width, or tokens of another."""
     torch.manual_seed(0)
-    state |= {
-        "image_proj.proj.0.weight": torch.randn(8, 8),
-        "image_proj.proj.0.bias": torch.randn(8),
-        "image_proj.proj.2.weight": torch.randn(16, 8),
-        "image_proj.proj.2.bias": torch.randn(16),
-        "image_proj.proj.3.weight": torch.randn(16),
-        "image_proj.proj.3.bias": torch.randn(16),
+    resampler = {
+        "latents": torch.randn(1, 4, 8),
+        "proj_in.weight": torch.randn(8, tokens),
+        "proj_in.bias": torch.zeros(8),
+        "proj_out.weight": torch.randn(16, 8),
+        "proj_out.bias": torch.zeros(16),
+        "norm_out.weight": torch.ones(16),
+        "norm_out.bias": torch.zeros(16),
     }
-    save_file(state, tmp_path / "full.safetensors")
-    generator = load(str(tmp_path / "full.safetensors"), image_encoder=ip_adapter.parent)
-    with Image.open(photo) as picture:
-        shown = generator.company.ip_adapter.shown(picture.convert("RGB"))
-    assert shown.picture.shape == (1, 1, 5, 8)  # 4 patches and the class token
+    for layer in range(4):
+        for norm in ("0.norm1", "0.norm2", "1.0"):
+            resampler[f"layers.{layer}.{norm}.weight"] = torch.ones(8)
+            resampler[f"layers.{layer}.{norm}.bias"] = torch.zeros(8)
+        resampler |= {
+            f"layers.{layer}.0.to_q.weight": torch.randn(64, 8),
+            f"layers.{layer}.0.to_kv.weight": torch.randn(128, 8),
+            f"layers.{layer}.0.to_out.weight": torch.randn(8, 64),
+            f"layers.{layer}.1.1.weight": torch.randn(32, 8),
+            f"layers.{layer}.1.3.weight": torch.randn(8, 32),
+        }
+    plain = {"proj.weight": torch.randn(64, width), "proj.bias": torch.zeros(64)}
+    plain |= {"norm.weight": torch.ones(16), "norm.bias": torch.zeros(16)}
+    full = {"proj.0.weight": torch.randn(tokens, tokens), "proj.0.bias": torch.zeros(tokens)}
+    full |= {"proj.2.weight": torch.randn(16, tokens), "proj.2.bias": torch.zeros(16)}
+    full |= {"proj.3.weight": torch.ones(16), "proj.3.bias": torch.zeros(16)}
+    return {"plain": plain, "plus": resampler, "full-face": full}
+
+
+def write_kind(path: Path, layers: Path, kind: str, *, width: int = 12, tokens: int = 8) -> Path:
+    state = {k: v for k, v in load_file(layers).items() if k.startswith("ip_adapter.")}
+    state |= {f"image_proj.{k}": v for k, v in kinds(width, tokens)[kind].items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["plain", "plus", "full-face"])
+def test_widths_are_checked_before_anything_runs(load, ip_adapter, kind, tmp_path, photo):
+    right = write_kind(tmp_path / "right.safetensors", ip_adapter, kind)
+    generator = load(str(right), image_encoder=ip_adapter.parent)
     drawn = [pixels(generator(PROMPT, ip_image=f"{photo}={w}", **SETTINGS)) for w in (0, 1)]
     assert not np.array_equal(*drawn)
+    with Image.open(photo) as picture:
+        shown = generator.company.ip_adapter.shown(picture.convert("RGB")).picture
+    # The other kinds read 4 patches and the class token.
+    assert shown.shape == ((1, 1, 12) if kind == "plain" else (1, 1, 5, 8))
+    wrong = write_kind(tmp_path / "wrong.safetensors", ip_adapter, kind, width=1024, tokens=1280)
+    with pytest.raises(CheckpointError, match="reads pictures in 1[0-9]+ channels") as refused:
+        load(str(wrong), image_encoder=ip_adapter.parent)
+    assert "such as h94/IP-Adapter/models/image_encoder" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(
+        CheckpointError, match=f"gives {12 if kind == 'plain' else 8}; name its own"
+    ):
+        load(
+            str(write_kind(tmp_path / "odd.safetensors", ip_adapter, kind, width=7, tokens=6)),
+            image_encoder=ip_adapter.parent,
+        )
+
+
+def vision_tower(folder: Path, hidden: int, projected: int) -> dict[str, bytes]:
+    config = CLIPVisionConfig(
+        hidden_size=hidden,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=8,
+        patch_size=4,
+        projection_dim=projected,
+    )
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("kind", ["plain", "plus"])
+def test_the_right_encoder_is_found_on_the_hub(
+    load, ip_adapter, kind, tmp_path, loopback_hub, monkeypatch, photo
+):
+    """SDXL's vit-h files lie beside the encoder of others."""
+    towers = {"models": (8, 12), "sdxl_models": (10, 14)}
+    files = {}
+    for folder, (hidden, projected) in towers.items():
+        for name, data in vision_tower(tmp_path / folder, hidden, projected).items():
+            files[f"{folder}/image_encoder/{name}"] = data
+    other = write_kind(tmp_path / "x.safetensors", ip_adapter, kind)
+    files["sdxl_models/ip-adapter_vit-h.safetensors"] = other.read_bytes()
+    loopback_hub.put("h94/IP-Adapter", files)
+    right = "h94/IP-Adapter/models/image_encoder"
+    monkeypatch.setattr(module, "POOLED", {12: right})
+    monkeypatch.setattr(module, "TOKENS", {8: right})
+    name = "h94/IP-Adapter/sdxl_models/ip-adapter_vit-h.safetensors"
+    expected = load(str(other), image_encoder=str(tmp_path / "models"))
+    drawn = pixels(expected(PROMPT, ip_image=str(photo), **SETTINGS))
+    for options in ({}, {"offline": True}, {"image_encoder": right}):
+        found = load(name, **options)
+        assert found.company.ip_adapter.encoder.config.hidden_size == 8
+        assert np.array_equal(pixels(found(PROMPT, ip_image=str(photo), **SETTINGS)), drawn)
+    asked = {path for _, path, _ in loopback_hub.requests if path.endswith(".safetensors")}
+    assert not any("sdxl_models/image_encoder" in path for path in asked)
+    alone = load(str(other))  # a file of one's own, with nothing beside it
+    assert alone.company.ip_adapter.encoder.config.hidden_size == 8
+
+
+def test_a_copy_of_the_repository(load, ip_adapter, tmp_path):
+    vision_tower(tmp_path / "models" / "image_encoder", 8, 12)
+    vision_tower(tmp_path / "sdxl_models" / "image_encoder", 10, 14)
+    name = write_kind(tmp_path / "sdxl_models" / "plus.safetensors", ip_adapter, "plus")
+    assert load(str(name)).company.ip_adapter.encoder.config.hidden_size == 8
 
 
 def test_requests_and_files_that_do_not_serve(load, ip_adapter, generator, photo, tmp_path):
     with pytest.raises(PromptError, match="only an IP-Adapter reads it"):
         generator.stream(PROMPT, ip_image=str(photo))
     state = load_file(ip_adapter)
-    first = next(key for key in state if key.startswith("ip_adapter."))
+    layers = {key: tensor for key, tensor in state.items() if key.startswith("ip_adapter.")}
+    first = next(iter(layers))
+
+    def faces():
+        return {f"image_proj.{k}": v for k, v in kinds(12, 512)["full-face"].items()}
+
     for bad, said in (
         ({**state, "other": torch.zeros(1)}, "not an IP-Adapter"),
         ({k: v for k, v in state.items() if k != first}, "another model"),
         ({**state, first: torch.zeros(3, 3)}, "another model"),
         ({"image_proj.norm.weight": torch.zeros(1)}, "face ids"),
         ({**state, "image_proj.proj.weight": torch.zeros(64, 7)}, "reads pictures in 7 channels"),
+        ({**state, "image_proj.proj.weight": torch.zeros(256, 12)}, "another model"),
+        ({**state, "image_proj.norm.weight": torch.zeros(2048)}, "Stable Diffusion XL; the model"),
+        ({**layers, "image_proj.x": torch.zeros(1)}, "of an unknown kind"),
+        ({**layers, **faces(), "image_proj.norm.weight": torch.zeros(16)}, "FaceID"),
+        ({**layers, **faces()}, "InstantID"),
+        ({**state, "ip_adapter.1.to_k_lora.down.weight": torch.zeros(1)}, "FaceID"),
+        ({"emb_params": torch.zeros(1, 4)}, "but a textual inversion"),
     ):
         save_file(bad, tmp_path / "bad.safetensors")
         with pytest.raises(CheckpointError, match=said):
