@@ -114,7 +114,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if kind == "value_error":
         message = str(context["error"])
     elif kind == "too_long":
-        message = f"expected at most {context['max_length']} values, got {got}"
+        unit = "characters" if isinstance(problem["input"], str) else "values"
+        message = f"expected at most {context['max_length']} {unit}, got {got}"
     elif kind == "literal_error":
         message = f"expected {context['expected']}, got {got}"
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -179,5 +180,7 @@ def _suggestion(name: str, model: type[BaseModel]) -> str:
     pending += pending[0].get("$defs", {}).values()
     for schema in pending:
         known |= schema.get("properties", {}).keys()
+    if name in known:
+        return " here; it belongs inside another one"
     close = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
     return f'; did you mean "{close[0]}"?' if close else "; remove it"

@@ -3,6 +3,7 @@
 Axes: H W the image, h w the mask map (stride 4 of the padded image).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,8 @@ from seem.predictor import Predictor
 from seem.question import Prediction, Question
 
 __all__ = ["Session"]
+
+PLACE_BYTES = 512  # a click, CPython 3.11; a place of a stroke takes a quarter
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +62,16 @@ class Session:
         step = self._steps[self._place - 1]
         masks = restore_linear(step.logits, self.image.size) > 0
         return Prediction(masks=masks, scores=step.scores, logits=step.logits)
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory the rounds take, those that can be redone too."""
+        return _weigh(self._steps)
+
+    @property
+    def kept_bytes(self) -> int:
+        """About how much memory the rounds take that count: the others go when more is said."""
+        return _weigh(self._steps[: self._place])
 
     @property
     def marks(self) -> Marks:
@@ -137,3 +150,15 @@ class Session:
     def reset(self) -> None:
         """Forget everything but the image."""
         self._steps, self._place = [], 0
+
+
+def _weigh(steps: Sequence[_Step]) -> int:
+    """Bytes of rounds: each has its logits; masks, clicks and strokes are shared with the next."""
+    if not steps:
+        return 0
+    parts = [step.logits.untyped_storage() for step in steps]
+    logits = {part.data_ptr(): part.nbytes() for part in parts}
+    masks = {id(s.marks.mask): s.marks.mask.nbytes for s in steps if s.marks.mask is not None}
+    marks = steps[-1].marks  # all of those before it, and more
+    places = len(marks.points) + sum(len(stroke.xy) for stroke in marks.strokes)
+    return sum(logits.values()) + sum(masks.values()) + places * PLACE_BYTES

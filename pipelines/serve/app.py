@@ -24,7 +24,8 @@ ROUTERS = (health.router, images.router, prompts.router, documents.router, sessi
 TIDY_S = 30.0  # idle things are also forgotten while nobody asks for anything
 ABOUT = """Promptable segmentation. Upload a picture once (`POST /v1/images`), then ask about it.
 
-Geometry is in pixels of the uploaded picture, origin at the top left, boxes are
+Geometry is in pixels of the uploaded picture as browsers show it, turned as its EXIF says (the
+`width` and `height` of the answers), origin at the top left, boxes are
 `[x0, y0, x1, y1]`; only prompt documents use fractions. Masks come as COCO's run lengths, or as
 PNG files with `?masks=png`. The same picture and question give the same bits, whatever else the
 server does. Every error is one line: `{"error": "..."}`.

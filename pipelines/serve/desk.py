@@ -82,6 +82,7 @@ class Desk:
             LavallamaError: not a picture that is taken here.
         """
         check_picture(data, self.settings.pixels)
+        self.images.check_room()
 
         def encode(stop: Stop) -> Upload:
             picture = decode_picture(data, self.settings.pixels)
@@ -141,6 +142,7 @@ class Desk:
         """What there is now, for the metrics."""
         return {
             "lavallama_requests_open": ("Requests in the house.", self.metrics.open),
+            "lavallama_body_bytes": ("Bodies of them.", self.metrics.body_bytes),
             "lavallama_connections": ("Connections open.", len(self.connections)),
             "lavallama_work_waiting": (
                 "Pieces of work in line for the model.",

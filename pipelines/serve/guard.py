@@ -54,7 +54,6 @@ class Guard:
     def __init__(self, app: ASGIApp, *, settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
         self._parsing = asyncio.Lock()
-        self._bodies = 0  # bytes
         self._sending: dict[_Visit, int] = {}  # bytes, the oldest first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +76,7 @@ class Guard:
                 log.exception("%s: %s %s failed", visit.id, scope["method"], visit.path)
                 await visit.refuse(500, "the server has a fault; its log says which, by this id")
         finally:
-            self._bodies -= visit.body_bytes
+            self.metrics.body_bytes -= visit.body_bytes
             visit.body = b""
             visit.scope.pop(PARSED, None)
         try:
@@ -218,10 +217,13 @@ class Guard:
             piece = message.get("body", b"")
             body += piece
             visit.body_bytes += len(piece)
-            self._bodies += len(piece)
+            self.metrics.body_bytes += len(piece)
             if len(body) > limit:
                 raise _too_large(limit)
-            if self._bodies > self.settings.body_bytes and self._bodies > visit.body_bytes:
+            if (
+                self.metrics.body_bytes > self.settings.body_bytes
+                and self.metrics.body_bytes > visit.body_bytes
+            ):
                 raise Refusal(503, "too much is being sent at one time; come back in a few seconds")
             if not message.get("more_body", False):
                 visit.body = bytes(body)

@@ -14,6 +14,7 @@ __all__ = ["Header", "read_header"]
 # Start of frame: C4, C8 and CC are tables and extensions.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
+MOST_MARKERS = 4096  # before the size; a profile of 16 MiB has 255 segments (ICC.1, B.4)
 
 
 class Header(NamedTuple):
@@ -56,7 +57,7 @@ def read_header(data: bytes) -> Header:
 
 def _jpeg(data: bytes) -> tuple[int, int]:
     place = 2
-    while True:
+    for _ in range(MOST_MARKERS):
         if data[place] != 0xFF:
             raise Refusal(422, "the JPEG is damaged: no marker where one must stand")
         marker = data[place + 1]
@@ -73,6 +74,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
         if marker == 0xDA or length < 2:  # pixels before a size
             raise Refusal(422, "the JPEG is damaged: it does not say its size")
         place += 2 + length
+    raise Refusal(422, f"the JPEG is damaged: no size within {MOST_MARKERS} markers")
 
 
 def _webp(data: bytes) -> tuple[int, int]:

@@ -18,6 +18,7 @@ class Metrics:
     def __init__(self) -> None:
         self.open = 0
         self.wrong_tokens = 0
+        self.body_bytes = 0  # of requests that have no answer yet
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self._times: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}

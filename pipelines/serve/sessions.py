@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from grounding.errors import PromptError
 from grounding.masks import bitmap_to_box, bitmap_to_rle
@@ -16,6 +16,7 @@ from pipelines.serve.prompts import MasksAs
 from pipelines.serve.questions import MarksRequest, SessionRequest
 from pipelines.serve.refusal import Refusal, responses
 from pipelines.serve.route import ParsedRoute
+from pipelines.serve.settings import MIB
 from pipelines.serve.worker import Stop
 from seem.session import Session
 
@@ -26,6 +27,14 @@ router = APIRouter(
 )
 SessionId = Annotated[
     str, Path(max_length=64, description="As its begin returned it.", examples=["session_..."])
+]
+KnownRounds = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        description="The `rounds` of the last answer that came. If the session has others (an "
+        "answer was lost, and this is asked again), nothing is changed: 409.",
+    ),
 ]
 CONFLICT = responses(409)
 
@@ -61,7 +70,11 @@ async def look(session_id: SessionId, desk: AtDesk, masks: MasksAs = "rle") -> A
     summary="Say more",
 )
 async def marks(
-    session_id: SessionId, request: MarksRequest, desk: AtDesk, masks: MasksAs = "rle"
+    session_id: SessionId,
+    request: MarksRequest,
+    desk: AtDesk,
+    masks: MasksAs = "rle",
+    rounds: KnownRounds = None,
 ) -> Any:
     """Add marks, and answer with all that was said; what was undone is forgotten."""
 
@@ -71,12 +84,17 @@ async def marks(
             raise Refusal(
                 409, f"a session keeps {desk.settings.rounds} rounds; undo, reset or begin anew"
             )
-        size = session.image.size.original
-        said = session.add(text=request.text, **request.drawn(size))
-        opened.bytes += said.logits.nbytes
-        opened.bytes += size[0] * size[1] if request.mask is not None else 0
+        size, share = session.image.size.original, desk.settings.session_bytes
+        more = 0 if request.mask is None else size[0] * size[1]
+        if session.kept_bytes + more > share:
+            raise Refusal(
+                409,
+                f"a session may take {share / MIB:g} MiB of memory, with this it would take more; "
+                "undo, reset or begin anew",
+            )
+        session.add(text=request.text, **request.drawn(size))
 
-    return await _change(desk, session_id, masks, change)
+    return await _change(desk, session_id, masks, change, rounds)
 
 
 @router.post(
@@ -85,9 +103,11 @@ async def marks(
     responses=CONFLICT,
     summary="Take the last round back",
 )
-async def undo(session_id: SessionId, desk: AtDesk, masks: MasksAs = "rle") -> Any:
+async def undo(
+    session_id: SessionId, desk: AtDesk, masks: MasksAs = "rle", rounds: KnownRounds = None
+) -> Any:
     """Take the last round back; the answer before it returns bit for bit."""
-    return await _change(desk, session_id, masks, lambda opened: _step(opened.session.undo))
+    return await _change(desk, session_id, masks, lambda it: _step(it.session.undo), rounds)
 
 
 @router.post(
@@ -96,22 +116,22 @@ async def undo(session_id: SessionId, desk: AtDesk, masks: MasksAs = "rle") -> A
     responses=CONFLICT,
     summary="Bring an undone round back",
 )
-async def redo(session_id: SessionId, desk: AtDesk, masks: MasksAs = "rle") -> Any:
+async def redo(
+    session_id: SessionId, desk: AtDesk, masks: MasksAs = "rle", rounds: KnownRounds = None
+) -> Any:
     """Bring the last undone round back, bit for bit."""
-    return await _change(desk, session_id, masks, lambda opened: _step(opened.session.redo))
+    return await _change(desk, session_id, masks, lambda it: _step(it.session.redo), rounds)
 
 
 @router.post(
-    "/v1/sessions/{session_id}/reset", response_model=SessionAnswer, summary="Forget all marks"
+    "/v1/sessions/{session_id}/reset",
+    response_model=SessionAnswer,
+    responses=CONFLICT,
+    summary="Forget all marks",
 )
-async def reset(session_id: SessionId, desk: AtDesk) -> Any:
+async def reset(session_id: SessionId, desk: AtDesk, rounds: KnownRounds = None) -> Any:
     """Forget everything but the picture."""
-
-    def change(opened: OpenSession) -> None:
-        opened.session.reset()
-        opened.bytes = 0
-
-    return await _change(desk, session_id, "rle", change)
+    return await _change(desk, session_id, "rle", lambda it: it.session.reset(), rounds)
 
 
 @router.delete("/v1/sessions/{session_id}", status_code=204, summary="End a session")
@@ -140,13 +160,25 @@ async def overlay(session_id: SessionId, desk: AtDesk) -> Any:
 
 
 async def _change(
-    desk: Desk, session_id: str, masks: MaskFormat, change: Callable[[OpenSession], None]
+    desk: Desk,
+    session_id: str,
+    masks: MaskFormat,
+    change: Callable[[OpenSession], None],
+    rounds: int | None = None,
 ) -> Response:
     """Change a session on the model's thread, where changes come one after the other."""
     opened = desk.open_session(session_id)
 
     def work(stop: Stop) -> Response:
+        now = len(opened.session)
+        if rounds is not None and rounds != now:
+            raise Refusal(
+                409,
+                f"the session has {now} rounds, not {rounds}: an answer was lost, or another "
+                "client is at work; look at it (GET) before you go on",
+            )
         change(opened)
+        opened.bytes = opened.session.bytes
         return answer_json(_state(desk, session_id, opened, masks))
 
     return await desk.worker.run(work)

@@ -66,6 +66,11 @@ class Settings:
     work_bytes: int = 8192 * MIB
 
     @property
+    def session_bytes(self) -> int:
+        """What one session may take: four that take all of theirs push none out."""
+        return self.session_cache_bytes // 4
+
+    @property
     def connections(self) -> int:
         """Connections at one time: who is told to come back needs one, too."""
         return max(LEAST_CONNECTIONS, 4 * self.waiting)

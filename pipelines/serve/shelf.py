@@ -13,6 +13,7 @@ from pipelines.serve.settings import MIB
 __all__ = ["Shelf"]
 
 T = TypeVar("T")
+FRESH_S = 10.0  # in which a client comes back for what it has just left
 ID_BYTES = 16  # of randomness: nobody guesses another's id
 
 
@@ -20,10 +21,14 @@ ID_BYTES = 16  # of randomness: nobody guesses another's id
 class _Place(Generic[T]):
     item: T
     used: float
+    asked: bool = False
 
 
 class Shelf(Generic[T]):
     """Things by unguessable ids; the least recently used ones make room for new ones.
+
+    Where that one has only just come and was not used yet, a new one is told to come back: else
+    many clients at one time would push out what each of them is about to use.
 
     Belongs to one thread, that of the event loop.
     """
@@ -37,6 +42,7 @@ class Shelf(Generic[T]):
         idle_s: float,
         weigh: Callable[[T], int],
         removed: Callable[[str], None] | None = None,
+        fresh_s: float = FRESH_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Put up an empty shelf.
@@ -48,10 +54,11 @@ class Shelf(Generic[T]):
             idle_s: Seconds after which an unused thing is dropped.
             weigh: Bytes of a thing now; it may grow.
             removed: Told the id of each thing that left.
+            fresh_s: Seconds in which an unused thing makes no room.
             clock: Seconds.
         """
         self.what, self.count, self.size, self.idle_s = what, count, size, idle_s
-        self.dropped = 0
+        self.dropped, self.fresh_s = 0, fresh_s
         self._weigh, self._removed, self._clock = weigh, removed, clock
         self._places: OrderedDict[str, _Place[T]] = OrderedDict()
 
@@ -70,8 +77,9 @@ class Shelf(Generic[T]):
         """Keep a thing; returns its id.
 
         Raises:
-            Refusal: it would not fit if it were alone.
+            Refusal: it would not fit if it were alone, or there is no room at this time.
         """
+        self.check_room()
         weight = self._weigh(item)
         if weight > self.size:
             raise Refusal(
@@ -84,6 +92,19 @@ class Shelf(Generic[T]):
         self.tidy()
         return name
 
+    def check_room(self) -> None:
+        """Refuse new things while those that would make room for them were not used yet.
+
+        Raises:
+            Refusal: there is no room at this time.
+        """
+        self.tidy()
+        oldest = next(iter(self._places.values()), None)
+        if len(self) < self.count or oldest is None or oldest.asked:
+            return
+        if self._clock() - oldest.used < self.fresh_s:
+            raise Refusal(503, f"there is no room for another {self.what}; come back in a moment")
+
     def get(self, name: str) -> T:
         """The thing of that id, which counts as used now.
 
@@ -95,10 +116,11 @@ class Shelf(Generic[T]):
             raise Refusal(
                 404,
                 f"there is no such {self.what}: its id is wrong, or it was deleted, unused for "
-                f"{self.idle_s:g} s, or made room for others; make it anew",
+                f"{self.idle_s:g} s, made room for others, or the server was started anew; make it "
+                "anew",
             )
         place = self._places[name]
-        place.used = self._clock()
+        place.used, place.asked = self._clock(), True
         self._places.move_to_end(name)
         return place.item
 

@@ -76,4 +76,7 @@ def decode_bitmap(data: bytes, size: tuple[int, int]) -> np.ndarray:
             f"a mask must be a PNG of the image's {size[1]} x {size[0]} pixels; got a "
             f"{header.kind} of {header.width} x {header.height}",
         )
-    return picture_to_bitmap(decode_picture(data, size[0] * size[1]))
+    picture = decode_picture(data, size[0] * size[1])
+    if (picture.height, picture.width) != size:
+        raise Refusal(422, "a mask must be upright, as its picture is; take its EXIF off")
+    return picture_to_bitmap(picture)

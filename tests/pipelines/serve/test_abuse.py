@@ -40,6 +40,21 @@ def jpeg() -> bytes:
     return file_of(picture(), "JPEG")
 
 
+def scans(count: int, side: int = 64) -> bytes:
+    """A progressive JPEG whose scans refine nothing, each of which is decoded (T.81, G)."""
+
+    def segment(marker: int, data: bytes) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+    code = bytes([1] + [0] * 15)
+    head = b"\xff\xd8" + segment(0xDB, bytes(1) + b"\1" * 64)
+    head += segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + b"\1\x11\0")
+    head += segment(0xC4, b"\x00" + code + b"\x00") + segment(0xC4, b"\x10" + code + b"\xe0")
+    first = segment(0xDA, b"\1\1\0\0\0\0") + bytes((side // 8) ** 2 // 8)
+    more = segment(0xDA, b"\1\1\0\1\x3f\x10") + b"\x7f\x7f"
+    return head + first + more * count + b"\xff\xd9"
+
+
 UPLOADS = {
     "nothing": (b"", 422),
     "a PNG of 50,000 x 50,000": (png(50_000, 50_000), 413),
@@ -56,6 +71,10 @@ UPLOADS = {
     "an SVG": (SVG, 415),
     "a GIF": (file_of(picture()[..., 0], "GIF"), 415),
     "a TIFF": (file_of(picture(), "TIFF"), 415),
+    "a JPEG of fill bytes": (b"\xff\xd8" + b"\xff" * 2**20, 422),
+    "a JPEG of empty segments": (b"\xff\xd8" + b"\xff\xfe\x00\x02" * 2**18, 422),
+    "a JPEG of 1000 scans": (scans(1000), 422),
+    "a JPEG of 64 scans": (scans(64), 201),
     "16 bits a channel": (file_of(picture()[..., 0].astype(np.uint16)), 201),
     "a path": (b"/etc/passwd", 415),
     "an address": (b"http://127.0.0.1:22/", 415),

@@ -1,6 +1,7 @@
 """The door: tokens, host names, sizes, crowds, time, clients that leave."""
 
 import asyncio
+import errno
 import re
 import socket
 import threading
@@ -9,6 +10,7 @@ import time
 import httpx
 import pytest
 
+from pipelines.serve import guard
 from pipelines.serve.settings import Settings
 from tests.pipelines.serve.asking import Api, file_of, refusal, served
 from tests.seem.predicting import picture
@@ -217,3 +219,203 @@ def test_metrics(make_api) -> None:
 def test_settings_that_make_no_sense(wrong: dict) -> None:
     with pytest.raises(ValueError, match="must|at most|token"):
         Settings(**wrong)
+
+
+EVIL = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
+FORM = {"files": {"file": ("x.png", file_of(picture()), "image/png")}}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        EVIL,
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:8001", "Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_pages_of_others_may_not_change_anything(make_api, headers: dict) -> None:
+    api = make_api()
+    image = api.upload()
+    refusal(api.call("POST", "/v1/images", headers=headers, **FORM), 403)
+    refusal(api.call("DELETE", f"/v1/images/{image}", headers=headers), 403)
+    refusal(api.call("POST", f"/v1/images/{image}/segment", headers=headers, json=QUESTION), 403)
+    assert api.get(f"/v1/images/{image}", headers=headers).status_code == 200
+    assert len(api.desk.images) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_own_pages_and_programs_may(api: Api, headers: dict) -> None:
+    assert api.call("POST", "/v1/images", headers=headers, **FORM).status_code == 201
+
+
+def test_pages_that_are_named_may_and_can_read_the_answer(make_api) -> None:
+    api = make_api(origins=("http://evil.example",), token="x")
+    headers = EVIL | {"Authorization": "Bearer x"}
+    done = api.call("POST", "/v1/images", headers=headers, **FORM)
+    assert done.status_code == 201
+    assert done.headers["access-control-allow-origin"] == "http://evil.example"
+    asks = EVIL | {"Access-Control-Request-Method": "POST"}
+    assert api.call("OPTIONS", "/v1/images", headers=asks).status_code == 200
+    other = {"Origin": "http://worse.example", "Authorization": "Bearer x"}
+    refusal(api.call("POST", "/v1/images", headers=other, **FORM), 403)
+
+
+def test_heads_are_answered_as_the_whole_is(api: Api) -> None:
+    with served(api) as port:
+        for path in ("/healthz", "/readyz", "/docs", "/metrics"):
+            url = f"http://127.0.0.1:{port}{path}"
+            head, whole = (httpx.request(m, url, trust_env=False) for m in ("HEAD", "GET"))
+            assert (head.status_code, head.content) == (200, b"")
+            if path != "/metrics":
+                assert head.headers["content-length"] == str(len(whole.content))
+        assert httpx.head(f"http://127.0.0.1:{port}/v1/batch", trust_env=False).status_code == 405
+
+
+def test_requests_have_ids(make_api, caplog) -> None:
+    api = make_api()
+    assert api.get("/healthz", headers={"X-Request-ID": "a-b.1"}).headers["x-request-id"] == "a-b.1"
+    own = {api.get("/v2").headers["x-request-id"] for _ in range(3)}
+    forged = api.get("/healthz", headers={"X-Request-ID": "a b\tc"}).headers["x-request-id"]
+    assert len(own | {forged}) == 4
+
+    def broken(**asked):
+        raise KeyError("secret")
+
+    image, api.desk.predictor.predict = api.upload(), broken
+    done = api.post(f"/v1/images/{image}/segment", QUESTION)
+    refusal(done, 500)
+    assert done.headers["x-request-id"] in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_full_disk_is_said(make_api, monkeypatch) -> None:
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", full)
+    assert "disk is full" in refusal(make_api().call("POST", "/v1/images", **FORM), 507)
+
+
+def test_wrong_tokens_are_counted_and_logged_once(make_api, caplog) -> None:
+    api = make_api(token="open-sesame")
+    for token in "abc":
+        refusal(api.get("/metrics", headers={"Authorization": f"Bearer {token}"}), 401)
+    text = api.get("/metrics", headers={"Authorization": "Bearer open-sesame"}).text
+    assert "lavallama_wrong_tokens_total 3\n" in text
+    assert sum("wrong token" in record.message for record in caplog.records) <= 1
+
+
+def test_slow_bodies_take_no_place(make_api) -> None:
+    api = make_api(waiting=1, stall_s=0.3)
+    image = api.upload()
+    head = b"POST /v1/images HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    with served(api) as port:
+        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(4)]
+        for each in slow:
+            each.sendall(head + b"Content-Length: 999\r\n\r\nx")
+        url = f"http://127.0.0.1:{port}/v1/images/{image}/segment"
+        assert httpx.post(url, json=QUESTION, trust_env=False).status_code == 200
+        for each in slow:
+            assert b" 408 " in each.recv(999)
+            each.close()
+
+
+def test_bodies_are_bounded_together(make_api) -> None:
+    api = make_api(body_bytes=100_000, stall_s=5.0)
+    head = b"POST /v1/images HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    with served(api) as port:
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            slow.sendall(head + b"Content-Length: 99999\r\n\r\n" + bytes(99_000))
+            _until(lambda: api.desk.metrics.body_bytes >= 99_000)
+            url, data = f"http://127.0.0.1:{port}/v1/images", bytes(2_000)
+            response = httpx.post(
+                url, content=data, headers={"Content-Type": "image/png"}, trust_env=False
+            )
+            assert response.status_code == 503
+            assert response.headers["retry-after"] == "5"
+        _until(lambda: api.desk.metrics.body_bytes == 0)
+
+
+def test_new_pictures_leave_places_to_those_that_are_here(make_api) -> None:
+    api = make_api(waiting=4)
+    path, held = f"/v1/images/{api.upload()}/segment", Held(api)
+
+    async def open_requests(count: int) -> None:
+        while api.desk.metrics.open < count:
+            await asyncio.sleep(0.01)
+
+    async def crowd() -> list[httpx.Response]:
+        first = [asyncio.ensure_future(api.http.post(path, json=QUESTION)) for _ in range(3)]
+        await open_requests(3)
+        new = await api.http.post("/v1/images", **FORM)
+        last = asyncio.ensure_future(api.http.post(path, json=QUESTION))
+        await open_requests(4)
+        held.gate.set()
+        return [new, *await asyncio.gather(*first, last)]
+
+    new, *old = api.run(crowd())
+    refusal(new, 429)
+    assert [response.status_code for response in old] == [200] * 4
+
+
+BODIES = {
+    "100,000 unknown keys": "{" + ",".join(f'"k{i}":1' for i in range(100_000)) + "}",
+    "1000 unknown keys": "{" + ",".join(f'"k{i}":1' for i in range(1000)) + "}",
+    "300,000 points": '{"points":[' + "[1,1]," * 300_000 + "[1,1]]}",
+    "65,536 places of text": '{"strokes":['
+    + ",".join(["[" + ",".join(['["a","b"]'] * 1024) + "]"] * 64)
+    + "]}",
+    "500,000 counts of text": '{"mask":{"size":[50,70],"counts":[' + '"",' * 500_000 + '""]}}',
+    "places with keys": '{"points":[' + ",".join(['{"a":1}'] * 100_000) + "]}",
+}
+
+
+@pytest.mark.parametrize("task", ["segment", "document"])
+@pytest.mark.parametrize("name", BODIES)
+def test_the_first_fault_is_enough(api: Api, monkeypatch, name: str, task: str) -> None:
+    """Neither many errors are built, nor is a large body parsed on the event loop."""
+    errors: list[int] = []
+    parsed_by: list[str] = []
+    parse = guard._parse
+
+    def watch(body: bytes) -> object:
+        parsed_by.append(threading.current_thread().name)
+        return parse(body)
+
+    def count(details: list, requests: type) -> str:
+        errors.append(len(details))
+        return "wrong"
+
+    monkeypatch.setattr(guard, "_parse", watch)
+    monkeypatch.setattr("pipelines.serve.refusal._line", lambda e, r: count(e.errors(), r))
+    response = api.call(
+        "POST",
+        f"/v1/images/{api.upload()}/{task}",
+        content=BODIES[name],
+        headers={"Content-Type": "application/json"},
+    )
+    assert response.status_code in (400, 422)
+    assert max(errors, default=0) <= 1024
+    assert parsed_by
+    assert threading.current_thread().name not in parsed_by or len(BODIES[name]) <= guard.SMALL
+
+
+def test_readiness_falls_while_work_is_stuck(make_api) -> None:
+    api = make_api(seconds=0.2)
+    path, held = f"/v1/images/{api.upload()}/segment", Held(api)
+    refusal(api.post(path, QUESTION), 504)
+    _until(lambda: api.get("/readyz").status_code == 503)
+    assert "stuck" in refusal(api.get("/readyz"), 503)
+    assert api.get("/healthz").status_code == 200
+    held.gate.set()
+    _until(lambda: api.get("/readyz").status_code == 200)

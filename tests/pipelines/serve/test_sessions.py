@@ -150,3 +150,49 @@ def upload(user: int) -> dict:
 
 def clicks(user: int) -> list[tuple[list[int], int]]:
     return [([10 + 5 * user, 12], 1), ([60 - 5 * user, 40], user % 2), ([35, 5 + 4 * user], 1)]
+
+
+MASK = {"size": [50, 70], "counts": [0, 1750, 1750]}
+
+
+def test_undone_rounds_are_not_weighed_for_ever(api: Api, session: str) -> None:
+    before = api.desk.sessions.bytes
+    for _ in range(3):
+        assert api.post(f"{session}/marks", {"mask": MASK}).status_code == 200
+        weight = api.desk.sessions.bytes - before
+        assert weight >= 50 * 70
+        assert api.post(f"{session}/undo").json()["rounds"] == 0
+        assert api.desk.sessions.bytes - before == weight  # it can be redone
+    api.post(f"{session}/marks", {"mask": MASK})
+    assert api.desk.sessions.bytes - before == weight
+    api.post(f"{session}/reset")
+    assert api.desk.sessions.bytes == before
+
+
+def test_one_session_cannot_take_the_room_of_all(make_api) -> None:
+    api = make_api(session_cache_bytes=4 * 16_000)
+    image = api.upload()
+    others = [api.begin(image) for _ in range(3)]
+    greedy = f"/v1/sessions/{api.begin(image)}"
+    statuses = [api.post(f"{greedy}/marks", {"mask": MASK}).status_code for _ in range(9)]
+    assert statuses[0] == 200
+    assert "a session may take" in refusal(api.post(f"{greedy}/marks", {"mask": MASK}), 409)
+    assert api.post(f"{greedy}/undo").status_code == 200
+    assert api.post(f"{greedy}/marks", {"mask": MASK}).status_code == 200
+    for other in others:
+        click(api, f"/v1/sessions/{other}", [30, 30])
+
+
+@pytest.mark.parametrize("step", ["marks", "undo", "redo", "reset"])
+def test_who_asks_again_after_a_lost_answer_changes_nothing(api: Api, session, step) -> None:
+    for place, label in CLICKS[:2]:
+        click(api, session, place, label)
+    api.post(f"{session}/undo")
+    body = {"points": [[30, 30]]} if step == "marks" else None
+    known = api.get(session).json()["rounds"]
+    done = api.post(f"{session}/{step}?rounds={known}", body)
+    assert done.status_code == 200
+    assert done.json()["rounds"] != known
+    again = api.post(f"{session}/{step}?rounds={known}", body)
+    assert "look at it (GET)" in refusal(again, 409)
+    assert api.get(session).json() == done.json()

@@ -17,7 +17,7 @@ class Clock:
 
 def shelf(**limits) -> tuple[Shelf[bytes], Clock, list[str]]:
     clock, removed = Clock(), []
-    options = {"count": 3, "size": 100, "idle_s": 10.0} | limits
+    options = {"count": 3, "size": 100, "idle_s": 10.0, "fresh_s": 0.0} | limits
     made = Shelf("thing", weigh=len, removed=removed.append, clock=clock, **options)
     return made, clock, removed
 
@@ -75,8 +75,8 @@ def test_pictures_make_room_and_take_their_sessions_along(make_api) -> None:
 def test_a_used_session_keeps_its_picture(make_api) -> None:
     api = make_api(images=2)
     first = api.upload(0)
-    session = api.begin(first)
-    api.upload(1)
+    session, other = api.begin(first), api.upload(1)
+    api.get(f"/v1/images/{other}")
     api.get(f"/v1/sessions/{session}")
     api.upload(2)
     assert api.get(f"/v1/images/{first}").status_code == 200
@@ -86,3 +86,28 @@ def test_a_picture_that_fits_nowhere_is_refused(make_api) -> None:
     api = make_api(image_cache_bytes=1000)
     assert "larger cache" in refusal(api.send(file_of(picture())), 413)
     assert len(api.desk.images) == 0
+
+
+def test_what_has_just_come_makes_no_room() -> None:
+    things, clock, removed = shelf(count=2, fresh_s=5.0)
+    names = [things.put(b""), things.put(b"")]
+    with pytest.raises(Refusal, match="come back") as refused:
+        things.put(b"")
+    assert refused.value.status == 503
+    things.get(names[0])
+    with pytest.raises(Refusal):
+        things.put(b"")
+    clock.now = 5.0
+    things.put(b"")
+    assert removed == [names[1]]
+    things.put(b"")
+    assert removed == [names[1], names[0]]
+
+
+def test_a_crowd_of_uploads_does_not_push_out_what_each_will_use(make_api) -> None:
+    api = make_api(images=2)
+    mine = [api.upload(0), api.upload(1)]
+    assert "come back" in refusal(api.send(file_of(picture(2))), 503)
+    for image in mine:
+        assert api.get(f"/v1/images/{image}").status_code == 200
+    api.upload(2)
