@@ -24,6 +24,8 @@ COMMANDS = {
     "evaluate": ("pipelines.evaluate", "measure a model on held-out scenes or your data"),
     "serve": ("pipelines.serve.command", "answer questions about pictures over HTTP"),
     "convert": ("pipelines.convert", "convert GLIGEN adapters between layouts"),
+    "models": ("pipelines.models", "list, download, check and remove public models"),
+    "env": ("pipelines.environment", "say what a bug report needs"),
 }
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "WEIGHT_SUFFIXES",
     "Choice",
     "choose_adapter",
+    "choose_any",
     "choose_base",
     "choose_chat",
     "choose_part",
@@ -138,6 +139,26 @@ def choose_chat(files: Iterable[str]) -> list[str]:
     for stems in (*((part,) for part in CHAT_PARTS), STEMS):
         chosen += choose_set({f: s for f, s in sizes.items() if _stem(f).startswith(stems)})
     return chosen
+
+
+def choose_any(files: Iterable[str], *, half: bool = False) -> list[str]:
+    """Choose the files of whatever model a listing is.
+
+    Args:
+        files: The listing.
+        half: As for `choose_base`.
+    """
+    sizes = _sized(files)
+    if chosen := choose_base(sizes, half=half) or choose_segmenter(sizes):
+        return chosen
+    has_words = any(f in ("tokenizer.json", "tokenizer.model", "vocab.json") for f in sizes)
+    if has_words or any(f.startswith(CHAT_PARTS) for f in sizes):
+        return choose_chat(sizes)
+    return (
+        choose_adapter(sizes)
+        if set(OWN_ADAPTER) <= sizes.keys()
+        else (choose_part(sizes) or choose_adapter(sizes))
+    )
 
 
 def choose_set(files: Iterable[str], *, half: bool = False) -> list[str]:

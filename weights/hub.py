@@ -44,7 +44,7 @@ from weights.choose import (
     choose_tokenizer,
     is_half,
 )
-from weights.hub_cache import sweep_partials
+from weights.hub_cache import describe_size, sweep_partials
 from weights.hub_place import HubPlace, parse_place
 from weights.registry import CHATS, KNOWN, SEGMENTERS, KnownRepo
 
@@ -372,13 +372,9 @@ def _check_room(place: HubPlace, needed: int) -> None:
         ) from error
     if needed > free:
         raise OutputError(
-            f"{place}: needs {_gigabytes(needed)}, {cache} has {_gigabytes(free)} free: make room "
-            "(`lavallama models` lists what is there), or set HF_HOME to a folder on another disk"
+            f"{place}: needs {describe_size(needed)}, {cache} has {describe_size(free)} free: make "
+            "room (`lavallama models` lists what is there), or set HF_HOME to another disk's folder"
         )
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e7 else f"{size / 1e6:.2f} MB"
 
 
 def _some(names: list[str]) -> str:
@@ -392,7 +388,7 @@ def _name_choices(place: HubPlace, files: Mapping[str, int]) -> str:
     weights = [f for f in files if f.startswith(head) and f.endswith(WEIGHT_SUFFIXES)]
     if not weights:
         return f"{place}: the hub has it, but no model of a known layout in it"
-    sized = [f"{f} ({_gigabytes(files[f])})" if files[f] else f for f in weights]
+    sized = [f"{f} ({describe_size(files[f])})" if files[f] else f for f in weights]
     at = f"@{place.revision}" if place.revision else ""
     return (
         f"{place}: the hub has it, but no telling which of its files is meant: {_some(sized)}; "

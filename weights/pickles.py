@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from grounding.errors import CheckpointError
+from weights.hub_cache import name_cure
 
 __all__ = ["STAND_INS", "read_pickle"]
 
@@ -141,7 +142,7 @@ def read_pickle(path: str | Path) -> Any:
         raise CheckpointError(refusal(path, str(error))) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: not a complete PyTorch file ({first_line(error)}): download or copy it again"
+            f"{path}: not a complete PyTorch file ({first_line(error)}): {name_cure(path)}"
         ) from error
     try:
         return plain(loaded)
@@ -156,7 +157,7 @@ def refusal(path: Path, reason: str) -> str:
         reason,
     )
     if match is None:
-        return f"{path}: not a PyTorch checkpoint, or a damaged one: download or copy it again"
+        return f"{path}: not a PyTorch checkpoint, or a damaged one: {name_cure(path)}"
     return (
         f"{path}: refused, nothing was executed: expected tensors and configuration, "
         f"the pickle asks for {match[1] or match[2]}"

@@ -105,7 +105,11 @@ def _base(repo: str, size: float, licence: str, *, gated: bool | None = None) ->
 
 
 def _official(
-    repo: str, *, use: Literal["adapter", "both"] = "adapter", size: float | None = None
+    repo: str,
+    *,
+    use: Literal["adapter", "both"] = "adapter",
+    size: float | None = None,
+    gated: bool | None = None,
 ) -> KnownModel:
     """One of the ten checkpoints of https://github.com/gligen/GLIGEN; their pages have no card."""
     return KnownModel(
@@ -115,7 +119,7 @@ def _official(
         use=use,
         base="sd14" if use == "adapter" else None,
         size=size,
-        gated=False,
+        gated=gated,
     )
 
 
@@ -158,15 +162,15 @@ KNOWN: dict[str, KnownModel] = {
         licence=RAIL_M,
         gated=False,
     ),
-    "gligen-official": _official("generation-text-box", use="both", size=6.78e9),
+    "gligen-official": _official("generation-text-box", use="both", size=6.78e9, gated=False),
     "gligen-official-text-image": _official("generation-text-image-box"),
     "gligen-official-inpainting": _official("inpainting-text-box"),
-    "gligen-official-inpainting-text-image": _official("inpainting-text-image-box"),
-    "gligen-keypoint": _official("generation-keypoint"),
+    "gligen-official-inpainting-text-image": _official("inpainting-text-image-box", gated=False),
+    "gligen-keypoint": _official("generation-keypoint", gated=False),
     "gligen-hed": _official("generation-hed"),
     "gligen-canny": _official("generation-canny"),
-    "gligen-depth": _official("generation-depth", size=7.11e9),
-    "gligen-normal": _official("generation-normal", size=7.11e9),
+    "gligen-depth": _official("generation-depth", size=7.11e9, gated=False),
+    "gligen-normal": _official("generation-normal", size=7.11e9, gated=False),
     "gligen-semantic": _official("generation-sem"),
     "gligen-comfyui": KnownModel(
         repo=COMFYUI,
@@ -259,23 +263,24 @@ def _llava(
     *,
     size: float | None = None,
     licence: str | None = None,
+    gated: bool | None = False,
 ) -> KnownChat:
-    return KnownChat(repo=repo, template=template, size=size, licence=licence, gated=False)
+    return KnownChat(repo=repo, template=template, size=size, licence=licence, gated=gated)
 
 
 CHATS: dict[str, KnownChat] = {
     "llava-1.5-7b": _llava("llava-hf/llava-1.5-7b-hf", size=14.1e9, licence="llama2"),
-    "llava-1.5-13b": _llava("llava-hf/llava-1.5-13b-hf"),
+    "llava-1.5-13b": _llava("llava-hf/llava-1.5-13b-hf", gated=None),
     "llava-1.5-7b-original": _llava("liuhaotian/llava-v1.5-7b", size=13.5e9),
-    "llava-1.5-13b-original": _llava("liuhaotian/llava-v1.5-13b"),
+    "llava-1.5-13b-original": _llava("liuhaotian/llava-v1.5-13b", gated=None),
     "llava-1.5-7b-lora": _llava("liuhaotian/llava-v1.5-7b-lora"),
     "llava-1.5-13b-lora": _llava("liuhaotian/llava-v1.5-13b-lora"),
     "llava-next-7b": _llava("llava-hf/llava-v1.6-vicuna-7b-hf", licence="llama2"),
-    "llava-next-13b": _llava("llava-hf/llava-v1.6-vicuna-13b-hf"),
+    "llava-next-13b": _llava("llava-hf/llava-v1.6-vicuna-13b-hf", gated=None),
     "llava-next-mistral-7b": _llava(
         "llava-hf/llava-v1.6-mistral-7b-hf", "mistral_instruct", size=15.1e9
     ),
-    "llava-next-34b": _llava("llava-hf/llava-v1.6-34b-hf", "chatml_direct"),
+    "llava-next-34b": _llava("llava-hf/llava-v1.6-34b-hf", "chatml_direct", gated=None),
     "llava-next-7b-original": _llava("liuhaotian/llava-v1.6-vicuna-7b", size=14.1e9),
     "llava-next-13b-original": _llava("liuhaotian/llava-v1.6-vicuna-13b", size=26.7e9),
     "llava-next-mistral-7b-original": _llava(

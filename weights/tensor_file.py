@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from grounding.errors import CheckpointError
 from grounding.files import write_files
+from weights.hub_cache import name_cure
 from weights.pickles import read_pickle
 
 __all__ = ["PICKLE_SUFFIXES", "TensorFile", "write_safetensors"]
@@ -78,7 +79,7 @@ class TensorFile:
                         self._homes[key] = path
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(
-                    f"{path}: not a complete safetensors file ({error}): download or copy it again"
+                    f"{path}: not a complete safetensors file ({error}): {name_cure(path)}"
                 ) from error
         elif path.suffix in PICKLE_SUFFIXES:
             self._collect(read_pickle(path), "")
