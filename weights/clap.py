@@ -22,6 +22,7 @@ from grounding.embedder import Modality, check_modality, modality_of
 from grounding.errors import CheckpointError, PromptError
 from grounding.recording import Recording
 from weights.components import read_config
+from weights.foreign_code import NO_CODE, reason_of
 from weights.hub import choose_part, fetch_files
 from weights.own_folder import state_digest
 
@@ -125,11 +126,12 @@ def load_clap(
             folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
         model, said = loaded
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **NO_CODE)
         hearing = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and its libraries raise many kinds
-        reason = " ".join(str(error).split())[:160]
-        raise CheckpointError(f"{source}: is no CLAP that can be read: {reason}") from error
+        raise CheckpointError(
+            f"{source}: is no CLAP that can be read: {reason_of(error)}"
+        ) from error
     wrong = [*said["missing_keys"], *said["unexpected_keys"], *said["mismatched_keys"]]
     if wrong:
         raise CheckpointError(f"{source}: not a ClapModel: {', '.join(map(str, wrong[:3]))}")

@@ -7,6 +7,7 @@ import torch
 
 from grounding.errors import CheckpointError
 from grounding.llava.text_chat import TextChat
+from weights.foreign_code import NO_CODE, reason_of
 from weights.hub import fetch_chat
 from weights.llava_chat import load_chat_tokenizer
 
@@ -39,9 +40,10 @@ def load_text_chat(
     tokenizer = load_chat_tokenizer(folder)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype="auto" if dtype is None else dtype, local_files_only=True
+            folder, dtype="auto" if dtype is None else dtype, local_files_only=True, **NO_CODE
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise CheckpointError(f"{folder}: is no language model of transformers: {reason}") from None
+        raise CheckpointError(
+            f"{folder}: is no language model of transformers: {reason_of(error)}"
+        ) from None
     return TextChat(model.to(device), tokenizer)

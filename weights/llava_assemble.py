@@ -16,6 +16,7 @@ from grounding.llava.config import LlavaConfig
 from grounding.llava.model import Llava
 from grounding.llava.pictures import Aspect
 from grounding.llava.projector import build_projector
+from weights.foreign_code import NO_CODE, reason_of
 from weights.llava import local_folder
 from weights.llava_config import vision_config
 
@@ -81,7 +82,6 @@ def _plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _opened(kind: Any, folder: Path) -> Any:
     try:
-        return kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        return kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32, **NO_CODE)
     except Exception as error:  # transformers has no common kind
-        reason = " ".join(str(error).split())[:160]
-        raise CheckpointError(f"{folder}: cannot be opened: {reason}") from None
+        raise CheckpointError(f"{folder}: cannot be opened: {reason_of(error)}") from None

@@ -11,6 +11,7 @@ from grounding.errors import CheckpointError
 from grounding.llava.chat import Chat
 from grounding.llava.quantization import Bits, quantize
 from grounding.llava.template import find_template
+from weights.foreign_code import NO_CODE, reason_of
 from weights.llava import fill_llava, read_llava
 from weights.registry import EMBEDDED, embedded, lookup_chat
 
@@ -72,7 +73,8 @@ def load_chat_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, **NO_CODE)
     except Exception as error:  # tokenizers raise bare Exceptions
-        reason = " ".join(str(error).split())[:160]
-        raise CheckpointError(f"{folder}: has no tokenizer that can be read: {reason}") from error
+        raise CheckpointError(
+            f"{folder}: has no tokenizer that can be read: {reason_of(error)}"
+        ) from error

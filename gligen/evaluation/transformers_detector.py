@@ -144,7 +144,7 @@ def load_detector(
     )
 
     here = Path(source).is_dir()
-    options: dict[str, Any] = {"local_files_only": offline or here}
+    options: dict[str, Any] = {"local_files_only": offline or here, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(source, **options)
         mappings = MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING, MODEL_FOR_OBJECT_DETECTION_MAPPING
@@ -154,7 +154,9 @@ def load_detector(
                 f"{source}: expected an object detector of transformers, got a model of the type "
                 f"{config.model_type!r}"
             )
-        model = kinds[0][type(config)].from_pretrained(source, config=config, **options)
+        model = kinds[0][type(config)].from_pretrained(
+            source, config=config, local_files_only=offline or here
+        )
         loader = AutoProcessor if kinds[0] is mappings[0] else AutoImageProcessor
         processor = loader.from_pretrained(source, **options)
     except ImportError as error:
@@ -170,6 +172,8 @@ def load_detector(
 
 def _unreadable(source: str, here: bool, error: Exception) -> LavallamaError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if "trust_remote_code" in str(error):
+        return CheckpointError(f"{source}: needs code of its own, which is never run")
     if here:
         return CheckpointError(f"{source}: cannot be read as a detector of transformers: {reason}")
     return OfflineError(

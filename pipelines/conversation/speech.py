@@ -56,7 +56,9 @@ def load_recogniser(
             place = snapshot_download(source, local_files_only=True)
         else:
             place = source
-        recogniser: Any = pipeline("automatic-speech-recognition", model=place, device=where)
+        recogniser: Any = pipeline(
+            "automatic-speech-recognition", model=place, device=where, trust_remote_code=False
+        )
     except Exception as error:  # the hub's client and transformers raise many kinds
         raise _failure(source, error, local=local) from error
 
