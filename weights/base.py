@@ -44,6 +44,7 @@ from weights.tokenizer import load_tokenizer
 
 __all__ = ["BaseModel", "load_base"]
 
+DOWNLOADED = 10**9  # parameters of models that are downloaded, about: which variant is wanted
 MAKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "unet": make_unet,
     "vae": make_vae,
@@ -93,7 +94,7 @@ def load_base(
     source: str | Path = EMBEDDED,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | Callable[[int], torch.dtype] | None = None,
     offline: bool = False,
     tokenizer: str | Path | None = None,
 ) -> BaseModel:
@@ -102,7 +103,8 @@ def load_base(
     Args:
         source: "embedded", a folder or file, a hub id, or a short name of `weights.registry`.
         device: Where the models are to be.
-        dtype: Type of the parameters; float32 when not given.
+        dtype: Type of the parameters, or what says it of their number in the UNet; float32 when
+            not given.
         offline: Never use the network; what was downloaded before is found.
         tokenizer: Folder or hub id of a CLIP tokenizer (`vocab.json`, `merges.txt`); by default
             the one in the folder; for a single file a folder `tokenizer` beside it, else the one
@@ -112,8 +114,8 @@ def load_base(
         CheckpointError: Not a model of a known layout, incomplete, or damaged.
         OfflineError: Something must be downloaded and cannot be.
     """
-    half = dtype in (torch.float16, torch.bfloat16)
     dtype = dtype or torch.float32
+    half = (dtype if isinstance(dtype, torch.dtype) else dtype(DOWNLOADED)) != torch.float32
     if str(source) == EMBEDDED:
         path = embedded("base")
     elif Path(source).exists():
@@ -144,9 +146,11 @@ def _load_folder(
             continue
         here = folder / part
         said = read_config(here / "config.json")
+        empty = make(said)
+        place = _settle(place, empty)
         where = _place_of(part, said, two, place)
         state = read_folder(here, half=place["dtype"] != torch.float32)
-        models[part] = fill(make(said), state, str(here), **where)
+        models[part] = fill(empty, state, str(here), **where)
     _check_context(models, str(folder))
     for words in ("tokenizer", "tokenizer_2") if two else ("tokenizer",):
         if not (folder / words).is_dir() and (tokenizer is None or words != "tokenizer"):
@@ -193,6 +197,13 @@ def _check_context(models: Mapping[str, Any], source: str) -> None:
         )
 
 
+def _settle(place: dict[str, Any], unet: torch.nn.Module) -> dict[str, Any]:
+    """Settle the type of all models by the size of the UNet, which is made first."""
+    if isinstance(place["dtype"], torch.dtype):
+        return place
+    return {**place, "dtype": place["dtype"](sum(p.numel() for p in unet.parameters()))}
+
+
 def _place_of(
     part: str, config: Mapping[str, Any], two: bool, place: dict[str, Any]
 ) -> dict[str, Any]:
@@ -228,6 +239,7 @@ def _load_file(
     two = found.family == "sdxl"
     words = _tokenizer_for_file(path, tokenizer, offline)
     models: dict[str, Any] = {}
+    place = _settle(place, MAKERS["unet"](found.parts["unet"].config))
     for part, content in found.parts.items():
         where = _place_of(part, content.config, two, place)
         state = content.read(file)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -126,13 +126,17 @@ def read_llava(
     )
 
 
-def fill_llava(files: LlavaFiles, *, dtype: torch.dtype | None = None) -> Llava:
+def fill_llava(
+    files: LlavaFiles, *, dtype: torch.dtype | Callable[[int], torch.dtype] | None = None
+) -> Llava:
     """Build the model that files describe, on the CPU.
 
     Args:
         files: Of `read_llava`.
-        dtype: Of its parameters; None: as stored.
+        dtype: Of its parameters, or what says it of their number; None: as stored.
     """
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        dtype = dtype(sum(tensor.numel() for tensor in files.state.values()))
     model = _empty(files.config)
     inner = _inner(model)
     model.load_state_dict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def load_chat(
     base: str | Path | None = None,
     template: str | None = None,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | Callable[[int], torch.dtype] | None = None,
     bits: Bits | None = None,
     offline: bool = False,
 ) -> Chat:
@@ -39,7 +40,7 @@ def load_chat(
         template: How it is spoken to; None: as its config or the registry says, else as LLaVAs upon
             its language model are.
         device: Where it is to be.
-        dtype: Of its parameters; None: as stored.
+        dtype: Of its parameters, or what says it of their number; None: as stored.
         bits: 4 or 8 for a language model in so many bits a weight, through bitsandbytes.
         offline: Never use the network.
 

@@ -1,6 +1,7 @@
 """Opening a chat model by name, and asking it what a document asks."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 from PIL import Image
@@ -50,12 +51,13 @@ def open_speaker(
     if model.startswith(("http://", "https://")):
         return Endpoint(url=model, model=served_model or "", key_variable=key_variable)
     where = choose_device(device)
+    choose_dtype(dtype, where)  # refused before anything is loaded
     return load_chat(
         model,
         base=base,
         template=template,
         device=where,
-        dtype=choose_dtype(dtype, where),
+        dtype=partial(choose_dtype, dtype, where),
         bits=loading.get("bits"),  # pyright: ignore[reportArgumentType]
         offline=bool(loading.get("offline", False)),
     )

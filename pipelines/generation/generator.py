@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,7 @@ class Generator:
             adapter: a GLIGEN adapter in any layout, by path or hub id; None takes the model's own
                 if it has one; "none" takes none.
             device: "auto", "cpu", "cuda", "cuda:1", "mps".
-            dtype: "auto" (float16 on CUDA, else float32), "float32", "float16", "bfloat16".
+            dtype: "auto" (see `pipelines.device.choose_dtype`), "float32", "float16", "bfloat16".
             attention: "auto" (xformers on CUDA where installed, else sdpa), or one by name.
             offline: never use the network.
             image_encoder: of reference pictures and of the IP-Adapter: a folder or hub id; None
@@ -159,17 +160,14 @@ class Generator:
         """
         where = choose_device(device)
         choose_backend(attention, where)
-        precision = choose_dtype(dtype, where)
+        choose_dtype(dtype, where)  # refused before anything is loaded
         waits, tile_vae = extras.pop("offload", False), extras.pop("tile_vae", False)
         if waits and where.type == "cpu":
             log.warning("offload has no effect: the model runs on the CPU")
             waits = False
-        at_first: Any = {
-            "device": torch.device("cpu") if waits else where,
-            "dtype": precision,
-            "offline": offline,
-        }
-        base = load_base(model, **at_first)
+        at_first: Any = {"device": torch.device("cpu") if waits else where, "offline": offline}
+        base = load_base(model, dtype=partial(choose_dtype, dtype, where), **at_first)
+        at_first["dtype"] = precision = base.unet.dtype
         source = base.adapter_source if adapter is None else adapter
         gates = None
         if source is not None and str(source) != NO_ADAPTER:

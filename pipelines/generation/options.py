@@ -229,7 +229,8 @@ def _model(group) -> None:
         metavar="NAME",
         choices=DTYPES,
         default="auto",
-        help="auto, float32, float16, bfloat16; auto is float16 on cuda, float32 elsewhere",
+        help="auto, float32, float16, bfloat16; auto is float16 on cuda, bfloat16 for large "
+        "models on CPUs that compute in it, float32 elsewhere",
     )
     group.add_argument(
         "--attention",
