@@ -5,12 +5,12 @@ The same from Python: `pipelines.retrieval.file_index.build_index`.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grounding.cache_folder import cache_folder
 from pipelines.console import Parser, guarded, quiet_libraries
 from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import whole
@@ -87,7 +87,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--cache",
         metavar="DIR",
         type=Path,
-        help="where what was read is remembered (default: ~/.cache/lavallama/embeddings)",
+        help="where what was read is remembered (default: ~/.cache/lavallama/embeddings, or "
+        "where LAVALLAMA_CACHE says)",
     )
     options = parser.parse_args(argv)
     if not (options.text or options.image or options.audio):
@@ -106,7 +107,8 @@ def _run(options: argparse.Namespace) -> int:
     wanted = _wanted(options)
     embedder = open_embedder(options.model, device=options.device, offline=options.offline)
     _check(embedder, wanted)
-    index = build_index(options.folder, embedder, remembered=options.cache or _usual_cache())
+    remembered = options.cache or cache_folder("embeddings")
+    index = build_index(options.folder, embedder, remembered=remembered)
     hits = index.search(wanted, count=options.top)
     if options.json:
         found = [{"path": str(hit.path), "score": round(hit.score, 4)} for hit in hits]
@@ -146,12 +148,6 @@ def _check(embedder: "Embedder", wanted: "Sequence[Item]") -> None:
                 "choose a model of sounds with --model"
             )
         check_modality(embedder, modality_of(item))
-
-
-def _usual_cache() -> Path:
-    """Where caches belong (https://specifications.freedesktop.org/basedir-spec)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lavallama" / "embeddings"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from grounding.errors import PromptError
 
@@ -131,8 +130,4 @@ def class_embeddings(
             f"class vectors need at least one name and one template, got {len(names)} names and "
             f"{len(templates)} templates"
         )
-    rows = [
-        mean_direction(encode(class_sentences(name, templates)))
-        for name in tqdm(names, desc="classes", leave=False, disable=None)
-    ]
-    return torch.stack(rows)
+    return torch.stack([mean_direction(encode(class_sentences(name, templates))) for name in names])

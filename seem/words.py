@@ -5,22 +5,35 @@ Axes: N sentences, K classes, C channels.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
 from grounding.errors import PromptError
 from seem.prompt import TextTokens
 from seem.text_encoder import TextEncoder, TextFeatures
 from seem.vocabulary import BACKGROUND, TEMPLATES, class_embeddings
 
-__all__ = ["Words", "plain_words"]
+__all__ = ["Kept", "Words", "plain_words"]
 
 REMEMBERED = 1024  # texts, and class names: old ones are forgotten, memory stays flat
 CLASSES = 4096
 MARKS = " .,;:!?"  # that end a sentence, and mean nothing at the ends of a name
+
+
+class Kept(Protocol):
+    """Vectors of classes that outlive a process (`weights.class_vectors.ClassVectors`)."""
+
+    def recall(self, name: str) -> Float[Tensor, " C"] | None:
+        """The vector of a name; None: it was not kept."""
+        ...
+
+    def keep(self, name: str, vector: Float[Tensor, " C"]) -> None:
+        """Keep the vector of a name."""
+        ...
 
 
 class Words:
@@ -45,6 +58,7 @@ class Words:
             templates: The sentences that names of classes stand in.
         """
         self.encoder, self.tokenizer, self.templates = encoder, tokenizer, tuple(templates)
+        self.kept: Kept | None = None
         self._texts: OrderedDict[str, TextTokens] = OrderedDict()
         self._classes: OrderedDict[str, Tensor] = OrderedDict()
 
@@ -70,17 +84,29 @@ class Words:
         """
         if isinstance(names, str) or not names:
             raise PromptError(f"classes must be a list of at least one name; got {names!r:.60}")
-        vectors = []
-        for name in map(plain_words, (*names, BACKGROUND)):
-            if name not in self._classes:
-                self._classes[name] = class_embeddings([name], self._vectors, self.templates)[0]
-            vectors.append(_recall(self._classes, name, CLASSES))
-        return torch.stack(vectors)
+        plain = list(map(plain_words, (*names, BACKGROUND)))
+        known = {name: self._known(name) for name in dict.fromkeys(plain)}
+        vectors = {name: vector for name, vector in known.items() if vector is not None}
+        new = [name for name in known if name not in vectors]
+        for name in tqdm(new, desc="classes", leave=False, disable=None if len(new) > 1 else True):
+            vectors[name] = class_embeddings([name], self._vectors, self.templates)[0]
+            if self.kept is not None:
+                self.kept.keep(name, vectors[name])
+        for name, vector in vectors.items():
+            self._classes[name] = vector
+            _recall(self._classes, name, CLASSES)
+        return torch.stack([vectors[name] for name in plain])
 
     @property
     def background(self) -> Float[Tensor, "1 C"]:
         """The vector of "background": nothing in particular."""
         return self.classes([BACKGROUND])[:1]
+
+    def _known(self, name: str) -> Float[Tensor, " C"] | None:
+        """The vector of a class that was encoded before, in this process or in another."""
+        if name in self._classes or self.kept is None or self.tokenizer is None:
+            return self._classes.get(name)
+        return self.kept.recall(name)
 
     def _vectors(self, sentences: list[str]) -> Float[Tensor, "N C"]:
         return self._encode(sentences).embeddings

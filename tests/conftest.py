@@ -16,6 +16,14 @@ settings.register_profile("steady", deadline=None, suppress_health_check=[Health
 settings.load_profile("steady")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_tests(tmp_path_factory):
+    """A place for what is kept between runs, which is not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAVALLAMA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def hub_server():
     """A hub on 127.0.0.1 (`tests.loopback_hub`), for all tests of a process."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import CLIPTokenizer
 
-__all__ = ["SentenceTokenizer", "load_sentence_tokenizer", "load_tokenizer"]
+__all__ = [
+    "DeferredTokenizer",
+    "SentenceTokenizer",
+    "defer_tokenizer",
+    "load_sentence_tokenizer",
+    "load_tokenizer",
+]
 
 FAST_FILES = ("tokenizer.json", "tokenizer_config.json")
 SLOW_FILES = ("vocab.json", "merges.txt")
@@ -89,6 +96,39 @@ def load_sentence_tokenizer(
         )
     except Exception as error:
         raise _damaged(folder, error) from error
+
+
+class DeferredTokenizer:
+    """A tokenizer whose files are read when the first text comes: a click needs none."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read nothing yet of a folder that holds a tokenizer's files."""
+        self.folder = folder
+
+    @cached_property
+    def loaded(self) -> SentenceTokenizer | CLIPTokenizer:
+        """The tokenizer itself.
+
+        Raises:
+            CheckpointError: Its files are damaged.
+        """
+        return load_sentence_tokenizer(self.folder)
+
+    def __call__(self, sentences: Any, **options: Any) -> Any:
+        """Tokenize, as the tokenizer itself does."""
+        return self.loaded(sentences, **options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write its files into a folder."""
+        self.loaded.save_pretrained(folder)
+
+
+def defer_tokenizer(source: str | Path, *, offline: bool = False) -> DeferredTokenizer:
+    """Find a CLIP tokenizer for whole sentences, and read it later.
+
+    Args and Raises: as for `load_tokenizer`.
+    """
+    return DeferredTokenizer(_find(source, offline=offline))
 
 
 def load_tokenizer(source: str | Path, *, offline: bool = False) -> CLIPTokenizer:

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
+from grounding.cache_folder import cache_folder
 from grounding.errors import CheckpointError
 from pipelines.device import choose_device
 from seem.coco_classes import COCO_CLASSES
 from seem.config import GroupingName
 from seem.predictor import Predictor
 from seem.words import Words
-from weights.clip_tokenizer import load_clip_tokenizer
+from weights.class_vectors import ClassVectors
 from weights.hub import fetch_segmenter
 from weights.predictor import load_predictor
 from weights.registry import EMBEDDED, SEGMENTERS, embedded, lookup_segmenter
-from weights.tokenizer import load_sentence_tokenizer
+from weights.tokenizer import defer_tokenizer
 
 __all__ = ["find_segmenter", "open_predictor"]
 
@@ -51,6 +52,7 @@ def open_predictor(
     if predictor.words.tokenizer is None:
         predictor.vocabulary = COCO_CLASSES
         _give_words(predictor, path)
+    _give_memory(predictor.words)
     return predictor
 
 
@@ -77,5 +79,13 @@ def find_segmenter(model: str | Path = EMBEDDED, *, offline: bool = False) -> Pa
 def _give_words(predictor: Predictor, path: Path) -> None:
     """Add the tokenizer beside an official file, else the one that ships with lavallama."""
     beside = path.parent / "tokenizer"
-    tokenizer = load_sentence_tokenizer(beside) if beside.is_dir() else load_clip_tokenizer()
+    tokenizer = defer_tokenizer(beside if beside.is_dir() else embedded("clip_tokenizer"))
     predictor.words = Words(predictor.model.text_encoder, tokenizer)
+
+
+def _give_memory(words: Words) -> None:
+    """Keep the vectors of class names on disk, where each stands in many sentences."""
+    folder = cache_folder("classes")
+    if folder is None or words.tokenizer is None or len(words.templates) == 1:
+        return
+    words.kept = ClassVectors(folder, words.encoder, words.tokenizer, words.templates)

@@ -1,9 +1,16 @@
+import shutil
+
 import pytest
 
 from grounding.errors import CheckpointError
 from tests.weights import tiny
 from weights.registry import embedded
-from weights.tokenizer import SentenceTokenizer, load_sentence_tokenizer, load_tokenizer
+from weights.tokenizer import (
+    SentenceTokenizer,
+    defer_tokenizer,
+    load_sentence_tokenizer,
+    load_tokenizer,
+)
 
 SENTENCES = ["a lava llama", "A photo of a  ghost, and\ta café\u0301 🦙.", "the cat's 12 hats"]
 
@@ -40,3 +47,16 @@ def test_a_damaged_tokenizer_is_one_line(tmp_path, load, name):
     with pytest.raises(CheckpointError, match="not a CLIP tokenizer") as caught:
         load(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_deferred_tokenizer_reads_its_files_when_a_text_comes(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match="expected a CLIP tokenizer"):
+        defer_tokenizer(tmp_path)  # what is missing is missed at once
+    shutil.copytree(embedded("clip_tokenizer"), tmp_path, dirs_exist_ok=True)
+    deferred = defer_tokenizer(tmp_path)
+    assert "loaded" not in vars(deferred)
+    read = deferred(["a llama"], padding=True, return_tensors="pt")
+    plain = load_sentence_tokenizer(tmp_path)(["a llama"], padding=True, return_tensors="pt")
+    assert read["input_ids"].tolist() == plain["input_ids"].tolist()
+    deferred.save_pretrained(tmp_path / "copy")
+    assert load_sentence_tokenizer(tmp_path / "copy")
