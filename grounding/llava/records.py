@@ -23,7 +23,7 @@ from grounding.files import write_files
 from grounding.jsonfile import describe, parse_json, read_json_lines, read_text
 from grounding.llava.conversation import Conversation, Turn
 
-__all__ = ["MARK", "Record", "read_records", "write_records"]
+__all__ = ["MARK", "Record", "read_records", "write_records", "written"]
 
 MARK = "<image>"
 SPEAKERS = ("human", "gpt")
@@ -95,7 +95,7 @@ def write_records(records: Iterable[Record], path: str | Path) -> None:
         OutputError: The file cannot be written.
     """
     path = Path(path)
-    items = [_written(record) for record in records]
+    items = [written(record) for record in records]
     if path.suffix == ".jsonl":
         text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
     else:
@@ -167,7 +167,8 @@ def _inside(image: Any, where: str) -> str:
     return image
 
 
-def _written(record: Record) -> dict[str, Any]:
+def written(record: Record) -> dict[str, Any]:
+    """A record as JSON has it."""
     turns = []
     for number, text in enumerate(record.turns):
         mark = f"{MARK}\n" if record.image is not None and number == record.shown else ""

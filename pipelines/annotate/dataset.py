@@ -7,9 +7,11 @@
     annotations/              for `lavallama train seem`: COCO panoptic, instances and captions
     llava.json                for `lavallama train llava`; pictures are named as in their folder
     report.json               how much was dropped, and why; dropped.jsonl names all of it
+    written.json              digests of all this: what has another was changed by hand
 
 Training data is made of the journals alone, in the order of the pictures' names, so it is the same
-however the work was shared out.
+however the work was shared out. Lines of documents.jsonl that somebody changed or took out by hand
+stay so, and the rest is made of them.
 """
 
 import json
@@ -18,20 +20,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from grounding.drops import DROPPED, Dropped, Drops
-from grounding.errors import OutputError
+from grounding.errors import OutputError, PromptError
 from grounding.files import write_files
 from grounding.llava.records import write_records
-from pipelines.annotate.gligen_data import shard_files, write_lines
+from grounding.prompt import GroundedPrompt
+from pipelines.annotate.gligen_data import line_of, shard_files, write_lines
 from pipelines.annotate.llava_data import conversations
 from pipelines.annotate.raw import Raw
 from pipelines.annotate.record import Record, things_in
 from pipelines.annotate.seem_data import Content, seem_files
 from pipelines.annotate.settings import Settings
 from pipelines.annotate.workers import annotations, ray_annotations
+from pipelines.hand_edits import HandEdits
 from pipelines.journal import Entry, Journal, read_entries
 from pipelines.run_record import open_run
 
@@ -40,6 +45,8 @@ __all__ = ["KINDS", "Dataset"]
 KINDS = ("gligen", "seem", "llava")
 WHOLE = (0, 1)  # of one shard
 JOURNALS = ("journal/*.jsonl",)
+DOCUMENTS, WRITTEN = "documents.jsonl", "written.json"
+CORRECT = "move it away or delete it to have it made anew; what is corrected in {} stays"
 
 log = logging.getLogger(__name__)
 
@@ -110,13 +117,12 @@ class Dataset:
             shard_size: Pictures of a webdataset shard; 0: no shards.
 
         Raises:
-            OutputError: a picture is not annotated yet, or a file cannot be written.
+            OutputError: a picture is not annotated yet, a file cannot be written, or one but the
+                documents was changed by hand.
         """
-        drops = Drops()
-        records = self._records(raws, drops)
-        files: dict[Path, Content] = {
-            self.folder / "documents.jsonl": write_lines(records, whole=True)
-        }
+        drops, edits, documents = Drops(), HandEdits(self.folder / WRITTEN), self.folder / DOCUMENTS
+        records = self._corrected(self._records(raws, drops), edits, drops)
+        files: dict[Path, Content] = {}
         if "gligen" in kinds:
             files[self.folder / "gligen.jsonl"] = write_lines(records, whole=False)
             if shard_size:
@@ -125,10 +131,15 @@ class Dataset:
             files |= seem_files(records, self.folder / "annotations")
         if "llava" in kinds:
             files[self.folder / "llava.json"] = partial(write_records, conversations(records))
+        edits.check(files, CORRECT.format(documents))
+        files = {path: edits.noted(path, content) for path, content in files.items()}
+        note = partial(edits.note_line, documents)
+        files[documents] = write_lines(records, whole=True, note=note)
         report = json.dumps(drops.report(), indent=2, ensure_ascii=False) + "\n"
         files[self.folder / "report.json"] = report.encode()
         if drops.count:
             files[self.folder / DROPPED] = drops.copy_to
+        files[edits.store] = edits.write
         write_files(files)
         self._tidy(set(files))
         return drops
@@ -152,9 +163,48 @@ class Dataset:
             drops.of_picture(raw.name, (tuple(lost) for lost in content["lost"]))
             record = Record(name=raw.name, path=raw.path, picture=picture, entry=entry)
             records.append(record)
+        return records
+
+    def _corrected(self, records: list[Record], edits: HandEdits, drops: Drops) -> list[Record]:
+        """The records with what somebody made of their documents by hand; they are counted.
+
+        Raises:
+            OutputError: somebody wrote a document that would be lost.
+        """
+        documents = self.folder / DOCUMENTS
+        named = {record.path_from(self.folder): record for record in records}
+
+        def ours(name: str) -> dict[str, Any] | None:
+            record = named.get(name)
+            return None if record is None else line_of(record.own(), record, self.folder)
+
+        found, kept = edits.lines(documents, "image", ours), []
+        for name, value in found.changed.items():
+            if name not in named:
+                raise OutputError(
+                    f"{documents}: the document of {name!r} was written by hand, and there is no "
+                    "such picture; put it there, or remove the line"
+                )
+            try:
+                named[name] = named[name].correct(GroundedPrompt.model_validate(value))
+            except PromptError as error:
+                raise OutputError(f"{documents}: the document of {name!r}: {error}") from None
+        for name, record in named.items():
+            if name in found.removed:
+                edits.note_line(documents, name, line_of(record.own(), record, self.folder))
+                drops.picture(record.name, Dropped(f"taken out of {DOCUMENTS} by hand"))
+                continue
+            kept.append(record)
             drops.pictures += 1
             drops.regions += len(things_in(record.document()))
-        return records
+        if found.changed:
+            log.warning(
+                "%s: %d documents that were changed by hand stay so (such as that of %s)",
+                documents,
+                len(found.changed),
+                next(iter(found.changed)),
+            )
+        return kept
 
     def _journals(self) -> list[Path]:
         return sorted((self.folder / "journal").glob("*.jsonl"))

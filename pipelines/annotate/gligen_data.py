@@ -9,11 +9,12 @@ import json
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from grounding.prompt import GroundedPrompt, Region
 from pipelines.annotate.record import Record, things_in
 
-__all__ = ["SHARD", "grounding_document", "shard_files", "write_lines"]
+__all__ = ["SHARD", "grounding_document", "line_of", "shard_files", "write_lines"]
 
 SHARD = "annotated-{:06d}.tar"
 
@@ -26,12 +27,23 @@ def grounding_document(document: GroundedPrompt) -> GroundedPrompt:
     return GroundedPrompt(canvas=document.canvas, prompt=document.prompt, regions=tuple(regions))
 
 
-def write_lines(records: Sequence[Record], *, whole: bool) -> Callable[[Path], None]:
+def line_of(document: GroundedPrompt, record: Record, folder: Path) -> dict[str, Any]:
+    """A document as a line of a file in a folder."""
+    return document.replace(image=record.path_from(folder)).to_dict()
+
+
+def write_lines(
+    records: Sequence[Record],
+    *,
+    whole: bool,
+    note: Callable[[str, dict[str, Any]], None] | None = None,
+) -> Callable[[Path], None]:
     """A writer of one document a line, `image` relative to the file.
 
     Args:
         records: In order.
         whole: Everything, masks and stuff too; else words and boxes alone.
+        note: Told the name and the line of each record as it was made, without corrections.
     """
 
     def write(path: Path) -> None:
@@ -39,8 +51,10 @@ def write_lines(records: Sequence[Record], *, whole: bool) -> Callable[[Path], N
             for record in records:
                 document = record.document()
                 document = document if whole else grounding_document(document)
-                named = document.replace(image=record.path_from(path.parent))
-                file.write(json.dumps(named.to_dict(), ensure_ascii=False) + "\n")
+                line = line_of(document, record, path.parent)
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                if note is not None:
+                    note(line["image"], line_of(record.own(), record, path.parent))
 
     return write
 

@@ -86,7 +86,7 @@ class _Maker:
         segments = []
         for place, region in enumerate(document.regions, 1):
             category = self.numbers[_category(region)]
-            if region.attributes[THING_KEY]:
+            if region.attributes[THING_KEY] and region.bounds() is not None:
                 self.instances.append(
                     {
                         "id": len(self.instances) + 1,
@@ -107,10 +107,12 @@ def _category(region: Region) -> tuple[str, bool]:
 
 
 def _annotation(region: Region, size: tuple[int, int], category: int) -> dict[str, Any]:
-    assert region.mask is not None, "annotated regions have masks"
+    if region.mask is None:  # of a person
+        box = _pixels(region.bounds(), size)
+        return {"category_id": category, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
     return {
         "category_id": category,
-        "bbox": _pixels(region.box, size),
+        "bbox": _pixels(region.bounds(), size),
         "area": int(sum(region.mask.runs()[1::2])),
         "segmentation": {"size": list(region.mask.size), "counts": region.mask.counts},
         "iscrowd": 0,

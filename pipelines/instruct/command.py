@@ -12,6 +12,7 @@ from pipelines.flags import device_flag, endpoint_flags, offline_flag
 if TYPE_CHECKING:
     from grounding.llava.chat import Speaker
     from grounding.llava.instruct.scene import Scene
+    from pipelines.hand_edits import HandEdits
     from pipelines.instruct.teaching import Teaching
 
 __all__ = ["main"]
@@ -88,6 +89,7 @@ def _run(options: argparse.Namespace) -> int:
     from grounding.drops import Drops
     from grounding.errors import LavallamaError
     from grounding.files import check_writable
+    from pipelines.hand_edits import HandEdits
     from pipelines.instruct.sources import read_scenes
     from pipelines.instruct.teaching import Teaching, tasks_of
     from pipelines.journal import Journal
@@ -121,34 +123,56 @@ def _run(options: argparse.Namespace) -> int:
         done = teaching.run(_open(options), missing, journal) if missing else ()
         for _ in tqdm(done, total=len(missing), unit="answer", disable=None):
             continue
-        _write(options.out, tasks, teaching, journal, read)
+        _write(options.out, tasks, teaching, journal, read, HandEdits(work / "written.json"))
     return 0
 
 
-def _write(out: Path, tasks: Sequence, teaching: "Teaching", journal, read) -> None:
-    """Write the records and the report, and tell."""
+def _write(
+    out: Path, tasks: Sequence, teaching: "Teaching", journal, read, edits: "HandEdits"
+) -> None:
+    """Write the records and the report, and tell; what people changed in the records stays."""
     from grounding.drops import DROPPED, Drops
     from grounding.files import write_files
     from grounding.llava.instruct.duplicates import Seen
-    from grounding.llava.records import write_records
+    from grounding.llava.records import written
 
     drops, seen = Drops(), Seen()
     found = (teaching.record(task, journal.entries[task.key], drops, seen) for task in tasks)
-    records = [record for record in found if record is not None]
+    records = {record.id: written(record) for record in found if record is not None}
+    theirs = edits.lines(out, "id", records.get)
+    for name, record in records.items():
+        edits.note_line(out, name, record)
+    lines = {**records, **theirs.changed}
+    text = "".join(
+        f"{json.dumps(line, ensure_ascii=False)}\n"
+        for name, line in lines.items()
+        if name not in theirs.removed
+    )
     report = {
         "records": drops.pictures,
         "answers": drops.regions,
         "dropped_records": dict(drops.lost_pictures.most_common()),
         "dropped_answers": dict(drops.lost_regions.most_common()),
+        "changed_by_hand": len(theirs.changed),
+        "taken_out_by_hand": len(theirs.removed),
         "such_as": drops.named,
         "pictures": read.report(),
     }
     read.write(out.with_name(f"{out.name}.unread.jsonl"))
     drops.write(out.with_name(f"{out.name}.{DROPPED}"))
-    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    write_files({out.with_name(f"{out.name}.report.json"): text.encode()})
-    write_records(records, out)
+    told = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    write_files(
+        {
+            out.with_name(f"{out.name}.report.json"): told.encode(),
+            out: text.encode(),
+            edits.store: edits.write,
+        }
+    )
     print(f"{drops.pictures} records with {drops.regions} answers")
+    if theirs.changed or theirs.removed:
+        print(
+            f"by hand: {len(theirs.changed)} changed, {len(theirs.removed)} taken out; they stay so"
+        )
     for what, lost in (("records", drops.lost_pictures), ("answers", drops.lost_regions)):
         for reason, count in lost.most_common():
             print(f"dropped {count} {what}: {reason} (such as {drops.named[reason][0]})")

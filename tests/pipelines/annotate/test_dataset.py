@@ -254,3 +254,81 @@ def test_a_folder_without_pictures_is_an_error(tmp_path):
         list_pictures(tmp_path)
     with pytest.raises(PromptError, match="expected a folder"):
         list_pictures(tmp_path / "none")
+
+
+def corrected(documents, change):
+    lines = [json.loads(line) for line in documents.read_text().splitlines()]
+    documents.write_text("".join(json.dumps(line) + "\n" for line in change(lines)))
+
+
+def test_what_people_correct_stays_and_all_is_made_of_it(tmp_path, stubs, capsys):
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    write_pictures(pictures, 4)
+    again = [str(pictures), "--out", str(out)]
+    assert main(again) == 0
+    before = (out / "documents.jsonl").read_text()
+
+    def change(lines):
+        lines[0]["regions"][0]["phrase"] = "a teal cube"
+        lines[1]["regions"].append({"id": "mine", "phrase": "a hat", "box": [0, 0, 0.5, 0.5]})
+        return [lines[0], lines[1], lines[3]]
+
+    corrected(out / "documents.jsonl", change)
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(again) == 0
+        said = capsys.readouterr()
+        assert "2 documents that were changed by hand stay so" in said.err
+        assert "dropped 1 pictures: taken out of documents.jsonl by hand" in said.out
+        lines = [json.loads(line) for line in (out / "documents.jsonl").read_text().splitlines()]
+        assert len(lines) == 3
+        assert lines[0]["regions"][0]["phrase"] == "a teal cube"
+        assert "a teal cube" in (out / "gligen.jsonl").read_text()
+        coco = json.loads((out / "annotations" / "instances_annotated.json").read_text())
+        names = {one["id"]: one["name"] for one in coco["categories"]}
+        assert {"teal cube", "hat"} <= set(names.values())
+        [hat] = [one for one in coco["annotations"] if names[one["category_id"]] == "hat"]
+        assert "segmentation" not in hat
+        assert "a teal cube" in (out / "llava.json").read_text()
+    (out / "documents.jsonl").unlink()
+    assert main(again) == 0  # who deletes them has them made anew
+    assert (out / "documents.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_corrections_are_told_from_what_we_wrote_in_any_layout(tmp_path, stubs, capsys, known):
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    write_pictures(pictures, 2)
+    again = [str(pictures), "--out", str(out)]
+    assert main(again) == 0
+    before = (out / "documents.jsonl").read_text()
+    corrected(out / "documents.jsonl", lambda lines: [dict(reversed(x.items())) for x in lines])
+    if not known:  # of a version that kept no digests
+        (out / "written.json").unlink()
+    assert main(again) == 0
+    assert "by hand" not in capsys.readouterr().err
+    assert (out / "documents.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("documents.jsonl", '{"image": "new.png"}', "'new.png' was written by hand"),
+        ("documents.jsonl", "{", "line 3 is not valid JSON"),
+        ("gligen.jsonl", "{}", "gligen.jsonl was changed by hand since it was written"),
+        ("annotations/panoptic_annotated.json", " ", "was changed by hand"),
+    ],
+)
+def test_what_would_be_lost_is_refused(tmp_path, stubs, capsys, name, text, words):
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    write_pictures(pictures, 2)
+    again = [str(pictures), "--out", str(out)]
+    assert main(again) == 0
+    with (out / name).open("a") as file:
+        file.write(text + "\n")
+    before = (out / name).read_bytes()
+    capsys.readouterr()
+    assert main(again) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert (out / name).read_bytes() == before

@@ -93,6 +93,15 @@ def test_records_are_written_and_nothing_is_asked_twice(annotated, server, capsy
     assert run(annotated, server, "--kinds", "conversation") == 0
     assert out.read_bytes() == whole
     assert len(server.requests) == 2
+    first, second = map(json.loads, whole.splitlines())
+    first["conversations"][1]["value"] = "An ice llama."
+    own = second | {"id": "mine"}
+    out.write_text(f"{json.dumps(first)}\n{json.dumps(own)}\n")
+    for _ in range(2):  # what people changed, added and took out stays so
+        assert run(annotated, server, "--kinds", "conversation") == 0
+        assert [record.id for record in read_records(out)] == ["a.png-conversation", "mine"]
+        assert read_records(out)[0].turns[1] == "An ice llama."
+        assert "by hand: 2 changed, 1 taken out" in capsys.readouterr().out
     capsys.readouterr()
     assert run(annotated, server, "--kinds", "conversation", "--seed", "1") == 2
     assert "was begun with seed 0, now it is 1" in capsys.readouterr().err
