@@ -1,7 +1,7 @@
 """Overlays that people look at: boxes, masks, strokes, points, landmarks and their labels."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
@@ -41,7 +41,12 @@ BONES = (
 
 
 def draw_regions(
-    image: Image.Image, prompt: GroundedPrompt, *, min_side: int = 512, labels: bool = True
+    image: Image.Image,
+    prompt: GroundedPrompt,
+    *,
+    min_side: int = 512,
+    labels: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> Image.Image:
     """Draw a document's regions over a picture of its canvas.
 
@@ -53,6 +58,7 @@ def draw_regions(
         min_side: pixels that the shorter side of the result has at least, unless the longer one
             would then have more than 4096.
         labels: whether to write phrase (or id) and score beside each region.
+        check: called between the steps; may raise.
 
     Returns:
         A new RGB image.
@@ -60,10 +66,12 @@ def draw_regions(
     picture, scale, over = _enlarged(image, min_side)
     order = sorted(enumerate(prompt.regions), key=lambda item: item[1].z)
     for index, region in order:
+        check()
         _fill(picture, region, region_color(index), scale.line / over)
     layer = Image.new("RGBA", (scale.width, scale.height), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
     for index, region in order:
+        check()
         if region.strokes:
             layer = _strokes(layer, region.strokes, region_color(index), scale)
             pen = ImageDraw.Draw(layer)

@@ -8,7 +8,7 @@ The rules are those of MaskFormer (arXiv 2107.06278, section 3.4) and Mask2Forme
 2112.01527), as SEEM (arXiv 2304.06718) uses them.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -169,6 +169,7 @@ def instances(
     things: Collection[int],
     size: ImageSize | None = None,
     detections: int = DETECTIONS,
+    check: Callable[[], None] = lambda: None,
 ) -> Instances:
     """Find objects: the most probable pairs of a query and a class, those of things.
 
@@ -181,6 +182,7 @@ def instances(
         things: indices of the classes that can be counted.
         size: of the image, to resize the masks to; None leaves them as they are.
         detections: pairs to consider; those of stuff are left out afterwards.
+        check: called between the steps; may raise.
     """
     _check(class_logits, masks)
     chances = _exact(class_logits).softmax(-1)[:, :-1]
@@ -191,7 +193,7 @@ def instances(
     is_thing = countable[order % classes]
     chances, order = chances[is_thing], order[is_thing]
     queries, place = (order // classes).unique(return_inverse=True)
-    found = [_bitmaps(some, size) for some in masks[queries].split(CHUNK)]
+    found = [_bitmaps(some, size, check) for some in masks[queries].split(CHUNK)]
     bitmaps, certainties = (torch.cat(parts) for parts in zip(*found, strict=True))
     scores = chances * certainties[place]
     scores, best = scores.sort(descending=True, stable=True)
@@ -204,8 +206,11 @@ def instances(
     )
 
 
-def _bitmaps(masks: Tensor, size: ImageSize | None) -> tuple[Tensor, Tensor]:
+def _bitmaps(
+    masks: Tensor, size: ImageSize | None, check: Callable[[], None]
+) -> tuple[Tensor, Tensor]:
     """The pixels inside each mask, and the mean of its probabilities there."""
+    check()
     resized = _resized(masks, size)
     inside = resized > 0
     sums = (resized.sigmoid() * inside).sum((1, 2))
@@ -217,6 +222,7 @@ def semantic(
     masks: Float[Tensor, "Q h w"],
     *,
     size: ImageSize | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Float[Tensor, "K H W"]:
     """How much each class claims each pixel: the sum over queries of class x mask probability.
 
@@ -224,12 +230,14 @@ def semantic(
         class_logits: with background as the last column.
         masks: mask logits.
         size: of the image, to resize the masks to; None leaves them as they are.
+        check: called between the steps; may raise.
     """
     _check(class_logits, masks)
     chances = _exact(class_logits).softmax(-1)[:, :-1]
     height, width = size.original if size else masks.shape[1:]
     claims = chances.new_zeros(chances.shape[1], height * width)
     for some, part in zip(chances.split(CHUNK), masks.split(CHUNK), strict=True):
+        check()
         claims.addmm_(some.T, _resized(part, size).sigmoid().flatten(1))
     return claims.unflatten(1, (height, width))
 

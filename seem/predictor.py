@@ -65,6 +65,8 @@ class Predictor:
     words, the probability of the text against "background" (softmax of the two). They are no
     estimate of IoU.
 
+    **Long work** calls `check` between its steps: set it to what raises where it should end.
+
     **Boxes.** `box_mode="corners"` (the default): the box constrains the answer. The decoder is
     given the official click at the deepest pixel of the filled box (unless something else positive
     is drawn); of its masks, and those of the image's object queries, the one is taken that fits
@@ -115,6 +117,7 @@ class Predictor:
         self.resizing = default_resizing(model) if resizing is None else resizing
         self.box_mode: BoxMode = box_mode
         self.object_threshold, self.rules = object_threshold, rules
+        self.check: Callable[[], None] = _go_on
         self._image: EncodedImage | None = None
 
     @property
@@ -225,6 +228,7 @@ class Predictor:
         ]
         answers: list[Prediction] = []
         for start in range(0, len(asked), batch):
+            self.check()
             some = asked[start : start + batch]
             output = model.decode(image.memory, [each.prompt for each in some], objects=False)
             for index, each in enumerate(some):
@@ -270,6 +274,7 @@ class Predictor:
         image, group = self.image, self.model.decoder.grouping.text_queries
         found = []
         for text in texts:
+            self.check()
             said = self.words.text(text)
             prompt = Prompt(audio=said) if spoken else Prompt(text=said)
             output = self.model.decode(image.memory, [prompt], objects=False)
@@ -348,14 +353,14 @@ class Predictor:
         """Find the objects of classes (`seem.postprocess.instances`); arguments as `panoptic`."""
         names, countable = self._classes(classes, things)
         logits, masks = self._objects(names)
-        return instances(logits, masks, things=countable, size=self.image.size)
+        return instances(logits, masks, things=countable, size=self.image.size, check=self.check)
 
     @torch.no_grad()
     def semantic(self, classes: Sequence[str] | None = None) -> Int[Tensor, "H W"]:
         """The index of the class of each pixel (`seem.postprocess.semantic`)."""
         names, _ = self._classes(classes, None)
         logits, masks = self._objects(names)
-        return label_map(semantic(logits, masks, size=self.image.size))
+        return label_map(semantic(logits, masks, size=self.image.size, check=self.check))
 
     def class_names(self, classes: Sequence[str] | None = None) -> tuple[str, ...]:
         """The names that labels are indices of: those given, or the vocabulary's.
@@ -389,6 +394,10 @@ class Predictor:
         said = object_predictions(self.model, image)
         logits = self.model.class_logits(said.captions, vectors)[0]
         return logits, object_masks(self.model, image)
+
+
+def _go_on() -> None:
+    """Let all work go on."""
 
 
 def _things(classes: Sequence[str], things: Collection[str] | None) -> set[int]:

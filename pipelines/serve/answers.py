@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from grounding.masks import bitmap_to_rle
+from pipelines.serve.worker import check_stop
 from seem.postprocess import Instances, Panoptic
 from seem.question import Found, Prediction
 from seem.results import mask_boxes
@@ -200,6 +201,7 @@ def _mask(
 
 
 def _fields(bitmap: Bool[Tensor, "H W"], score: float | None, form: MaskFormat) -> dict:
+    check_stop()
     area = int(bitmap.sum())
     box = mask_boxes(bitmap[None])[0].int().tolist() if area else None
     pixels = bitmap.cpu().numpy()

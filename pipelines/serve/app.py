@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
@@ -62,6 +63,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
         redoc_url=None,
         static_url=DOCS_FILES,
         separate_input_output_schemas=False,
+        generate_unique_id_function=_operation_id,
     )
     app.state.desk = desk
     for router in ROUTERS:
@@ -80,6 +82,11 @@ def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAP
     if settings.token is not None:
         _say_token(app)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """What generated clients call an operation, whatever its path is: `sessions_undo`."""
+    return f"{route.tags[0] if route.tags else 'app'}_{route.name}"
 
 
 async def _tidy(desk: Desk) -> None:

@@ -11,12 +11,13 @@ from starlette.requests import Request
 from torch import Tensor
 
 from pipelines.serve.answers import ImageInfo
+from pipelines.serve.memory import free_bytes
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.refusal import Refusal
 from pipelines.serve.settings import MIB, Settings
 from pipelines.serve.shelf import Shelf
 from pipelines.serve.uploads import check_picture, decode_picture
-from pipelines.serve.worker import Stop, Worker
+from pipelines.serve.worker import Worker, check_stop
 from seem.encoded_image import EncodedImage
 from seem.predictor import Predictor
 from seem.session import Session
@@ -56,6 +57,7 @@ class Desk:
 
     def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
         self.predictor, self.settings, self.metrics = predictor, settings, metrics
+        predictor.check = check_stop
         self.worker = Worker()
         self.stopping = False
         self.connections: Collection[Any] = ()
@@ -84,7 +86,7 @@ class Desk:
         check_picture(data, self.settings.pixels)
         self.images.check_room()
 
-        def encode(stop: Stop) -> Upload:
+        def encode() -> Upload:
             picture = decode_picture(data, self.settings.pixels)
             return Upload(data=data, encoded=self.predictor.encode(picture))
 
@@ -102,7 +104,7 @@ class Desk:
             expires_s=self.settings.idle_s,
         )
 
-    async def about(self, name: str, work: Callable[[EncodedImage, Stop], BaseModel]) -> Response:
+    async def about(self, name: str, work: Callable[[EncodedImage], BaseModel]) -> Response:
         """Ask about a picture on the model's thread; the answer becomes JSON there, too.
 
         Raises:
@@ -110,9 +112,9 @@ class Desk:
         """
         return await self.run(partial(self._about, self.images.get(name).encoded, work))
 
-    async def run(self, work: Callable[[Stop], BaseModel]) -> Response:
+    async def run(self, work: Callable[[], BaseModel]) -> Response:
         """Do work on the model's thread; the answer becomes JSON there, too."""
-        return await self.worker.run(lambda stop: answer_json(work(stop)))
+        return await self.worker.run(lambda: answer_json(work()))
 
     def open_session(self, name: str) -> OpenSession:
         """The session of that id; its picture counts as used, too.
@@ -128,7 +130,7 @@ class Desk:
         """Refuse what would need too much memory.
 
         Raises:
-            Refusal: more bytes than are allowed.
+            Refusal: more bytes than are allowed (413), or than there are now (503).
         """
         if size > self.settings.work_bytes:
             raise Refusal(
@@ -136,6 +138,12 @@ class Desk:
                 f"{what} may take {size / MIB:.0f} MiB of memory at this picture's size, the limit "
                 f"is {self.settings.work_bytes / MIB:.0f} MiB; upload a smaller picture, or name "
                 "fewer classes",
+            )
+        if size > (free := free_bytes()):
+            raise Refusal(
+                503,
+                f"out of memory: {what} may take {size / MIB:.0f} MiB at this picture's size, "
+                f"{free / MIB:.0f} MiB are free; come back later, or upload a smaller picture",
             )
 
     def gauges(self) -> dict[str, tuple[str, float]]:
@@ -175,11 +183,9 @@ class Desk:
         self.images.tidy()
         self.sessions.tidy()
 
-    def _about(
-        self, image: EncodedImage, work: Callable[[EncodedImage, Stop], BaseModel], stop: Stop
-    ) -> BaseModel:
+    def _about(self, image: EncodedImage, work: Callable[[EncodedImage], BaseModel]) -> BaseModel:
         self.predictor.set_image(image)
-        return work(image, stop)
+        return work(image)
 
     def _end_sessions(self, image_id: str) -> None:
         self.sessions.drop_where(lambda session: session.image_id == image_id)

@@ -9,15 +9,16 @@ from starlette.requests import Request
 
 from grounding.draw import draw_regions
 from grounding.prompt import GroundedPrompt
+from pipelines.serve.cost import Task
 from pipelines.serve.desk import Upload
 from pipelines.serve.guard import PARSED
 from pipelines.serve.images import AtDesk, ImageId
-from pipelines.serve.prompts import check_segments
+from pipelines.serve.prompts import check_cost
 from pipelines.serve.questions import MAX_CLASSES, MAX_POINTS, MAX_QUESTIONS, MAX_STROKES
 from pipelines.serve.refusal import Refusal, responses
 from pipelines.serve.route import ParsedRoute
 from pipelines.serve.uploads import decode_picture
-from pipelines.serve.worker import Stop
+from pipelines.serve.worker import check_stop
 
 __all__ = ["overlay_png", "router"]
 
@@ -25,7 +26,11 @@ router = APIRouter(
     route_class=ParsedRoute, tags=["documents"], responses=responses(404, 408, 413, 415, 422)
 )
 OVERLAY_SIDE = 512  # pixels: smaller pictures are enlarged, so that labels can be read
-MODES = {"panoptic": "panoptic", "instance": "instances", "semantic": "semantic"}
+MODES: dict[str, Task] = {
+    "panoptic": "panoptic",
+    "instance": "instances",
+    "semantic": "semantic",
+}
 DOCUMENT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -37,10 +42,14 @@ DOCUMENT_BODY: dict[str, Any] = {
         },
     }
 }
+BYTES_TYPE = "application/octet-stream"  # which generators of clients know as a file
 PNG_RESPONSE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A PNG picture.",
-        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}}
+            for kind in ("image/png", BYTES_TYPE)
+        },
     }
 }
 
@@ -58,14 +67,16 @@ async def document(image_id: ImageId, request: Request, desk: AtDesk) -> Any:
     `reference.image` is the id of an uploaded picture; paths and addresses are never followed.
     """
     upload, body = desk.images.get(image_id), request.scope.get(PARSED)
-    asked = await desk.worker.run(lambda stop: _read(body, desk.settings.pixels))
+    asked = await desk.worker.run(lambda: _read(body, desk.settings.pixels))
     named = (r.reference.image for r in asked.regions if r.reference is not None)
     shown = {name: desk.images.get(name) for name in named if name is not None}
 
-    def work(stop: Stop) -> Response:
+    def work() -> Response:
         if asked.segment is not None and asked.segment.mode in MODES:
             names = desk.predictor.class_names(asked.segment.classes or None)
-            check_segments(desk, upload.encoded, MODES[asked.segment.mode], len(names))
+            check_cost(desk, upload.encoded, MODES[asked.segment.mode], len(names))
+        else:
+            check_cost(desk, upload.encoded, "prompt", len(asked.regions))
         desk.predictor.set_image(upload.encoded)
         pictures = _pictures(shown, desk.settings.pixels)
         said = desk.predictor.predict_document(asked, references=pictures)
@@ -85,18 +96,30 @@ async def overlay(image_id: ImageId, request: Request, desk: AtDesk) -> Any:
     """Draw the regions of a document over the picture; nothing is asked of the model."""
     upload, body = desk.images.get(image_id), request.scope.get(PARSED)
 
-    def work(stop: Stop) -> Response:
-        return overlay_png(upload, _read(body, desk.settings.pixels), desk.settings.pixels)
+    def work() -> Response:
+        document = _read(body, desk.settings.pixels)
+        return overlay_png(request, upload, document, desk.settings.pixels)
 
     return await desk.worker.run(work)
 
 
-def overlay_png(upload: Upload, document: GroundedPrompt, max_pixels: int) -> Response:
-    """A PNG of the picture with a document's regions drawn on it."""
+def overlay_png(
+    request: Request, upload: Upload, document: GroundedPrompt, max_pixels: int
+) -> Response:
+    """A PNG of the picture with a document's regions drawn on it, under the name that is asked for.
+
+    Args:
+        request: Says what is accepted.
+        upload: The picture.
+        document: Whose regions to draw.
+        max_pixels: Of the picture.
+    """
     picture = decode_picture(upload.data, max_pixels)
     file = io.BytesIO()
-    draw_regions(picture, document, min_side=OVERLAY_SIDE).save(file, "PNG")
-    return Response(file.getvalue(), media_type="image/png")
+    drawn = draw_regions(picture, document, min_side=OVERLAY_SIDE, check=check_stop)
+    drawn.save(file, "PNG")
+    plain = request.headers.get("accept", "").strip() == BYTES_TYPE
+    return Response(file.getvalue(), media_type=BYTES_TYPE if plain else "image/png")
 
 
 def _read(body: object, max_pixels: int) -> GroundedPrompt:

@@ -43,7 +43,7 @@ UPLOAD_BODY: dict[str, Any] = {
     UPLOAD_PATH,
     status_code=201,
     response_model=ImageInfo,
-    responses=responses(408, 413, 415, 422),
+    responses=responses(408, 413, 415, 422, 507),
     openapi_extra=UPLOAD_BODY,
     summary="Upload a picture",
 )

@@ -19,6 +19,7 @@ from pipelines.serve.answers import (
     panoptic_segments,
     semantic_segments,
 )
+from pipelines.serve.cost import Task, peak_bytes
 from pipelines.serve.desk import Desk
 from pipelines.serve.images import AtDesk, ImageId
 from pipelines.serve.questions import (
@@ -30,12 +31,12 @@ from pipelines.serve.questions import (
 )
 from pipelines.serve.refusal import Refusal, responses
 from pipelines.serve.route import ParsedRoute
-from pipelines.serve.worker import Stop
+from pipelines.serve.worker import check_stop
 from seem.encoded_image import EncodedImage
 from seem.predictor import Predictor
 from seem.question import Prediction
 
-__all__ = ["MasksAs", "check_segments", "router"]
+__all__ = ["MasksAs", "check_cost", "router"]
 
 router = APIRouter(
     route_class=ParsedRoute, tags=["questions"], responses=responses(404, 408, 413, 415, 422)
@@ -43,7 +44,6 @@ router = APIRouter(
 MasksAs = Annotated[
     MaskFormat, Query(description="Masks as COCO's run lengths, or as PNG files in base64.")
 ]
-FULL_SIZE_FLOATS = 12  # bytes a query and pixel: restored, probability, product (seem.postprocess)
 
 
 @router.post(
@@ -55,7 +55,7 @@ async def segment(
     """Answer one question: points, box, strokes, mask, text, reference; in any combination."""
     shown = _references([question], desk)
 
-    def work(image: EncodedImage, stop: Stop) -> BaseModel:
+    def work(image: EncodedImage) -> BaseModel:
         return answer(_ask(desk.predictor, image, question, shown), masks)
 
     return await desk.about(image_id, work)
@@ -68,10 +68,9 @@ async def batch(request: BatchRequest, desk: AtDesk, masks: MasksAs = "rle") -> 
     images = {name: desk.images.get(name).encoded for name in {q.image_id for q in questions}}
     shown = _references(questions, desk)
 
-    def work(stop: Stop) -> BaseModel:
+    def work() -> BaseModel:
         answers = []
         for index, question in enumerate(questions):
-            stop.check()
             try:
                 said = _ask(desk.predictor, images[question.image_id], question, shown)
             except LavallamaError as error:
@@ -91,11 +90,10 @@ async def find(
 ) -> Any:
     """Find all instances of each text on the picture."""
 
-    def work(image: EncodedImage, stop: Stop) -> BaseModel:
-        _check_bitmaps(desk, image, "find")
+    def work(image: EncodedImage) -> BaseModel:
+        check_cost(desk, image, "find")
         found = []
         for text in request.texts:
-            stop.check()
             [said] = desk.predictor.find(
                 [text], threshold=request.threshold, overlap=request.overlap
             )
@@ -114,10 +112,10 @@ async def panoptic(
 ) -> Any:
     """Give each pixel to one thing or stuff, or to none."""
 
-    def work(image: EncodedImage, stop: Stop) -> BaseModel:
+    def work(image: EncodedImage) -> BaseModel:
         names = desk.predictor.class_names(request.classes)
-        check_segments(desk, image, "panoptic", len(names))
-        _encode_names(desk.predictor, request.classes, stop)
+        check_cost(desk, image, "panoptic", len(names))
+        _encode_names(desk.predictor, request.classes)
         said = desk.predictor.panoptic(request.classes, things=request.things)
         return panoptic_segments(said, names, masks)
 
@@ -138,10 +136,10 @@ async def instances(
 ) -> Any:
     """Find objects one by one, the most certain first; they may overlap."""
 
-    def work(image: EncodedImage, stop: Stop) -> BaseModel:
+    def work(image: EncodedImage) -> BaseModel:
         names = desk.predictor.class_names(request.classes)
-        check_segments(desk, image, "instances", len(names))
-        _encode_names(desk.predictor, request.classes, stop)
+        check_cost(desk, image, "instances", len(names))
+        _encode_names(desk.predictor, request.classes)
         said = desk.predictor.instances(request.classes, things=request.things)
         return instance_segments(said, names, threshold, masks)
 
@@ -156,41 +154,36 @@ async def semantic(
 ) -> Any:
     """Name the class of each pixel: one segment for each class that has any."""
 
-    def work(image: EncodedImage, stop: Stop) -> BaseModel:
+    def work(image: EncodedImage) -> BaseModel:
         names = desk.predictor.class_names(request.classes)
-        check_segments(desk, image, "semantic", len(names))
-        _encode_names(desk.predictor, request.classes, stop)
+        check_cost(desk, image, "semantic", len(names))
+        _encode_names(desk.predictor, request.classes)
         return semantic_segments(desk.predictor.semantic(request.classes), names, masks)
 
     return await desk.about(image_id, work)
 
 
-def check_segments(desk: Desk, image: EncodedImage, task: str, classes: int) -> None:
-    """Refuse a picture that is too large to be shared out.
+def check_cost(desk: Desk, image: EncodedImage, task: Task, count: int = 0) -> None:
+    """Refuse what would take too much memory.
+
+    Args:
+        desk: Has the model, and its limits.
+        image: What is asked about.
+        task: What is asked.
+        count: Classes of a semantic map, questions of a prompt.
 
     Raises:
-        Refusal: more memory would be needed than is allowed.
+        Refusal: more would be needed than is allowed, or than there is.
     """
     height, width = image.size.original
-    if task == "panoptic":
-        queries = len(desk.predictor.model.decoder.query_feat.weight)
-        desk.check_work(height * width * queries * FULL_SIZE_FLOATS, task)
-    elif task == "semantic":
-        desk.check_work(height * width * classes * 4, task)
-    else:
-        _check_bitmaps(desk, image, task)
-
-
-def _check_bitmaps(desk: Desk, image: EncodedImage, task: str) -> None:
-    height, width = image.size.original
     queries = len(desk.predictor.model.decoder.query_feat.weight)
-    desk.check_work(2 * height * width * queries, task)  # found, and stacked
+    desk.check_work(peak_bytes(task, height * width, queries=queries, count=count), task)
 
 
-def _encode_names(predictor: Predictor, classes: Sequence[str] | None, stop: Stop) -> None:
+def _encode_names(predictor: Predictor, classes: Sequence[str] | None) -> None:
     """Encode new class names one by one, so that a client who leaves is not waited for."""
     for name in classes or ():
-        stop.check()
+        check_stop()
         predictor.words.classes([name])
 
 

@@ -112,6 +112,8 @@ def _methods(path: str, routes: Sequence[BaseRoute]) -> list[str]:
     for route in routes:
         if isinstance(route, Route) and route.path_regex.match(path):
             taken |= set(route.methods or ())
+    if "GET" in taken:
+        taken.add("HEAD")
     return sorted(taken)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
+from starlette.requests import Request
 
 from grounding.errors import PromptError
 from grounding.masks import bitmap_to_box, bitmap_to_rle
@@ -17,7 +18,6 @@ from pipelines.serve.questions import MarksRequest, SessionRequest
 from pipelines.serve.refusal import Refusal, responses
 from pipelines.serve.route import ParsedRoute
 from pipelines.serve.settings import MIB
-from pipelines.serve.worker import Stop
 from seem.session import Session
 
 __all__ = ["router"]
@@ -46,7 +46,7 @@ async def begin(request: SessionRequest, desk: AtDesk) -> Any:
     """Begin to segment one object of an uploaded picture, round by round."""
     upload = desk.images.get(request.image_id)
 
-    def start(stop: Stop) -> Session:
+    def start() -> Session:
         desk.predictor.set_image(upload.encoded)
         return Session(desk.predictor)
 
@@ -148,13 +148,13 @@ async def end(session_id: SessionId, desk: AtDesk) -> Response:
     responses=PNG_RESPONSE,
     summary="See a session",
 )
-async def overlay(session_id: SessionId, desk: AtDesk) -> Any:
+async def overlay(session_id: SessionId, request: Request, desk: AtDesk) -> Any:
     """The picture with the marks and the current answer drawn on it."""
     opened = desk.open_session(session_id)
     upload = desk.images.get(opened.image_id)
 
-    def work(stop: Stop) -> Response:
-        return overlay_png(upload, _document(opened.session), desk.settings.pixels)
+    def work() -> Response:
+        return overlay_png(request, upload, _document(opened.session), desk.settings.pixels)
 
     return await desk.worker.run(work)
 
@@ -169,7 +169,7 @@ async def _change(
     """Change a session on the model's thread, where changes come one after the other."""
     opened = desk.open_session(session_id)
 
-    def work(stop: Stop) -> Response:
+    def work() -> Response:
         now = len(opened.session)
         if rounds is not None and rounds != now:
             raise Refusal(

@@ -15,33 +15,25 @@ import torch
 
 from pipelines.serve.refusal import Refusal
 
-__all__ = ["CLIENT", "Stop", "Worker"]
+__all__ = ["CLIENT", "Worker", "check_stop"]
 
 T = TypeVar("T")
 CLIENT: ContextVar[str] = ContextVar("client", default="")  # whose request is being answered
-CLOSE_S = 5.0  # that `close` waits for work that looks at `Stop`
+CLOSE_S = 5.0  # that `close` waits for work that looks at `check_stop`
 
 log = logging.getLogger(__name__)
+running = threading.local()  # `stop`: the event that asks what this thread does to stop
 
 
-class Stop:
-    """Tells work that nobody waits for it any more."""
+def check_stop() -> None:
+    """Go on with the work that this thread does, or not; long work calls it between its steps.
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def set(self) -> None:
-        """Ask the work to stop at its next check."""
-        self._event.set()
-
-    def check(self) -> None:
-        """Go on, or not.
-
-        Raises:
-            Refusal: the client has left, or its time is over.
-        """
-        if self._event.is_set():
-            raise Refusal(504, "stopped: nobody waits for the answer")
+    Raises:
+        Refusal: the client has left, or its time is over.
+    """
+    stop: threading.Event | None = getattr(running, "stop", None)
+    if stop is not None and stop.is_set():
+        raise Refusal(504, "stopped: nobody waits for the answer")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,10 +41,10 @@ class _Job:
     """A piece of work, and who waits for it where."""
 
     client: str
-    work: Callable[[Stop], Any]
+    work: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
     done: "asyncio.Future[Any]"
-    stop: Stop = field(default_factory=Stop)
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def settle(self, result: Any, error: BaseException | None) -> None:
         """Tell who waits; on the loop's thread."""
@@ -72,8 +64,8 @@ class Worker:
     no lock. Of the clients in line the one is next whose work has taken the least time (start-time
     fair queueing, https://doi.org/10.1145/248157.248171), and of its pieces the oldest: long work
     of one client delays another by one piece of it. Work whose caller is cancelled before its turn
-    never starts, and leaves nothing behind; work that has begun is asked to stop (`Stop`), and the
-    next one waits for its end.
+    never starts, and leaves nothing behind; work that has begun is asked to stop (`check_stop`),
+    and the next one waits for its end.
     """
 
     def __init__(self) -> None:
@@ -104,7 +96,7 @@ class Worker:
         """Pieces of work in line."""
         return len(self._line)
 
-    async def run(self, work: Callable[[Stop], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
         """Do work on the model's thread.
 
         Raises:
@@ -197,10 +189,11 @@ def _stopping() -> Refusal:
     return Refusal(503, "the server is stopping; ask again when it is back")
 
 
-def _guarded(work: Callable[[Stop], T], stop: Stop) -> T:
+def _guarded(work: Callable[[], T], stop: threading.Event) -> T:
+    running.stop = stop
     try:
-        stop.check()
-        return work(stop)
+        check_stop()
+        return work()
     except MemoryError:
         raise _no_memory() from None
     except RuntimeError as error:

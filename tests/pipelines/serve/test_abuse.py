@@ -213,7 +213,7 @@ def test_wrong_places(api: Api, method: str, path: str, status: int) -> None:
 def test_what_a_path_takes(api: Api, image: str) -> None:
     response = api.call("PATCH", f"/v1/images/{image}")
     refusal(response, 405)
-    assert response.headers["allow"] == "DELETE, GET"
+    assert response.headers["allow"] == "DELETE, GET, HEAD"
 
 
 def test_memory_is_flat_over_all_of_it(api: Api, image: str) -> None:

@@ -83,3 +83,18 @@ def test_the_token_is_part_of_the_document() -> None:
     document = create_app(tiny_predictor(), Settings(token="x")).openapi()
     assert document["security"] == [{"token": []}]
     assert document["paths"]["/healthz"]["get"]["security"] == []
+
+
+def test_operations_have_names_that_stay() -> None:
+    names = {operation["operationId"]: name for name, operation in operations()}
+    assert len(names) == len(operations())
+    assert names["images_upload"] == "post /v1/images"
+    assert names["sessions_undo"] == "post /v1/sessions/{session_id}/undo"
+    assert not [name for name in names if "_v1_" in name]
+
+
+def test_overlays_are_files_to_generated_clients() -> None:
+    for name, operation in operations():
+        if name.endswith("overlay.png"):
+            content = operation["responses"]["200"]["content"]
+            assert set(content) == {"image/png", "application/octet-stream"}, name

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from grounding.masks import bitmap_to_rle
+from pipelines.serve import worker
 from pipelines.serve.answers import panoptic_segments
 from seem.postprocess import Panoptic, Segment
 from seem.predictor import Predictor
@@ -171,3 +172,54 @@ def test_what_needs_too_much_memory_is_not_begun(make_api, task: str) -> None:
     asked = {"texts": ["llama"]} if task == "find" else {"classes": ["llama"]}
     response = api.post(f"/v1/images/{api.upload()}/{task}", asked)
     assert "MiB of memory" in refusal(response, 413)
+
+
+class Leaving:
+    """Stands for a client who leaves after the work has looked twice."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        return self.looks > 2
+
+
+LONG = {
+    "semantic": {"classes": ["llama", "grass"]},
+    "instances?threshold=0": {"classes": ["llama", "grass"]},
+    "panoptic": {"classes": ["llama", "grass"]},
+    "find": {"texts": ["llama", "grass", "sky"]},
+    "document": {"regions": [{"phrase": text} for text in ("llama", "grass", "sky")]},
+    "overlay.png": {"regions": [{"box": [0, 0, 1, 1]}] * 3},
+}
+
+
+@pytest.mark.parametrize("task", LONG)
+def test_long_work_ends_when_nobody_waits(api: Api, image: str, monkeypatch, task: str) -> None:
+    guarded = worker._guarded
+    monkeypatch.setattr(worker, "_guarded", lambda work, stop: guarded(work, Leaving()))
+    assert "nobody waits" in refusal(api.post(f"/v1/images/{image}/{task}", LONG[task]), 504)
+
+
+def test_an_overlay_comes_under_the_name_that_is_asked_for(api: Api, image: str) -> None:
+    path, said = f"/v1/images/{image}/overlay.png", {}
+    for kind in ("image/png", "application/octet-stream"):
+        said[kind] = api.post(path, {}, headers={"Accept": kind})
+        assert said[kind].headers["content-type"] == kind
+    assert len({response.content for response in said.values()}) == 1
+
+
+def test_pictures_are_turned_as_browsers_show_them(api: Api, predictor: Predictor) -> None:
+    pixels = np.ascontiguousarray(np.rot90(picture(3)))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", exif=exif)
+    turned, plain = api.send(file.getvalue()).json(), api.send(file_of(picture(3))).json()
+    assert (turned["width"], turned["height"]) == (WIDTH, HEIGHT)
+    for task in ("segment", "overlay.png"):
+        body = {"points": [[60, 10]]} if task == "segment" else {}
+        said = [api.post(f"/v1/images/{it['image_id']}/{task}", body) for it in (turned, plain)]
+        assert said[0].status_code == 200
+        assert said[0].content == said[1].content

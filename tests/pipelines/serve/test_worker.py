@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipelines.serve.refusal import Refusal
-from pipelines.serve.worker import CLIENT, Worker
+from pipelines.serve.worker import CLIENT, Worker, check_stop
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def worker() -> Iterator[Worker]:
 
 async def ask(worker: Worker, client: str, done: list[str], seconds: float = 0.0) -> None:
     CLIENT.set(client)
-    await worker.run(lambda stop: (time.sleep(seconds), done.append(client)))
+    await worker.run(lambda: (time.sleep(seconds), done.append(client)))
 
 
 def test_clients_take_turns(worker: Worker) -> None:
@@ -44,7 +44,7 @@ def test_of_one_client_the_oldest_is_first(worker: Worker) -> None:
     done: list[int] = []
 
     async def crowd() -> None:
-        works = [lambda stop, i=i: done.append(i) for i in range(9)]
+        works = [lambda i=i: done.append(i) for i in range(9)]
         await asyncio.gather(*map(worker.run, works))
 
     asyncio.run(crowd())
@@ -55,8 +55,8 @@ def test_work_that_nobody_waits_for_never_starts(worker: Worker) -> None:
     gate, done = threading.Event(), []
 
     async def leave() -> None:
-        first = asyncio.ensure_future(worker.run(lambda stop: gate.wait(60)))
-        second = asyncio.ensure_future(worker.run(lambda stop: done.append(2)))
+        first = asyncio.ensure_future(worker.run(lambda: gate.wait(60)))
+        second = asyncio.ensure_future(worker.run(lambda: done.append(2)))
         await asyncio.sleep(0)
         assert worker.waiting == 1
         second.cancel()
@@ -74,14 +74,14 @@ def test_closing_never_waits_for_ever() -> None:
     worker, gate = Worker(), threading.Event()
 
     async def wedge() -> None:
-        stuck = asyncio.ensure_future(worker.run(lambda stop: gate.wait(60)))
-        queued = asyncio.ensure_future(worker.run(lambda stop: None))
+        stuck = asyncio.ensure_future(worker.run(lambda: gate.wait(60)))
+        queued = asyncio.ensure_future(worker.run(lambda: None))
         await asyncio.sleep(0.05)
         assert not await asyncio.to_thread(worker.close, 0.1)
         with pytest.raises(Refusal, match="stopping"):
             await queued
         with pytest.raises(Refusal, match="stopping"):
-            await worker.run(lambda stop: None)
+            await worker.run(lambda: None)
         gate.set()
         await stuck
 
@@ -91,9 +91,9 @@ def test_closing_never_waits_for_ever() -> None:
 def test_closing_asks_work_to_stop() -> None:
     worker = Worker()
 
-    def last(stop) -> None:
+    def last() -> None:
         while True:
-            stop.check()
+            check_stop()
             time.sleep(0.001)
 
     async def close() -> None:
@@ -112,7 +112,7 @@ def test_work_that_never_ends_does_not_keep_the_process_from_ending() -> None:
         "from pipelines.serve.worker import Worker\n"
         "async def main():\n"
         "    worker = Worker()\n"
-        "    asyncio.ensure_future(worker.run(lambda stop: time.sleep(3600)))\n"
+        "    asyncio.ensure_future(worker.run(lambda: time.sleep(3600)))\n"
         "    await asyncio.sleep(0.05)\n"
         "    print(worker.close(0.1), flush=True)\n"
         "asyncio.run(main())\n"
