@@ -186,11 +186,9 @@ def _fetch(source: str, choose: Choice, *, offline: bool, table: Table, half: bo
             raise _missing(place, "offline mode is on", table)
         if constants.HF_HUB_OFFLINE:
             raise _missing(place, "HF_HUB_OFFLINE is set", table)
-        listing = _ask(place, table)
+        folder, chosen = _download(place, _ask(place, table), choose, table)
     except LavallamaError as error:
         folder, chosen = _find(place, choose, error)
-    else:
-        folder, chosen = _download(place, listing, choose, table)
     reduced = [file for file in chosen if is_half(file) and place.inside != file]
     if reduced and not half:
         logger.warning("%s: there in half precision only: %s", place, _some(reduced))
@@ -278,28 +276,42 @@ def _find(place: HubPlace, choose: Choice, reason: LavallamaError) -> tuple[Path
         reason: Why the hub does not give them; raised if nothing is here.
     """
     try:
-        folder = _snapshot(place)
+        newest = _snapshot(place)
     except HFValidationError:
-        folder = None
-    if folder is None:
+        newest = None
+    if newest is None:
         raise reason
-    here = {f.relative_to(folder).as_posix(): f.stat().st_size for f in _files(folder)}
     incomplete: list[str] = []
-    for files in filter(None, (_known_tree(place), here)):
-        chosen = choose(files)
-        absent = _absent(folder, chosen)
+    others = newest.parent.iterdir() if place.revision is None else ()
+    for folder in (newest, *(other for other in others if other != newest)):
+        chosen, absent = _choose_here(place, folder, choose)
         if chosen and not absent:
+            if folder != newest:
+                logger.warning("%s: the newest revision is not whole here: uses %s", place, folder)
             return folder, chosen
-        if len(absent) < len(chosen):
-            incomplete = incomplete or absent
-        if any(not _is_weights(file) for file in absent):
-            break  # other weights may do in place of these, but nothing does for a config
-    if not incomplete:
+        if not incomplete and len(absent) < len(chosen):
+            incomplete = absent
+    if not incomplete or not isinstance(reason, OfflineError):
         raise reason
     raise OfflineError(
         f"{place}: only a part of it was downloaded before: {_some(incomplete)} is missing. "
         f"{reason}"
     ) from reason
+
+
+def _choose_here(place: HubPlace, folder: Path, choose: Choice) -> tuple[list[str], list[str]]:
+    """Choose from what the cache has of one revision; return the files, and the absent ones."""
+    here = {f.relative_to(folder).as_posix(): f.stat().st_size for f in _files(folder)}
+    first: tuple[list[str], list[str]] = ([], [])
+    for files in filter(None, (_known_tree(place, folder.name), here)):
+        chosen = choose(files)
+        absent = _absent(folder, chosen)
+        if not absent:
+            return chosen, absent
+        first = first if first[0] else (chosen, absent)
+        if any(not _is_weights(file) for file in absent):
+            break  # other weights may do in place of these, but nothing does for a config
+    return first
 
 
 def _is_weights(file: str) -> bool:
@@ -326,13 +338,13 @@ def _snapshot(place: HubPlace) -> Path | None:
     return Path(found)
 
 
-def _known_tree(place: HubPlace) -> dict[str, int]:
+def _known_tree(place: HubPlace, commit: str) -> dict[str, int]:
     """The listing of a repository that newer versions of huggingface_hub keep; else nothing."""
     read = getattr(huggingface_hub, "get_cached_repo_tree", None)
     if read is None:
         return {}
     try:
-        return {file.path: file.size for file in read(place.repo, revision=place.revision)}
+        return {file.path: file.size for file in read(place.repo, revision=commit)}
     except Exception:  # not kept, or kept in another form: what is here still says enough
         return {}
 

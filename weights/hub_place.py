@@ -13,11 +13,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["HubPlace", "parse_place"]
+__all__ = ["HubPlace", "is_endpoint", "parse_place"]
 
 HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
 NAME = r"[A-Za-z0-9_](?:[\w.-]*\w)?"
@@ -49,19 +50,24 @@ class HubPlace:
         return f"{self.repo}{revision}" + (f"/{self.inside}" if self.inside else "")
 
 
-def parse_place(source: str, *, endpoint: str = "") -> HubPlace | None:
+def parse_place(source: str, *, endpoint: str | None = None) -> HubPlace | None:
     """Read what a user wrote; None if it cannot be a place on the hub.
 
     Args:
         source: An id or a URL, see the table in this file's head.
-        endpoint: Of the hub or its mirror, whose URLs are understood too.
+        endpoint: Of a mirror of the hub, whose URLs are understood too; None: HF_ENDPOINT.
     """
     if "://" in source:
-        return _parse_url(source, endpoint)
+        return _parse_url(source, endpoint or os.environ.get("HF_ENDPOINT", ""))
     match = WRITTEN.fullmatch(source)
     if match is None or ".." in source or " " in source:
         return None
     return HubPlace(repo=match["repo"], revision=match["revision"], inside=match["inside"] or "")
+
+
+def is_endpoint(model: str) -> bool:
+    """Whether a name is the address of a server to ask, and no page of the hub."""
+    return model.startswith(("http://", "https://")) and parse_place(model) is None
 
 
 def _parse_url(source: str, endpoint: str) -> HubPlace | None:

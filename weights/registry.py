@@ -6,11 +6,13 @@ this one. None of these are part of lavallama; each comes with the licence of it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from grounding.errors import CheckpointError
+from weights.hub_place import parse_place
 
 __all__ = [
     "CHATS",
@@ -292,28 +294,36 @@ CHATS: dict[str, KnownChat] = {
 }
 
 
+Known = TypeVar("Known", bound=KnownRepo)
+
+
 def lookup_chat(name: str) -> KnownChat | None:
-    """Find a known LLaVA by its short name or its hub id; None if it is neither."""
-    for short, known in CHATS.items():
-        if name in (short, known.source):
-            return known
-    return None
+    """Find a known LLaVA by its short name, hub id or URL, of any revision; else None."""
+    return _look_up(name, CHATS)
 
 
 def lookup_segmenter(name: str) -> KnownSegmenter | None:
-    """Find a known SEEM by its short name, or by the hub id of its file; None if it is neither.
+    """Find a known SEEM by its short name, or the hub id or URL of its file; else None.
 
     Of a file that stands under two names, the hub id means the first.
     """
-    for short, known in SEGMENTERS.items():
-        if name in (short, known.source):
-            return known
-    return None
+    return _look_up(name, SEGMENTERS)
 
 
 def lookup(name: str) -> KnownModel | None:
-    """Find a known model by its short name; None when there is none of that name."""
-    return KNOWN.get(name)
+    """Find a known model by its short name, hub id or URL, of any revision; else None."""
+    return _look_up(name, KNOWN)
+
+
+def _look_up(name: str, table: Mapping[str, Known]) -> Known | None:
+    short = name.partition("@")[0]
+    if short in table:
+        return table[short]
+    place = parse_place(name)
+    if place is None:
+        return None
+    found = (known for known in table.values() if known.repo == place.repo)
+    return next((known for known in found if (known.file or "") == place.inside), None)
 
 
 def embedded(part: str) -> Path:

@@ -7,6 +7,7 @@ from pipelines.console import Parser
 from pipelines.flags import device_flag, endpoint_flags, offline_flag
 from pipelines.generation.options import DTYPES, real, whole
 from pipelines.segmentation.options import pixel_box
+from weights.hub_place import is_endpoint
 
 __all__ = [
     "DIALECTS",
@@ -89,7 +90,7 @@ def chat_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def model_problems(options: argparse.Namespace) -> list[tuple[bool, str]]:
     """What may be wrong with `model_options`: whether it is, and what to say."""
-    remote = str(options.model).startswith(("http://", "https://"))
+    remote = is_endpoint(str(options.model))
     local_only = ("base", "template", "bits")
     return [
         (remote and not options.served_model, "--model at an address needs --served-model"),

@@ -15,6 +15,7 @@ from grounding.llava.endpoint import Endpoint
 from grounding.llava.region_text import text_to_regions
 from grounding.prompt import GroundedPrompt
 from pipelines.device import choose_device, choose_dtype
+from weights.hub_place import is_endpoint
 from weights.llava_chat import load_chat
 
 __all__ = ["ask", "box_view", "open_speaker"]
@@ -48,7 +49,7 @@ def open_speaker(
     Raises:
         LavallamaError: Any of this cannot be had, in one line.
     """
-    if model.startswith(("http://", "https://")):
+    if is_endpoint(model):
         return Endpoint(url=model, model=served_model or "", key_variable=key_variable)
     where = choose_device(device)
     choose_dtype(dtype, where)  # refused before anything is loaded

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from grounding.errors import CheckpointError, LavallamaError, OfflineError, PromptError
+from grounding.errors import CheckpointError, LavallamaError, PromptError
 from grounding.prompt import AudioContent, Content, GroundedPrompt
 from grounding.recording import Recording, read_wav
 from pipelines.console import one_line
@@ -39,28 +39,22 @@ def load_recogniser(
         OfflineError: It must be downloaded and cannot be.
         LavallamaError: No such device.
     """
-    from huggingface_hub import snapshot_download
     from transformers import pipeline
 
     from pipelines.device import choose_device
+    from weights.choose import choose_chat
+    from weights.hub import fetch_files
 
     where = choose_device(device)
-    local = Path(source).is_dir()
-    if not local and ("/" not in source or source.startswith((".", "/", "~"))):
-        raise CheckpointError(
-            f"{source}: no such folder; a speech recogniser is a folder, or a hub id such as "
-            "openai/whisper-base"
-        )
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = fetch_files(source, choose_chat, offline=offline)
     try:
-        if offline and not local:
-            place = snapshot_download(source, local_files_only=True)
-        else:
-            place = source
-        recogniser: Any = pipeline(
-            "automatic-speech-recognition", model=place, device=where, trust_remote_code=False
-        )
-    except Exception as error:  # the hub's client and transformers raise many kinds
-        raise _failure(source, error, local=local) from error
+        recogniser: Any = pipeline("automatic-speech-recognition", model=str(folder), device=where)
+    except Exception as error:  # transformers raises many kinds
+        raise CheckpointError(
+            f"{source}: is no speech recogniser of transformers: {one_line(error)}"
+        ) from error
 
     def hear(recording: Recording) -> str:
         sound = recording.at(RATE)
@@ -110,14 +104,3 @@ def transcribed(document: GroundedPrompt, hear: Callable[[Recording], str]) -> G
         for region in document.regions
     ]
     return document.replace(messages=tuple(messages), regions=tuple(regions))
-
-
-def _failure(source: str, error: Exception, *, local: bool) -> LavallamaError:
-    if local:
-        return CheckpointError(
-            f"{source}: is no speech recogniser of transformers: {one_line(error)}"
-        )
-    return OfflineError(
-        f"{source}: this speech recogniser is neither on this machine nor to be had from the hub "
-        f"({type(error).__name__}): connect once, give the path of a local copy, or use --text"
-    )

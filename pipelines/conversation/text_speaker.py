@@ -6,6 +6,7 @@ from grounding.errors import CheckpointError
 from grounding.llava.chat import Speaker
 from pipelines.conversation.speaker import open_speaker
 from pipelines.device import choose_device, choose_dtype
+from weights.hub_place import is_endpoint
 from weights.language_model import load_text_chat
 from weights.llava import local_folder
 from weights.registry import EMBEDDED, lookup_chat
@@ -35,7 +36,7 @@ def open_text_speaker(
     Raises:
         LavallamaError: Any of this cannot be had, in one line.
     """
-    remote = model.startswith(("http://", "https://"))
+    remote = is_endpoint(model)
     if remote or model == EMBEDDED or lookup_chat(model) or _sees(model, offline=offline):
         return open_speaker(
             model,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.console import Parser, guarded, quiet_libraries
 from pipelines.flags import device_flag, endpoint_flags, offline_flag
+from weights.hub_place import is_endpoint
 
 if TYPE_CHECKING:
     from grounding.llava.chat import Speaker
@@ -110,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
         objects=_objects(scenes, options.objects),
         decoding=_decoding(options),
         tries=options.tries,
-        requests=options.requests if _is_address(options.model) else 1,
+        requests=options.requests if is_endpoint(options.model) else 1,
     )
     answers = work / "answers.jsonl"
     with (
@@ -184,17 +185,13 @@ def _open(options: argparse.Namespace) -> "Speaker":
     from pipelines.device import choose_device, choose_dtype
     from weights.language_model import load_text_chat
 
-    if _is_address(options.model):
+    if is_endpoint(options.model):
         return open_speaker(
             options.model, served_model=options.served_model, key_variable=options.key_variable
         )
     where = choose_device(options.device)
     dtype = choose_dtype("auto", where)
     return load_text_chat(options.model, device=where, dtype=dtype, offline=options.offline)
-
-
-def _is_address(model: str) -> bool:
-    return model.startswith(("http://", "https://"))
 
 
 def _decoding(options: argparse.Namespace):

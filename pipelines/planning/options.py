@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pipelines.console import Parser
 from pipelines.flags import device_flag, endpoint_flags, offline_flag
 from pipelines.generation.options import DTYPES, whole
+from weights.hub_place import is_endpoint
 
 __all__ = ["PLANNERS", "PROG", "caption_problem", "plan_options", "planner_options"]
 
@@ -99,7 +100,7 @@ def planner_options(group) -> None:
 
 def caption_problem(options: argparse.Namespace) -> list[tuple[bool, str]]:
     """What may be wrong with the options: whether it is, and what to say."""
-    remote = str(options.model).startswith(("http://", "https://"))
+    remote = is_endpoint(str(options.model))
     return [
         (
             options.caption is not None and not options.caption.strip(),

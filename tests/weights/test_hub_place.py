@@ -1,6 +1,6 @@
 import pytest
 
-from weights.hub_place import HubPlace, parse_place
+from weights.hub_place import HubPlace, is_endpoint, parse_place
 
 MIRROR = "https://mirror.example:8443"
 
@@ -49,3 +49,18 @@ def test_what_a_user_may_write(written, expected):
         repo, revision, inside = expected
         assert place == HubPlace(repo=repo, revision=revision, inside=inside)
         assert parse_place(str(place)) == place
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("https://api.example.com/openai/v1", True),
+        ("https://huggingface.co/llava-hf/llava-1.5-7b-hf", False),
+        (f"{MIRROR}/llava-hf/llava-1.5-7b-hf", False),
+        ("llava-1.5-7b", False),
+    ],
+)
+def test_an_address_is_no_page_of_the_hub(model, expected, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", MIRROR)
+    assert is_endpoint(model) == expected

@@ -52,6 +52,15 @@ def test_adapters_name_their_base():
             assert known.base is None
 
 
+def test_names_may_have_a_revision_or_be_a_page():
+    for name in ("sd14@fp16", "CompVis/stable-diffusion-v1-4@main"):
+        assert registry.lookup(name) is registry.KNOWN["sd14"]
+    page = "https://huggingface.co/xdecoder/SEEM/blob/main/seem_focalt_v0.pt"
+    assert registry.lookup_segmenter(page) is registry.SEGMENTERS["seem-focalt-v0"]
+    assert registry.lookup_chat("llava-next-34b@v1") is registry.CHATS["llava-next-34b"]
+    assert registry.lookup_segmenter("xdecoder/SEEM") is None
+
+
 def test_unknown_names():
     assert registry.lookup("llama") is None
     with pytest.raises(CheckpointError, match="not in this installation"):

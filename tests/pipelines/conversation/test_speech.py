@@ -65,7 +65,7 @@ def test_a_recogniser_hears_the_same_words_each_time(tmp_path):
 
 
 def test_what_is_no_recogniser_is_said_in_one_line(tmp_path):
-    with pytest.raises(CheckpointError, match="no such folder"):
+    with pytest.raises(CheckpointError, match="no such file or folder"):
         load_recogniser("nothing", device="cpu")
     with pytest.raises(CheckpointError, match="is no speech recogniser"):
         load_recogniser(str(tmp_path), device="cpu")
