@@ -15,10 +15,13 @@ refused if decoding it would take for ever: too many pixels, or a JPEG of too ma
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import logging
+import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -252,14 +255,28 @@ def _opened(file: File) -> Iterator[Image.Image]:
 
 
 def _read(file: File) -> bytes:
-    if isinstance(file, (str, Path)):
-        with Path(file).open("rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
-    else:
-        data = file.read(MOST_BYTES + 1)
+    data = _read_path(file) if isinstance(file, (str, Path)) else file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise PromptError(f"is larger than {MOST_BYTES / 2**30:g} GB; make it smaller")
     return data
+
+
+def _read_path(path: str | Path) -> bytes:
+    """The bytes of a file, or of a pipe: of one that nobody writes to, none would ever come.
+
+    Raises:
+        PromptError: Nobody writes to it.
+    """
+    at_once = getattr(os, "O_NONBLOCK", 0)
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | at_once), "rb") as opened:
+        first = b""
+        if at_once and stat.S_ISFIFO(os.fstat(opened.fileno()).st_mode):
+            with contextlib.suppress(BlockingIOError):  # nothing yet, but it will
+                first = os.read(opened.fileno(), MOST_BYTES + 1)
+                if not first:
+                    raise PromptError(f"is a pipe that nobody writes to; {CURE}")
+            os.set_blocking(opened.fileno(), True)
+        return first + opened.read(MOST_BYTES + 1 - len(first))
 
 
 def _known_formats(data: bytes) -> list[str]:

@@ -5,6 +5,7 @@ PICTURE.json beside it. A file of captions is COCO's, or an object of them by fi
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +76,8 @@ def list_pictures(
         raise PromptError(f"{folder}: expected a folder of pictures; there is none")
     files = [file for file in folder.rglob("*") if file.suffix.lower() in PICTURES]
     if without is not None:
-        results = without.resolve()
-        files = [file for file in files if results not in file.resolve().parents]
+        results = Path(os.path.realpath(without))  # Path.resolve raises at a link to itself
+        files = [file for file in files if results not in Path(os.path.realpath(file)).parents]
     pictures = []
     for file in files:
         name = file.relative_to(folder).as_posix()

@@ -115,7 +115,7 @@ class _RayAnnotator:
 def _told(raw: Raw) -> dict[str, Any]:
     """A picture, for another machine."""
     told = {"name": raw.name, "captions": raw.captions, "problem": raw.problem}
-    return told | {"path": str(raw.path.resolve())}
+    return told | {"path": os.path.realpath(raw.path)}
 
 
 def _here(raws: Iterable[Raw], settings: Settings) -> Iterator[Annotation]:

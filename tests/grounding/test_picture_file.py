@@ -1,6 +1,8 @@
 import io
 import logging
+import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +226,23 @@ def test_no_package_opens_pictures_by_another_door():
         for path in (root / package).rglob("*.py"):
             if path != Path(picture_file.__file__):
                 assert not opening.search(path.read_text("utf-8")), f"{path}: use open_picture"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such files here")
+def test_a_pipe_is_read_if_somebody_writes_to_it(tmp_path):
+    path, data = tmp_path / "pipe.png", io.BytesIO()
+    os.mkfifo(path)
+    with pytest.raises(PromptError, match="is a pipe that nobody writes to"):
+        open_picture(path)
+    Image.new("RGB", (300, 200), "teal").save(data, "BMP")  # more than a pipe holds
+    writer = threading.Thread(target=lambda: path.write_bytes(data.getvalue()))
+    keeper = os.open(path, os.O_RDWR)  # so that the writer has been there before the reader comes
+    writer.start()
+    reader = os.open(path, os.O_RDONLY)
+    closer = threading.Thread(target=lambda: (writer.join(), os.close(keeper)))
+    closer.start()
+    try:
+        assert open_picture(path).size == (300, 200)
+    finally:
+        os.close(reader)
+        closer.join()

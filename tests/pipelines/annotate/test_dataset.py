@@ -249,6 +249,14 @@ def test_wrong_options_are_one_line(tmp_path, stubs, capsys, more, message):
     assert message in line
 
 
+def test_a_link_to_itself_is_dropped(tmp_path, stubs, capsys):
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    write_pictures(pictures, 1)
+    (pictures / "a.png").symlink_to("a.png")
+    assert main([str(pictures), "--out", str(out)]) == 0
+    assert "dropped 1 pictures: a picture that cannot be read" in capsys.readouterr().out
+
+
 def test_a_folder_without_pictures_is_an_error(tmp_path):
     with pytest.raises(PromptError, match="found none"):
         list_pictures(tmp_path)
