@@ -272,7 +272,8 @@ def _beside(group) -> None:
         "--controlnet",
         metavar="PATH|ID",
         action="append",
-        help="a ControlNet in diffusers' layout; needs --control; may be repeated",
+        help="a ControlNet, control-LoRA or T2I-Adapter, a folder or a file; needs --control; may "
+        "be repeated",
     )
     group.add_argument(
         "--ip-adapter",

@@ -11,12 +11,13 @@ import torch
 
 from gligen.sampler import Companion
 from grounding.errors import PromptError
-from pipelines.generation.companions.controlnet import Control, ControlNet, read_control
+from pipelines.generation.companions.controlnet import ControlNet, load_control, read_control
 from pipelines.generation.companions.cues import Cues
 from pipelines.generation.companions.embedding import Embedding
 from pipelines.generation.companions.ip_adapter import IpAdapter, Likeness
 from pipelines.generation.companions.lora import Lora, attach_loras
 from pipelines.generation.companions.notes import KINDS, listed, numbered
+from pipelines.generation.companions.t2i_adapter import T2iAdapter
 from pipelines.generation.companions.weighted import Weighted
 from pipelines.generation.layout import Notice
 from pipelines.generation.source_picture import read_picture
@@ -44,13 +45,13 @@ class Company:
     Attributes:
         loras: their effects add up.
         embeddings: words of one's own.
-        controlnets: each follows a map; their effects add up.
+        controlnets: and T2I-Adapters: each follows a map; their effects add up.
         ip_adapter: takes a picture as a second prompt.
     """
 
     loras: tuple[Lora, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
-    controlnets: tuple[ControlNet, ...] = ()
+    controlnets: tuple[ControlNet | T2iAdapter, ...] = ()
     ip_adapter: IpAdapter | None = None
 
     @classmethod
@@ -90,7 +91,7 @@ class Company:
                     for one in names.get("embeddings", ())
                 ),
                 controlnets=tuple(
-                    ControlNet.load(str(one), base, **place) for one in names.get("controlnets", ())
+                    load_control(str(one), base, **place) for one in names.get("controlnets", ())
                 ),
                 ip_adapter=None
                 if picture is None
@@ -170,8 +171,7 @@ class Company:
         for place, weight in enumerate(first.weights):
             if weight:
                 maps = torch.cat([one.maps[place] for one in cues])
-                net = self.controlnets[place]
-                found.append(Control(net=net, maps=maps, weight=weight))
+                found.append(self.controlnets[place].at_work(maps, weight))
         return tuple(found)
 
     @property

@@ -2,35 +2,40 @@
 
 (Zhang et al., "Adding Conditional Control to Text-to-Image Diffusion Models", arXiv 2302.05543.)
 Its outputs are added to the UNet's skip connections, on both halves of the guidance, beside
-whatever the gates do. Axes: B images of the UNet's batch, H x W pixels, h x w latent cells.
+whatever the gates do. A T2I-Adapter (`t2i_adapter`) is loaded and given its map in the same way.
+Axes: B images of the UNet's batch, H x W pixels, h x w latent cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import init_empty_weights
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from gligen.sampler import Companion
 from grounding.errors import CheckpointError
+from pipelines.generation.companions.t2i_adapter import T2iAdapter
 from pipelines.generation.maps import canny_edges
 from pipelines.generation.source_picture import read_picture
 from weights.base import BaseModel
-from weights.components import fill, read_config, read_folder
-from weights.hub import choose_part, fetch_files
+from weights.choose import choose_part
+from weights.components import read_config
+from weights.controlnet import load_controlnet
+from weights.hub import fetch_files
+from weights.t2i_adapter import is_t2i_adapter
+from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
 
-__all__ = ["Control", "ControlNet", "read_control"]
+__all__ = ["Control", "ControlNet", "load_control", "read_control"]
 
 CANNY = "canny:"  # before the name of a picture whose edges are the map
-SHARED = ("cross_attention_dim", "block_out_channels", "layers_per_block")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,60 +50,63 @@ class ControlNet:
     name: str
     model: ControlNetModel
 
-    @classmethod
-    def load(
-        cls,
-        name: str,
-        base: BaseModel,
-        *,
-        device: torch.device | str,
-        dtype: torch.dtype,
-        offline: bool = False,
-    ) -> ControlNet:
-        """Load a ControlNet, strictly.
-
-        Args:
-            name: a folder in diffusers' layout, or a hub id.
-            base: what it must fit.
-            device: where it is to be.
-            dtype: of its parameters.
-            offline: never use the network.
-
-        Raises:
-            CheckpointError: not a ControlNet, damaged, or made for another kind of model.
-            OfflineError: it must be downloaded and cannot be.
-        """
-        folder = Path(name)
-        if not folder.exists():
-            folder = fetch_files(name, choose_part, offline=offline)
-        if not (folder / "config.json").is_file():
-            raise CheckpointError(
-                f"{name}: expected a folder with the config.json and the weights of a ControlNet "
-                "in diffusers' layout"
-            )
-        config = read_config(folder / "config.json")
-        if config.get("_class_name") != "ControlNetModel":
-            raise CheckpointError(
-                f"{name}: expected a ControlNetModel, got {config.get('_class_name')}"
-            )
-        with init_empty_weights(include_buffers=False):
-            model = ControlNetModel.from_config(config)
-        assert isinstance(model, ControlNetModel)
-        for key in SHARED:
-            theirs, ours = model.config[key], base.unet.config[key]
-            if _plain(theirs) != _plain(ours):
-                raise CheckpointError(
-                    f"{name}: this ControlNet is for a UNet of {key} {theirs}, the model has "
-                    f"{ours}; take one made for this model"
-                )
-        half = dtype != torch.float32
-        state = read_folder(folder, half=half)
-        return cls(name=name, model=fill(model, state, name, device=device, dtype=dtype))
-
     @property
-    def cell(self) -> int:
-        """Pixels of the map on one side of a latent cell."""
-        return 2 ** (len(self.model.config["conditioning_embedding_out_channels"]) - 1)
+    def channels(self) -> int:
+        """Of its map: 3, or 1 for grey."""
+        return self.model.config["conditioning_channels"]
+
+    def map_size(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the map in pixels for latents of (height, width) cells."""
+        cell = 2 ** (len(self.model.config["conditioning_embedding_out_channels"]) - 1)
+        return grid[0] * cell, grid[1] * cell
+
+    def at_work(self, maps: Tensor, weight: float) -> Companion:
+        """It with the maps of a batch."""
+        return Control(net=self, maps=maps, weight=weight)
+
+
+def load_control(
+    name: str,
+    base: BaseModel,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    offline: bool = False,
+) -> ControlNet | T2iAdapter:
+    """Load a ControlNet, a control-LoRA or a T2I-Adapter, strictly.
+
+    Args:
+        name: a folder in diffusers' layout, a file in any, or a place on the hub.
+        base: what it must fit.
+        device: where it is to be.
+        dtype: of its parameters.
+        offline: never use the network.
+
+    Raises:
+        CheckpointError: none of them, damaged, or made for another kind of model.
+        OfflineError: it must be downloaded and cannot be.
+    """
+    path = Path(name)
+    if not path.exists():
+        path = fetch_files(name, _choose, offline=offline)
+    if path.is_dir() and not (path / "config.json").is_file():
+        chosen = _choose([one.name for one in sorted(path.iterdir()) if one.is_file()])
+        if not chosen:
+            raise CheckpointError(
+                f"{name}: expected a ControlNet or T2I-Adapter in it: the config.json and weights "
+                "of diffusers, or one file of weights"
+            )
+        path = path / chosen[0]
+    if path.is_dir():
+        kind = read_config(path / "config.json").get("_class_name")
+    else:
+        kind = "T2IAdapter" if is_t2i_adapter(TensorFile(path).shapes) else "ControlNetModel"
+    if kind == "T2IAdapter":
+        return T2iAdapter.load(name, path, base, device=device, dtype=dtype)
+    if kind != "ControlNetModel":
+        raise CheckpointError(f"{name}: expected a ControlNetModel or T2IAdapter, got {kind}")
+    model = load_controlnet(name, path, base.unet, device=device, dtype=dtype)
+    return ControlNet(name=name, model=model)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,12 +115,12 @@ class Control:
 
     Attributes:
         net: the ControlNet.
-        maps: [B', 3, H, W] in [0, 1], one for each image; B is B' or, guided, twice that.
+        maps: [B', C, H, W] in [0, 1], one for each image; B is B' or, guided, twice that.
         weight: factor on what it adds.
     """
 
     net: ControlNet
-    maps: Float[Tensor, "_ 3 H W"]
+    maps: Float[Tensor, "_ C H W"]
     weight: float
 
     def __call__(
@@ -139,25 +147,35 @@ class Control:
         }
 
 
-def read_control(name: str, net: ControlNet, grid: tuple[int, int]) -> Float[Tensor, "1 3 H W"]:
-    """The map that a ControlNet is to follow.
+def read_control(
+    name: str, net: ControlNet | T2iAdapter, grid: tuple[int, int]
+) -> Float[Tensor, "1 C H W"]:
+    """The map that a ControlNet or T2I-Adapter is to follow.
 
     Args:
         name: a picture file or data URI; or "canny:" and one, whose edges are taken.
-        net: decides the size.
+        net: decides the size, and whether it is grey.
         grid: (height, width) of the latents, in cells.
 
     Raises:
         PromptError: the picture cannot be read.
     """
-    height, width = (net.cell * side for side in grid)
+    height, width = net.map_size(grid)
     picture = read_picture(name.removeprefix(CANNY))
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     if name.startswith(CANNY):
-        picture = Image.fromarray(canny_edges(picture)).convert("RGB")
-    pixels = np.asarray(picture, dtype=np.float32) / 255
+        picture = Image.fromarray(canny_edges(picture))
+    picture = picture.convert("L" if net.channels == 1 else "RGB")
+    pixels = np.asarray(picture, dtype=np.float32).reshape(height, width, -1) / 255
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+def _choose(files: Collection[str]) -> list[str]:
+    """A model in diffusers' layout, else the only file of weights there is."""
+    if "config.json" in files:
+        return choose_part(files)
+    for endings in ((".safetensors",), PICKLE_SUFFIXES):
+        weights = [file for file in files if file.endswith(endings) and "/" not in file]
+        if weights:
+            return weights if len(weights) == 1 else []
+    return []

@@ -16,7 +16,7 @@ class Cues:
     """Maps to follow and a picture to resemble.
 
     Attributes:
-        maps: [1, 3, H, W] in [0, 1], one for each ControlNet; none at all: they rest.
+        maps: [1, C, H, W] in [0, 1], one for each ControlNet; none at all: they rest.
         weights: one for each map.
         shown: a picture as the IP-Adapter reads it; None: there is no IP-Adapter.
         likeness: how much it counts.

@@ -85,15 +85,24 @@ def test_requests_that_cannot_be(load, controlnet, edges, caplog):
 
 
 def test_files_that_do_not_serve(load, controlnet, model_folder, tmp_path):
-    with pytest.raises(CheckpointError, match="expected a folder with the config"):
+    with pytest.raises(CheckpointError, match="expected a ControlNet or T2I-Adapter in it"):
         load(str(tmp_path))
-    with pytest.raises(CheckpointError, match="expected a ControlNetModel, got UNet2D"):
+    with pytest.raises(CheckpointError, match="or T2IAdapter, got UNet2D"):
         load(str(model_folder / "unet"))
     config = json.loads((controlnet / "config.json").read_text())
     for change in ({"cross_attention_dim": 24}, {"block_out_channels": [8, 24]}):
         (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
-        with pytest.raises(CheckpointError, match=f"UNet of {next(iter(change))}"):
+        with pytest.raises(CheckpointError, match=f"UNet of another {next(iter(change))}"):
             load(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="expected diffusion_pytorch_model"):
         load(str(tmp_path))
+
+
+def test_a_file_alone_is_the_same_net(load, controlnet, edges, tmp_path):
+    file = controlnet / "diffusion_pytorch_model.safetensors"
+    (tmp_path / "net.safetensors").write_bytes(file.read_bytes())
+    expected = pixels(load(str(controlnet))(PROMPT, controls=[str(edges)], **SETTINGS))
+    for name in (tmp_path / "net.safetensors", tmp_path):
+        drawn = pixels(load(str(name))(PROMPT, controls=[str(edges)], **SETTINGS))
+        assert np.array_equal(drawn, expected)
