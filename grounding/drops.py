@@ -10,6 +10,7 @@ from typing import Any
 
 from grounding.errors import PromptError
 from grounding.files import write_files
+from grounding.formats.remarks import Remarks
 
 __all__ = ["DROPPED", "Dropped", "Drops"]
 
@@ -67,6 +68,11 @@ class Drops:
             self.changed_regions[reason] += 1
             self._name("changed", "region", name, reason, detail)
 
+    def add(self, name: str, remarks: Remarks) -> None:
+        """Count what a reader noted of a picture, or of a file."""
+        self.of_picture(name, remarks.lost)
+        self.changed(name, remarks.changed)
+
     def _name(self, verb: str, kind: str, name: str, reason: str, detail: str) -> None:
         entry = {verb: kind, "of" if kind == "region" else "name": name, "reason": reason}
         entry |= {"detail": detail} if detail else {}
@@ -81,6 +87,10 @@ class Drops:
         """How many pictures and regions are named."""
         counters = (self.lost_pictures, self.lost_regions, self.changed_regions)
         return sum(sum(counter.values()) for counter in counters)
+
+    def counts(self) -> dict[str, int]:
+        """How often each reason was met."""
+        return dict(self.lost_pictures + self.lost_regions + self.changed_regions)
 
     def report(self) -> dict[str, Any]:
         """The counts and some examples, as JSON has it."""
@@ -134,9 +144,14 @@ class Drops:
             PromptError: naming the first and the count.
         """
         if self.count:
-            first = json.loads(self._all.getvalue().partition(b"\n")[0])
-            name, detail = first.get("of") or first.get("name"), first.get("detail", "")
             raise PromptError(
-                f"{data}: --strict, and {self.count} entries are not usable as they are; the "
-                f"first: {name}: {first['reason']}{f' ({detail})' if detail else ''}"
+                f"{data}: --strict, and {self.count} entries are not usable as they are{self.why()}"
             )
+
+    def why(self) -> str:
+        """What is added to the message that nothing is left: the first that is named."""
+        if not self.count:
+            return ""
+        first = json.loads(self._all.getvalue().partition(b"\n")[0])
+        name, detail = first.get("of") or first.get("name"), first.get("detail", "")
+        return f"; the first: {name}: {first['reason']}{f' ({detail})' if detail else ''}"

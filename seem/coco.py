@@ -18,13 +18,16 @@ from PIL import Image
 
 from grounding.errors import LavallamaError, PromptError
 from grounding.files import write_files
+from grounding.formats.annotation import same_shape
 from grounding.masks import bitmap_to_rle
 from grounding.picture_file import open_upright
 from seem.postprocess import Instances, Panoptic
 from seem.results import mask_boxes
 
 __all__ = [
+    "HEADER_BYTES",
     "PanopticEntry",
+    "check_panoptic_header",
     "instance_results",
     "panoptic_entry",
     "panoptic_png",
@@ -32,6 +35,15 @@ __all__ = [
     "write_panoptic",
 ]
 
+HEADER_BYTES = 26  # of a PNG: its signature, size, depth and kind of colours
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+COLOUR_TYPES = {  # of a PNG's header (ISO/IEC 15948, 11.2.2)
+    b"\x00": "grey (L)",
+    b"\x02": "RGB of 16 bits",
+    b"\x03": "a palette (P)",
+    b"\x04": "grey with transparency (LA)",
+    b"\x06": "colours with transparency (RGBA)",
+}
 COLOUR_BASE = 256  # id = red + 256 green + 256^2 blue
 
 
@@ -124,23 +136,57 @@ def panoptic_png(ids: Int[np.ndarray, "H W"]) -> bytes:
     return file.getvalue()
 
 
-def read_panoptic_png(data: bytes) -> Int[np.ndarray, "H W"]:
-    """Read segment ids, int32 `[H, W]`, from the bytes of such a PNG.
+def check_panoptic_header(data: bytes, name: object) -> None:
+    """Look at the first `HEADER_BYTES` of a file: whether it is a PNG of three colours.
 
     Raises:
-        LavallamaError: it is not one.
+        LavallamaError: it is not; naming the file.
     """
+    if not data.startswith(PNG_SIGNATURE):
+        what = "a JPEG, which changes ids" if data.startswith(b"\xff\xd8") else "none"
+        raise LavallamaError(f"{name}: expected a PNG of segment ids; this is {what}")
+    depth, kind = data[24:25], data[25:26]
+    if kind != b"\x02" or depth != b"\x08":
+        what = COLOUR_TYPES.get(kind, "another kind of colours")
+        raise LavallamaError(
+            f"{name}: expected segment ids in three colours (RGB, 8 bits), got {what}; export it "
+            "as RGB, id = R + 256 G + 65536 B"
+        )
+
+
+def read_panoptic_png(
+    data: bytes, name: object = "a panoptic map", size: tuple[int, int] | None = None
+) -> Int[np.ndarray, "H W"]:
+    """Read segment ids, int32 `[H, W]`, from the bytes of such a PNG.
+
+    Args:
+        data: of the file.
+        name: of the file, for messages.
+        size: (height, width) of its image, onto which ids are stretched; None: their own. The
+            shapes must agree.
+
+    Raises:
+        LavallamaError: it is not one, or of another shape than the image.
+    """
+    check_panoptic_header(data, name)
     try:
         image = open_upright(io.BytesIO(data))
     except PromptError as error:
-        raise LavallamaError(f"a panoptic map is a PNG file; this is none: {error}") from None
-    mode, colours = image.mode, np.asarray(image, np.int32)
-    if mode != "RGB":
+        raise LavallamaError(f"{name}: expected a PNG of segment ids: {error}") from None
+    colours = np.asarray(image, np.int32)
+    ids = colours @ np.array([1, COLOUR_BASE, COLOUR_BASE**2], np.int32)
+    if size is None or ids.shape == size:
+        return ids
+    height, width = ids.shape
+    if not same_shape((width, height), (size[1], size[0])):
         raise LavallamaError(
-            f"a panoptic PNG holds ids in three colours (RGB); got {mode}, export it without a "
-            "palette"
+            f"{name}: is of another shape than its image: expected {size[1]}x{size[0]} pixels, got "
+            f"{width}x{height}"
         )
-    return colours @ np.array([1, COLOUR_BASE, COLOUR_BASE**2], np.int32)
+    rows, columns = (
+        (np.arange(side) + 0.5) * own / side for side, own in zip(size, ids.shape, strict=True)
+    )
+    return ids[rows.astype(int)[:, None], columns.astype(int)]
 
 
 def write_panoptic(path: Path, entries: Sequence[PanopticEntry]) -> None:

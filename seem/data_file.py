@@ -7,53 +7,50 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 from pycocotools import mask as coco_mask
 
+from grounding.drops import Dropped
 from grounding.errors import LavallamaError, PromptError
-from grounding.formats.fields import as_list, as_number, as_object, as_whole, needed
-from grounding.jsonfile import describe, parse_json, read_text
+from grounding.formats.annotation import Entry, image_size, pixel_rings, same_shape
+from grounding.formats.fields import as_object
+from grounding.formats.foreign import check_kind
+from grounding.formats.remarks import Remarks
+from grounding.geometry import Size
+from grounding.jsonfile import parse_json, read_text
 from grounding.masks import rle_to_bitmap
 from grounding.picture_file import open_picture
-from grounding.region import MAX_SIDE, RleMask
+from grounding.region import RleMask
 
 __all__ = [
-    "index_by_id",
     "read_image",
     "read_json",
     "read_segmentation",
+    "told_size",
 ]
 
 MAX_BYTES = 2**30  # COCO's largest annotation file has 0.45 GB
 
 
-def read_json(path: Path) -> Mapping[str, object]:
+def read_json(path: Path, wanted: str | None = None) -> Mapping[str, object]:
     """Read an object from a JSON file.
+
+    Args:
+        path: Of the file.
+        wanted: One of the kinds of `grounding.formats.foreign`; None: of any kind.
 
     Raises:
         PromptError: naming the file.
     """
     try:
-        return as_object(parse_json(read_text(path, MAX_BYTES)), "the file")
+        data = parse_json(read_text(path, MAX_BYTES))
+        if wanted is not None:
+            check_kind(data, wanted)
+        return as_object(data, "the file")
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
-
-
-def index_by_id(data: Mapping[str, object], key: str) -> dict[object, Mapping[str, object]]:
-    """The entries of a list by their ids.
-
-    Raises:
-        PromptError: an entry is no object, or has no id, or two have one.
-    """
-    entries: dict[object, Mapping[str, object]] = {}
-    for place, value in enumerate(as_list(needed(data, key, ""), key)):
-        entry = as_object(value, f"{key}[{place}]")
-        number = as_whole(needed(entry, "id", f"{key}[{place}]"), f"{key}[{place}].id", 0)
-        if number in entries:
-            raise PromptError(f"{key}[{place}].id: {number} appears twice; ids must be unique")
-        entries[number] = entry
-    return entries
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
@@ -65,44 +62,70 @@ def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     return np.array(open_picture(path))
 
 
-def read_segmentation(value: object, size: tuple[int, int], where: str) -> Bool[np.ndarray, "H W"]:
+def told_size(image: Entry, pixels: np.ndarray) -> Size | None:
+    """(width, height) of an image as its file says; None if it does not.
+
+    Args:
+        image: Its entry.
+        pixels: The image itself, [H, W, ...].
+
+    Raises:
+        Dropped: the two are of other shapes, so nobody knows what annotations refer to.
+    """
+    told, (height, width) = image_size(image), pixels.shape[:2]
+    if told is not None and not same_shape(told, (width, height)):
+        detail = f"{width}x{height} for {told[0]}x{told[1]}"
+        raise Dropped("a picture of another shape than its annotations", detail)
+    return told
+
+
+def read_segmentation(
+    value: object,
+    size: tuple[int, int],
+    where: str,
+    *,
+    told: Size | None = None,
+    remarks: Remarks | None = None,
+) -> Bool[np.ndarray, "H W"]:
     """Read COCO's segmentation: polygons, or run lengths as numbers or as text.
 
     Args:
         value: From JSON.
         size: (height, width) of the image.
         where: Which entry it is, for messages.
+        told: (width, height) of the image as its file says, to which the segmentation belongs: of
+            the same shape (`told_size`). None: those of the image.
+        remarks: Notes parts of outlines that are left out.
 
     Raises:
         PromptError: it is none.
     """
     height, width = size
+    own_width, own_height = told or (width, height)
+    if value is None:
+        return np.zeros(size, bool)
     if isinstance(value, Mapping):
         try:
-            rle = RleMask.model_validate(dict(value))
+            rle = RleMask.model_validate(
+                {key: value[key] for key in ("size", "counts") if key in value}
+            )
         except LavallamaError as error:
             raise PromptError(f"{where}: {error}") from None
-        if rle.size != size:
+        if rle.size not in ((own_height, own_width), size):
             raise PromptError(
-                f"{where}: expected run lengths of {height} x {width} pixels, got "
+                f"{where}: expected run lengths of {own_height} x {own_width} pixels, got "
                 f"{rle.size[0]} x {rle.size[1]}"
             )
-        bitmap = rle_to_bitmap(rle)
+        bitmap = rle_to_bitmap(rle).astype(np.uint8)
+        if bitmap.shape != size:
+            bitmap = cv2.resize(bitmap, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     else:
-        rings = [_ring(ring, f"{where}[{i}]") for i, ring in enumerate(as_list(value, where))]
+        rings = pixel_rings(value, where, Remarks() if remarks is None else remarks)
         if not rings:
             return np.zeros(size, bool)
+        if (own_height, own_width) != size:
+            scales = (width / own_width, height / own_height)
+            rings = [[v * scales[i % 2] for i, v in enumerate(ring)] for ring in rings]
         polygons: Any = rings  # pycocotools' stubs know no polygons
         bitmap = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
     return np.ascontiguousarray(bitmap).astype(bool)
-
-
-def _ring(value: object, where: str) -> list[float]:
-    numbers = [as_number(item, where) for item in as_list(value, where)]
-    if len(numbers) < 6 or len(numbers) % 2:
-        raise PromptError(
-            f"{where}: expected x, y of at least 3 vertices in turn, got {describe(numbers)}"
-        )
-    if max(map(abs, numbers)) > MAX_SIDE:
-        raise PromptError(f"{where}: expected pixels, got {describe(max(numbers, key=abs))}")
-    return numbers

@@ -13,17 +13,27 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gligen.evaluation.layout import Instance, Layout, LayoutSet
+from grounding.drops import Drops
 from grounding.errors import PromptError
-from grounding.formats.fields import as_list, as_numbers, as_object, as_text, as_whole, needed
-from grounding.geometry import (
-    Box,
-    CanvasMap,
-    box_area,
-    clip_xyxy,
-    crop,
-    pixels_to_normalized,
-    xywh_to_xyxy,
+from grounding.formats.annotation import (
+    NO_SENSE,
+    Entry,
+    Id,
+    find_category,
+    group_by_image,
+    identify,
+    image_size,
+    in_order,
+    index_by_id,
+    is_crowd,
+    name_categories,
+    read_box,
+    same_shape,
+    used_categories,
 )
+from grounding.formats.fields import as_list, as_object, as_text, needed
+from grounding.formats.remarks import Remarks
+from grounding.geometry import Box, CanvasMap, Size, box_area, clip_xyxy, crop
 from grounding.prompt import GroundedPrompt, Region, Sampling
 from grounding.stickers.vocabulary import article
 
@@ -32,21 +42,20 @@ __all__ = ["MIN_AREA", "coco_captions", "coco_layouts"]
 MIN_AREA = 0.01  # of the picture; GLIGEN, section 4
 MOST_BOXES = 30  # GLIGEN's text-box tokenizer
 
-Entry = Mapping[str, object]
 ReadImage = Callable[[str], UInt8[np.ndarray, "H W 3"]]
 
 
-def coco_captions(data: Entry) -> dict[int, str]:
+def coco_captions(data: Entry) -> dict[Id, str]:
     """The first caption of each image of a captions file, by image id.
 
     Raises:
         PromptError: it is no such file.
     """
-    captions: dict[int, str] = {}
+    captions: dict[Id, str] = {}
     for place, value in enumerate(as_list(needed(data, "annotations", ""), "annotations")):
         where = f"annotations[{place}]"
         entry = as_object(value, where)
-        number = as_whole(needed(entry, "image_id", where), f"{where}.image_id", 0)
+        number = identify(needed(entry, "image_id", where), f"{where}.image_id")
         text = as_text(needed(entry, "caption", where), f"{where}.caption")
         captions.setdefault(number, " ".join(text.split()))
     return captions
@@ -55,9 +64,11 @@ def coco_captions(data: Entry) -> dict[int, str]:
 def coco_layouts(
     data: Entry,
     *,
-    captions: Mapping[int, str] | None = None,
+    captions: Mapping[Id, str] | None = None,
     read_image: ReadImage | None = None,
+    read_size: Callable[[str], Size | None] | None = None,
     limit: int | None = None,
+    drops: Drops | None = None,
 ) -> LayoutSet:
     """Make requests of an instances file, one for each image that has a box left.
 
@@ -65,17 +76,21 @@ def coco_layouts(
         data: The parsed file.
         captions: By image id; images without one are asked for by the names of their classes.
         read_image: Returns the image of a file name; None: the true pictures are not at hand.
+        read_size: Returns (width, height) of an image whose entry does not tell; None: unknown.
         limit: Requests at most.
+        drops: Counts annotations that make no sense, and boxes that are clipped.
 
     Raises:
         PromptError: it is no such file, or nothing is left to ask for.
     """
-    reader = _Reader(data, captions or {}, read_image)
-    numbers = [number for number in sorted(reader.boxes) if reader.instances(number)[0]][:limit]
+    drops = Drops() if drops is None else drops
+    reader = _Reader(data, captions or {}, read_image, read_size, drops)
+    asked = [number for number in in_order(reader.boxes) if reader.instances(number)[0]]
+    numbers = asked[:limit]
     if not numbers:
         raise PromptError(
             f"expected an image with a box of at least {MIN_AREA:.0%} of its middle square; got "
-            f"{len(reader.images)} images and none"
+            f"{len(reader.images)} images and none{drops.why()}"
         )
     left_out: dict[str, int] = defaultdict(int)
     for number in numbers:
@@ -94,6 +109,7 @@ def coco_layouts(
         layouts=layouts,
         has_truth=read_image is not None,
         left_out=dict(left_out),
+        drops=drops,
     )
 
 
@@ -102,53 +118,65 @@ class _Reader:
     """The parsed file, by ids.
 
     Attributes:
-        images: File name, width and height.
+        images: File name, and (width, height) where anybody tells.
         names: Of the categories.
-        boxes: Of each image: (category id, xywh pixels, crowd).
+        boxes: Of each image: (category id, normalised box, crowd).
     """
 
     data: Entry
-    captions: Mapping[int, str]
+    captions: Mapping[Id, str]
     read_image: ReadImage | None
-    images: dict[int, tuple[str, int, int]] = field(default_factory=dict)
-    names: dict[int, str] = field(default_factory=dict)
-    boxes: dict[int, list[tuple[int, Box, bool]]] = field(default_factory=dict)
+    read_size: Callable[[str], Size | None] | None
+    drops: Drops
+    images: dict[Id, tuple[str, Size | None]] = field(default_factory=dict)
+    names: dict[Id, str] = field(default_factory=dict)
+    boxes: dict[Id, list[tuple[Id, Box, bool]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for where, entry in _entries(self.data, "images"):
-            number = as_whole(needed(entry, "id", where), f"{where}.id", 0)
-            name = as_text(needed(entry, "file_name", where), f"{where}.file_name")
-            width, height = (
-                as_whole(needed(entry, side, where), f"{where}.{side}")
-                for side in ("width", "height")
-            )
-            self.images[number] = name, width, height
-        for where, entry in _entries(self.data, "categories"):
-            number = as_whole(needed(entry, "id", where), f"{where}.id", 0)
-            self.names[number] = as_text(needed(entry, "name", where), f"{where}.name")
-        for where, entry in _entries(self.data, "annotations"):
-            image, category = (
-                as_whole(needed(entry, key, where), f"{where}.{key}", 0)
-                for key in ("image_id", "category_id")
-            )
-            if image not in self.images:
-                raise PromptError(f"{where}.image_id: there is no image {image}")
-            if category not in self.names:
-                raise PromptError(f"{where}.category_id: there is no category {category}")
-            x, y, w, h = as_numbers(needed(entry, "bbox", where), 4, f"{where}.bbox")
-            box = (category, (x, y, w, h), bool(entry.get("iscrowd")))
-            self.boxes.setdefault(image, []).append(box)
+        images = index_by_id(self.data, "images")
+        for number, entry in images.items():
+            where = f"image {number}"
+            name = as_text(needed(entry, "file_name", where), f"{where}: file_name")
+            self.images[number] = name, image_size(entry)
+        remarks = Remarks()
+        groups = group_by_image(self.data, images, remarks)
+        self.drops.add("annotations", remarks)
+        used = used_categories(entry for group in groups.values() for _, entry in group)
+        self.names = name_categories(self.data, used)
+        for number, group in groups.items():
+            self._read(number, group)
+
+    def _read(self, number: Id, group: Sequence[tuple[str, Entry]]) -> None:
+        """Read the boxes of an image."""
+        name, size = self.images[number]
+        if size is None and self.read_size is not None:
+            size = self.read_size(name)
+        self.images[number] = name, size
+        remarks = Remarks()
+        for where, entry in group:
+            category = find_category(entry, self.names, where, remarks)
+            if category is None:
+                continue
+            try:
+                box = read_box(entry, where, size, remarks)
+                if box is None:
+                    raise PromptError(f"{where}: has neither a box nor an outline")
+            except PromptError as error:
+                remarks.lose(NO_SENSE, str(error))
+                continue
+            self.boxes.setdefault(number, []).append((category, box, is_crowd(entry)))
+        self.drops.add(name, remarks)
 
     def instances(
-        self, number: int
+        self, number: Id
     ) -> tuple[tuple[Instance, ...], tuple[Instance, ...], Mapping[str, int]]:
         """Of one image: what is asked for, what is ignored, and why."""
-        _, width, height = self.images[number]
-        square = _middle(width, height)
+        size = self.images[number][1]
+        assert size is not None, "without one there are no boxes"
+        square = _middle(*size)
         asked, ignored, left_out = [], [], defaultdict[str, int](int)
         for category, box, crowd in self.boxes[number]:
-            normalized = pixels_to_normalized(xywh_to_xyxy(box), (width, height))
-            placed = clip_xyxy(square.normalized_box(normalized))
+            placed = clip_xyxy(square.normalized_box(box))
             if placed is None:
                 left_out["boxes outside the middle square"] += 1
                 continue
@@ -164,24 +192,31 @@ class _Reader:
             left_out[f"boxes beyond the {MOST_BOXES} largest"] += len(asked) - MOST_BOXES
         return tuple(asked[:MOST_BOXES]), (*ignored, *asked[MOST_BOXES:]), left_out
 
-    def layout(self, number: int) -> Layout:
-        name, width, height = self.images[number]
+    def _place(self, number: Id) -> int:
+        """The place of an image in the file."""
+        return list(self.images).index(number)
+
+    def layout(self, number: Id) -> Layout:
+        name, size = self.images[number]
+        assert size is not None, "without one there are no boxes"
         asked, ignored, _ = self.instances(number)
         nouns = list(dict.fromkeys(instance.noun for instance in asked))
+        seed = number if isinstance(number, int) and number >= 0 else self._place(number)
         caption = self.captions.get(number) or _listed([article(noun) for noun in nouns])
         document = GroundedPrompt(
             prompt=caption,
             regions=tuple(Region(phrase=each.noun, box=each.box) for each in asked),
-            sampling=Sampling(seed=number),
+            sampling=Sampling(seed=seed),
         )
 
         def truth() -> np.ndarray:
             assert self.read_image is not None, "asked only where pictures are at hand"
             image = self.read_image(name)
-            if image.shape[:2] != (height, width):
+            height, width = image.shape[:2]
+            if not same_shape(size, (width, height)):
                 raise PromptError(
-                    f"{name}: expected {width}x{height} pixels, as its annotation says; got "
-                    f"{image.shape[1]}x{image.shape[0]}"
+                    f"{name}: is of another shape than its annotations: expected {size[0]}x"
+                    f"{size[1]} pixels, got {width}x{height}"
                 )
             side = min(width, height)
             left, top = (width - side) // 2, (height - side) // 2
@@ -194,11 +229,6 @@ class _Reader:
             ignored=ignored,
             truth=None if self.read_image is None else truth,
         )
-
-
-def _entries(data: Entry, key: str) -> list[tuple[str, Entry]]:
-    values = as_list(needed(data, key, ""), key)
-    return [(f"{key}[{i}]", as_object(value, f"{key}[{i}]")) for i, value in enumerate(values)]
 
 
 def _middle(width: int, height: int) -> CanvasMap:

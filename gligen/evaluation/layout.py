@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gligen.evaluation.claims import Claim
+from grounding.drops import Drops
 from grounding.geometry import Box
 from grounding.prompt import GroundedPrompt
 
@@ -67,6 +68,7 @@ class LayoutSet:
         layouts: Yields them, each call from the start.
         has_truth: Whether all have a true picture.
         left_out: What is not asked for and why.
+        drops: What of the data makes no sense, or was clipped.
     """
 
     what: str
@@ -77,3 +79,4 @@ class LayoutSet:
     layouts: Callable[[], Iterator[Layout]]
     has_truth: bool
     left_out: dict[str, int] = field(default_factory=dict)
+    drops: Drops = field(default_factory=Drops)

@@ -12,11 +12,12 @@ Format: https://cocodataset.org/#format-data
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from grounding.errors import PromptError
-from grounding.formats.fields import as_list, as_object, needed
+from grounding.formats.fields import as_list, as_object, as_text, needed
 from grounding.formats.remarks import Remarks
 from grounding.formats.units import PIXEL_SLACK, Units, box_from, needs_canvas
 from grounding.geometry import Box, Size, clip_xyxy, pixels_to_normalized, xywh_to_xyxy
@@ -27,17 +28,23 @@ __all__ = [
     "PARTS",
     "Entry",
     "Id",
+    "Segment",
+    "NO_SENSE",
     "clip_ring",
+    "find_category",
     "group_by_image",
     "identify",
     "image_size",
     "in_order",
     "index_by_id",
     "is_crowd",
+    "name_categories",
     "pixel_rings",
     "read_annotation",
     "read_box",
+    "read_segment",
     "same_shape",
+    "used_categories",
 ]
 
 Entry = Mapping[str, object]
@@ -51,6 +58,7 @@ CLIPPED_BOX = "a box clipped to its picture"
 CLIPPED_OUTLINE = "an outline clipped to its picture"
 NO_PART = "a part of an outline left out"
 NO_SENSE = "an annotation that makes no sense"
+NO_CATEGORY = "a category that the file does not name"
 NOT_LISTED = "an annotation of an image that the file does not list"
 
 
@@ -121,6 +129,58 @@ def group_by_image(
     return dict(groups)
 
 
+def name_categories(data: Entry, used: Collection[Id]) -> dict[Id, str]:
+    """The names of a file's categories by their ids.
+
+    A category that nothing uses, and that others have as their supercategory, is none: exports of
+    Roboflow begin with one.
+
+    Args:
+        data: of the file.
+        used: ids that annotations have.
+
+    Raises:
+        PromptError: there is no list of categories, or one has no name.
+    """
+    categories = index_by_id(data, "categories")
+    above = {entry.get("supercategory") for entry in categories.values()}
+    names = {}
+    for number, entry in categories.items():
+        name = as_text(needed(entry, "name", f"category {number}"), f"category {number}: name")
+        is_root = name in above and entry.get("supercategory") in (None, "", "none")
+        if number in used or not is_root:
+            names[number] = name
+    return names
+
+
+def used_categories(annotations: Iterable[Entry]) -> set[Id]:
+    """The ids of the categories of annotations, or of the segments of panoptic ones."""
+    used = set()
+    for annotation in annotations:
+        segments = annotation.get("segments_info")
+        for entry in segments if isinstance(segments, list) else [annotation]:
+            number = entry.get("category_id") if isinstance(entry, Mapping) else None
+            try:
+                used.add(identify(number, "category_id"))
+            except PromptError:
+                continue
+    return used
+
+
+def find_category(
+    annotation: Entry, names: Collection[Id], where: str, remarks: Remarks
+) -> Id | None:
+    """The id of an annotation's category; None, and noted, if the file does not name it."""
+    try:
+        number = identify(annotation.get("category_id"), f"{where}.category_id")
+        if number not in names:
+            raise PromptError(f"{where}.category_id: no category has the id {describe(number)}")
+    except PromptError as error:
+        remarks.lose(NO_CATEGORY, str(error))
+        return None
+    return number
+
+
 def image_size(entry: Entry, width: str = "width", height: str = "height") -> Size | None:
     """(width, height) of an image as its entry says; None if it does not."""
     sides = []
@@ -135,6 +195,52 @@ def image_size(entry: Entry, width: str = "width", height: str = "height") -> Si
 def same_shape(told: Size, real: Size) -> bool:
     """Whether a picture has the shape that its annotations were made for, of whatever size."""
     return abs(told[0] * real[1] / (told[1] * real[0]) - 1) <= SHAPE_SLACK
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A segment of a panoptic map.
+
+    Attributes:
+        id: its colour as a number, above 0.
+        category: the id of its category.
+        crowd: whether it is a group that was not told apart.
+        area: in pixels, as its file says; 0 if it does not.
+    """
+
+    id: int
+    category: Id
+    crowd: bool
+    area: float
+
+
+def read_segment(
+    value: object, where: str, categories: Collection[Id], remarks: Remarks
+) -> Segment | None:
+    """Read an entry of "segments_info"; None, and noted, if it makes no sense.
+
+    Args:
+        value: the entry.
+        where: its place in the file.
+        categories: ids of those that the file names.
+        remarks: notes what is left out.
+    """
+    try:
+        entry = as_object(value, where)
+        number = identify(needed(entry, "id", where), f"{where}.id")
+        if not isinstance(number, int) or number < 1:
+            raise PromptError(
+                f"{where}.id: expected a whole number above 0, which is the background, got "
+                f"{describe(number)}"
+            )
+    except PromptError as error:
+        remarks.lose("a segment that makes no sense", str(error))
+        return None
+    category = find_category(entry, categories, where, remarks)
+    if category is None:
+        return None
+    area = _number(entry.get("area")) or 0.0
+    return Segment(id=number, category=category, crowd=is_crowd(entry), area=area)
 
 
 def is_crowd(annotation: Entry) -> bool:
@@ -353,7 +459,9 @@ def _outline(value: object, where: str, size: Size | None, remarks: Remarks) -> 
         return {}
     if isinstance(value, Mapping):
         try:
-            mask = RleMask.model_validate({key: value.get(key) for key in ("size", "counts")})
+            mask = RleMask.model_validate(
+                {key: value[key] for key in ("size", "counts") if key in value}
+            )
         except PromptError as error:
             raise PromptError(f"{where}.mask: {error}") from None
         height, width = mask.size

@@ -10,6 +10,7 @@ from grounding.errors import PromptError
 from grounding.formats.annotation import (
     Entry,
     Id,
+    find_category,
     group_by_image,
     identify,
     image_size,
@@ -66,13 +67,17 @@ def read_coco(
             if document.setdefault("prompt", caption) != caption:
                 _log.warning("%s: only the first caption is kept", where)
             continue
-        category = _category(annotation, categories, where, remarks)
+        category: Entry = {}
+        if annotation.get("category_id") is not None:
+            number = find_category(annotation, categories, where, remarks)
+            if number is None:
+                continue
+            category = categories[number]
         kind: Units = "normalized" if units == "normalized" else "pixel"
-        if category is not None:
-            region = read_annotation(
-                annotation, where, canvas=canvas, category=category, remarks=remarks, units=kind
-            )
-            regions += [] if region is None else [region]
+        region = read_annotation(
+            annotation, where, canvas=canvas, category=category, remarks=remarks, units=kind
+        )
+        regions += [] if region is None else [region]
     document["regions"] = _with_unique_ids(regions, remarks)
     if canvas is not None:
         document["canvas"] = {"width": canvas[0], "height": canvas[1]}
@@ -162,23 +167,6 @@ def _none_says_which(data: Entry) -> bool:
     """Whether no annotation names its image, which is clear if there is only one."""
     entries = [value for _, value in _items(data, "annotations") if isinstance(value, Mapping)]
     return not any("image_id" in entry for entry in entries)
-
-
-def _category(
-    annotation: Entry, categories: Mapping[Id, Entry], where: str, remarks: Remarks
-) -> Entry | None:
-    """The category of an annotation; an empty one if it has none; None: the file lacks it."""
-    number = annotation.get("category_id")
-    if number is None:
-        return {}
-    try:
-        found = categories.get(identify(number, f"{where}.category_id"))
-        if found is None:
-            raise PromptError(f"{where}.category_id: no category has the id {describe(number)}")
-    except PromptError as error:
-        remarks.lose("a category that the file does not name", str(error))
-        return None
-    return found
 
 
 def _with_unique_ids(regions: Sequence[Region], remarks: Remarks) -> list[Region]:

@@ -9,7 +9,9 @@ CreateBoundingBoxes; Label Studio's https://labelstud.io/guide/export.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["NOT_READ", "name_kind"]
+from grounding.errors import PromptError
+
+__all__ = ["COCO_INSTANCES", "COCO_PANOPTIC", "NOT_READ", "check_kind", "name_kind"]
 
 COCO_RESULTS = "a results file of COCO"
 COCO_INSTANCES = "COCO instances"
@@ -28,6 +30,15 @@ LABEL_STUDIO = "an export of Label Studio"
 MOSS_SIGN = "abs_centralized"
 PLAIN_BOXES = 'write [{"phrase": TEXT, "box": [x0, y0, x1, y1]}], in fractions'
 
+# How to get from what is known to what is wanted.
+_CURES = {
+    (LABELME, COCO_INSTANCES): "name the folder that holds it, beside its picture",
+    (DOCUMENT, COCO_INSTANCES): "name the folder that holds it, beside its picture of its name, or "
+    "write documents as JSON lines (.jsonl)",
+    (COCO_CAPTIONS, COCO_INSTANCES): "name the instances file; captions go to --captions",
+    (COCO_INSTANCES, COCO_PANOPTIC): "make PNGs of segment ids with panopticapi "
+    "(converters/detection2panoptic_coco_format.py), or have `lavallama annotate` write all of it",
+}
 # What is known and cannot be read as a prompt document, and what to give in its place.
 NOT_READ = {
     COCO_RESULTS: "it names categories by numbers alone; give the instances that it is about",
@@ -58,8 +69,12 @@ _SIGNS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
     (SA_1B, lambda data: _holds(_first(data, "annotations"), "predicted_iou")),
     (COCO_PANOPTIC, lambda data: _holds(_first(data, "annotations"), "segments_info")),
     (COCO_CAPTIONS, lambda data: _holds(_first(data, "annotations"), "caption")),
-    (COCO_INSTANCES, lambda data: _holds(data, "annotations", "images")),
-    (COCO_INSTANCES, lambda data: bool(_first(data, "annotations")) and not isinstance(data, list)),
+    (
+        COCO_INSTANCES,
+        lambda data: (
+            not {"category_id", "bbox", "segmentation"}.isdisjoint(_first(data, "annotations"))
+        ),
+    ),
     (COCO_RESULTS, lambda data: _holds(_first(data), "image_id", "category_id")),
     (LABELME, lambda data: _holds(data, "shapes")),
     (RECORDS, lambda data: _holds(_first(data), "conversations")),
@@ -83,3 +98,15 @@ def _plain(value: object) -> object:
 def name_kind(data: object) -> str | None:
     """Say what parsed JSON is, such as "a LabelMe file"; None: nothing that is known."""
     return next((name for name, told in _SIGNS if told(data)), None)
+
+
+def check_kind(data: object, wanted: str) -> None:
+    """Refuse parsed JSON that is known to be something else.
+
+    Raises:
+        PromptError: what it is, what is wanted, and how to get there.
+    """
+    kind = name_kind(data)
+    if kind not in (None, wanted):
+        cure = _CURES.get((kind, wanted)) or NOT_READ.get(kind, "")
+        raise PromptError(f"is {kind}, expected {wanted}{f': {cure}' if cure else ''}")

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grounding.errors import PromptError
+from grounding.formats.annotation import identify, index_by_id
 from grounding.formats.fields import as_list, as_object, as_text, needed
 from grounding.jsonfile import parse_json, read_text
 from grounding.llava.records import MARK
 from pipelines.training.sources import PICTURES
-from seem.data_file import index_by_id, read_json
+from seem.data_file import read_json
 
 __all__ = ["Raw", "list_pictures", "read_captions"]
 
@@ -113,7 +114,7 @@ def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
         for place, value in enumerate(as_list(data["annotations"], "annotations")):
             where = f"annotations[{place}]"
             entry = as_object(value, where)
-            image = images.get(needed(entry, "image_id", where))
+            image = images.get(identify(needed(entry, "image_id", where), f"{where}.image_id"))
             if image is None:
                 raise PromptError(f"{where}.image_id: there is no such image")
             name = as_text(needed(image, "file_name", where), where)

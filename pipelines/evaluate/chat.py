@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grounding.drops import DROPPED
 from grounding.errors import PromptError
 from grounding.files import check_writable, write_files
 from grounding.stickers.world import PRESETS, Split
@@ -40,6 +41,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from grounding.llava.evaluation.question import write_questions
 
     data = _data(options)
+    if options.strict:
+        data.drops.refuse(options.data)
     tasks = _chosen(options.tasks, data)
     questions, subjects = _questions(options, data, tasks)
     if not questions:
@@ -71,7 +74,7 @@ def _tell(
         "seed": options.seed,
         "after": options.after,
         **_rounded(measured(marks)),
-        "left_out": data.left_out,
+        "left_out": data.left_out | data.drops.counts(),
     }
     if out is not None:
         count = PICTURES if options.pictures is None else options.pictures
@@ -80,6 +83,7 @@ def _tell(
         files[out / "report.json"] = (json.dumps(results, indent=1) + "\n").encode()
         files[out / "answers.jsonl"] = _answer_lines(marks)
         write_files(files | {out / name: png for name, png in sheets.items()})
+        data.drops.write(out / DROPPED)
     print(report(results))
     print(json.dumps(results))
     return 0

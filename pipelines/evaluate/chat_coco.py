@@ -4,26 +4,41 @@ https://cocodataset.org/#format-data: of an instances file the annotations, of a
 segments. No mask is needed; without boxes, nothing is asked about places.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
+from grounding.drops import Drops
 from grounding.errors import PromptError
 from grounding.find_file import FileFinder, coco_finder
-from grounding.formats.fields import as_list, as_numbers, as_object, as_text, as_whole, needed
-from grounding.geometry import Box, clip_xyxy, pixels_to_normalized, xywh_to_xyxy
+from grounding.formats.annotation import (
+    NO_SENSE,
+    Entry,
+    Id,
+    find_category,
+    group_by_image,
+    image_size,
+    in_order,
+    index_by_id,
+    is_crowd,
+    name_categories,
+    read_box,
+    same_shape,
+    used_categories,
+)
+from grounding.formats.fields import as_text, needed
+from grounding.formats.remarks import Remarks
+from grounding.geometry import Size
+from grounding.jsonfile import describe
 from grounding.llava.evaluation.subject import Subject, Thing
-from grounding.picture_file import open_picture
-from seem.data_file import index_by_id, read_json
+from grounding.picture_file import open_picture, read_picture_size
+from seem.data_file import read_json
 from seem.vocabulary import spoken_name
 
 __all__ = ["coco_subjects"]
-
-Entry = Mapping[str, object]
 
 
 @dataclass
@@ -34,7 +49,9 @@ class _Objects:
     unsure: set[str] = field(default_factory=set)
 
 
-def coco_subjects(path: Path, *, limit: int | None = None) -> tuple[list[Subject], tuple[str, ...]]:
+def coco_subjects(
+    path: Path, *, limit: int | None = None, drops: Drops | None = None
+) -> tuple[list[Subject], tuple[str, ...]]:
     """The images of a file that show something, and the names of all classes.
 
     A crowd's class is known to be there, but not how often: nothing is asked about it.
@@ -42,74 +59,90 @@ def coco_subjects(path: Path, *, limit: int | None = None) -> tuple[list[Subject
     Args:
         path: Of the JSON file; `grounding.find_file.coco_finder` says where images lie.
         limit: Images at most.
+        drops: Counts annotations that make no sense, and boxes that are clipped.
 
     Raises:
         PromptError: It is no such file.
     """
-    data = read_json(path)
+    data, drops = read_json(path), Drops() if drops is None else drops
+    remarks = Remarks()
     try:
-        images, names = index_by_id(data, "images"), _names(data)
-        objects: defaultdict[int, _Objects] = defaultdict(_Objects)
-        for where, number, part in _parts(data):
-            if number not in images:
-                raise PromptError(f"{where}.image_id: there is no image {number}")
-            category = as_whole(needed(part, "category_id", where), f"{where}.category_id", 0)
-            if category not in names:
-                raise PromptError(f"{where}.category_id: there is no category {category}")
-            if part.get("iscrowd"):
-                objects[number].unsure.add(names[category])
-            else:
-                box = _box(part, where, images[number])
-                objects[number].things.append(Thing(noun=names[category], box=box))
-        chosen = sorted(number for number, found in objects.items() if found.things)[:limit]
-        files = {n: as_text(needed(images[n], "file_name", f"image {n}"), "name") for n in chosen}
+        images = index_by_id(data, "images")
+        groups = group_by_image(data, images, remarks)
+        names = _names(data, groups)
+        files = {n: as_text(needed(images[n], "file_name", f"image {n}"), "name") for n in groups}
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
-    if not chosen:
-        raise PromptError(f"{path}: expected images with objects; got none")
+    drops.add(path.name, remarks)
     find = coco_finder(path, images.values())
-    subjects = [
-        Subject(
-            name=files[number],
-            picture=partial(_picture, find, files[number]),
-            things=tuple(objects[number].things),
-            unsure=frozenset(objects[number].unsure),
-        )
-        for number in chosen
-    ]
+    subjects = []
+    for number in in_order(groups):
+        noted, size = Remarks(), image_size(images[number])
+        file = find.search(files[number]) if size is None else None
+        if file is not None:
+            size = read_picture_size(file)
+        found = _objects(groups[number], names, size, noted)
+        drops.add(files[number], noted)
+        if found.things and (limit is None or len(subjects) < limit):
+            subjects.append(
+                Subject(
+                    name=files[number],
+                    picture=partial(_picture, find, files[number], size),
+                    things=tuple(found.things),
+                    unsure=frozenset(found.unsure),
+                )
+            )
+    if not subjects:
+        raise PromptError(f"{path}: expected images with objects; got none{drops.why()}")
     return subjects, tuple(dict.fromkeys(names.values()))
 
 
-def _names(data: Entry) -> dict[int, str]:
-    names = {}
-    for number, entry in index_by_id(data, "categories").items():
-        name = as_text(needed(entry, "name", f"category {number}"), f"category {number}: name")
-        names[as_whole(number, "id", 0)] = spoken_name(name)
-    return names
+def _names(data: Entry, groups: Mapping[Id, Sequence[tuple[str, Entry]]]) -> dict[Id, str]:
+    used = used_categories(entry for group in groups.values() for _, entry in group)
+    return {number: spoken_name(name) for number, name in name_categories(data, used).items()}
 
 
-def _parts(data: Entry) -> Iterator[tuple[str, int, Entry]]:
-    """Where each object or segment stands, the id of its image, and the entry itself."""
-    for place, value in enumerate(as_list(needed(data, "annotations", ""), "annotations")):
-        where = f"annotations[{place}]"
-        entry = as_object(value, where)
-        number = as_whole(needed(entry, "image_id", where), f"{where}.image_id", 0)
-        if "segments_info" not in entry:
-            yield where, number, entry
+def _objects(
+    group: Sequence[tuple[str, Entry]],
+    names: Mapping[Id, str],
+    size: Size | None,
+    remarks: Remarks,
+) -> _Objects:
+    """The objects of an image."""
+    found = _Objects()
+    for where, part in _parts(group, remarks):
+        category = find_category(part, names, where, remarks)
+        if category is None:
             continue
-        for index, part in enumerate(as_list(entry["segments_info"], f"{where}.segments_info")):
-            here = f"{where}.segments_info[{index}]"
-            yield here, number, as_object(part, here)
+        if is_crowd(part):
+            found.unsure.add(names[category])
+            continue
+        try:
+            box = None if size is None else read_box(part, where, size, remarks)
+        except PromptError as error:
+            remarks.change("a box that makes no sense", str(error))
+            box = None
+        found.things.append(Thing(noun=names[category], box=box))
+    return found
 
 
-def _box(part: Entry, where: str, image: Entry) -> Box | None:
-    """The box of an object, if the file has it and the size of its image."""
-    if not {"width", "height"} <= image.keys() or part.get("bbox") is None:
-        return None
-    x, y, w, h = as_numbers(part["bbox"], 4, f"{where}.bbox")
-    width, height = (as_whole(image[side], side) for side in ("width", "height"))
-    return clip_xyxy(pixels_to_normalized(xywh_to_xyxy((x, y, w, h)), (width, height)))
+def _parts(group: Sequence[tuple[str, Entry]], remarks: Remarks) -> Iterator[tuple[str, Entry]]:
+    """Where each object or segment stands, and the entry itself."""
+    for where, entry in group:
+        segments = entry.get("segments_info", [entry])
+        for index, part in enumerate(segments if isinstance(segments, list) else ()):
+            here = f"{where}.segments_info[{index}]" if "segments_info" in entry else where
+            if isinstance(part, Mapping):
+                yield here, part
+            else:
+                remarks.lose(NO_SENSE, f"{here}: expected an object, got {describe(part)}")
 
 
-def _picture(find: FileFinder, name: str) -> Image.Image:
-    return open_picture(find(name))
+def _picture(find: FileFinder, name: str, told: Size | None) -> Image.Image:
+    picture = open_picture(find(name))
+    if told is not None and not same_shape(told, picture.size):
+        raise PromptError(
+            f"{name}: is of another shape than its annotations: expected {told[0]}x{told[1]} "
+            f"pixels, got {picture.width}x{picture.height}"
+        )
+    return picture

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tqdm import tqdm
 
+from grounding.drops import Drops
 from grounding.errors import PromptError
 from grounding.find_file import find_beside
 from grounding.formats import load
+from grounding.formats.remarks import Remarks
 from grounding.llava.evaluation.pairs import Pair
 from grounding.llava.evaluation.subject import Subject, Thing, scene_subject
 from grounding.masks import bitmap_to_box, region_box
@@ -61,6 +63,7 @@ class ChatData:
         scenes: Of stickers: how the pictures are made, in the order of the subjects.
         pairs: Of pictures and captions; of stickers they are made of the scenes.
         left_out: What is not asked about, and why.
+        drops: What of the data makes no sense, or was changed.
     """
 
     what: str
@@ -71,6 +74,7 @@ class ChatData:
     scenes: Sequence[Scene] = ()
     pairs: Sequence[Pair] = ()
     left_out: dict[str, int] = field(default_factory=dict)
+    drops: Drops = field(default_factory=Drops)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +129,8 @@ def open_data(
         pairs, subjects = read_pairs(file, limit=limit)
         what = f"{len(pairs)} pairs of {file.name}"
         return ChatData(what=what, subjects=subjects, tasks=("fits",), pairs=pairs)
-    subjects, classes = coco_subjects(file, limit=limit)
+    drops = Drops()
+    subjects, classes = coco_subjects(file, limit=limit, drops=drops)
     crowds = sum(len(subject.unsure) for subject in subjects)
     return ChatData(
         what=f"COCO annotations of {_images(subjects)} from {file.name}",
@@ -133,6 +138,7 @@ def open_data(
         tasks=("pope", "counting", "referring"),
         classes=classes,
         left_out={"classes of crowds": crowds} if crowds else {},
+        drops=drops,
     )
 
 
@@ -187,16 +193,23 @@ def _referred(source: Source) -> ChatData:
 
     subjects = [subject(sample) for sample in tqdm(source.samples(), "images", disable=None)]
     return ChatData(
-        what=source.what, subjects=subjects, tasks=("referring",), left_out=source.left_out
+        what=source.what,
+        subjects=subjects,
+        tasks=("referring",),
+        left_out=source.left_out,
+        drops=source.drops,
     )
 
 
 def _documents(files: Sequence[Path]) -> ChatData:
     """Prompt documents; what their regions are called is on the picture."""
     subjects: dict[str, Subject] = {}
+    drops = Drops()
     left_out = {NO_IMAGE: 0, NO_PHRASE: 0, SAME_IMAGE: 0}
     for file in files:
-        document = load(file)
+        remarks = Remarks()
+        document = load(file, remarks=remarks)
+        drops.add(file.name, remarks)
         if document.image is None or document.image in subjects:
             left_out[NO_IMAGE if document.image is None else SAME_IMAGE] += 1
             continue
@@ -221,6 +234,7 @@ def _documents(files: Sequence[Path]) -> ChatData:
         classes=tuple(nouns),
         closed=False,
         left_out={what: number for what, number in left_out.items() if number},
+        drops=drops,
     )
 
 

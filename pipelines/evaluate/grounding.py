@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grounding.drops import DROPPED
 from grounding.errors import PromptError
 from grounding.files import check_writable, write_files
 from grounding.stickers.world import PRESETS, World
@@ -158,6 +159,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     layouts = open_layouts(
         arguments.data, world=world, scenes=arguments.scenes, limit=arguments.limit
     )
+    if arguments.strict:
+        layouts.drops.refuse(arguments.data)
     bench, left_out = _bench(arguments, layouts, world)
     results: dict[str, Any] = {
         "model": str(arguments.model),
@@ -167,7 +170,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         "detector": bench.detector
         and {"name": bench.detector.name, "threshold": bench.detector.threshold},
         **_rows(arguments, bench),
-        "left_out": dict(layouts.left_out) | left_out,
+        "left_out": dict(layouts.left_out) | left_out | layouts.drops.counts(),
     }
     sheets = {f"pictures/{name}.png": png for name, png in bench.sheets().items()}
     text = report(results, list(sheets))
@@ -175,6 +178,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         files = {out / "report.md": text.encode()}
         files[out / "report.json"] = (json.dumps(results, indent=1) + "\n").encode()
         write_files(files | {out / name: png for name, png in sheets.items()})
+        layouts.drops.write(out / DROPPED)
     print(report(results))
     print(json.dumps(results))
     return 0

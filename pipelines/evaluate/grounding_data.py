@@ -8,6 +8,7 @@ A path is recognised by its files:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -17,9 +18,14 @@ from gligen.evaluation.coco_layouts import coco_captions, coco_layouts
 from gligen.evaluation.document_layouts import document_layouts
 from gligen.evaluation.layout import LayoutSet
 from gligen.evaluation.sticker_layouts import held_out_layouts
+from grounding.drops import Drops
 from grounding.errors import PromptError
 from grounding.find_file import FileFinder, coco_finder
 from grounding.formats import load
+from grounding.formats.foreign import COCO_INSTANCES
+from grounding.formats.remarks import Remarks
+from grounding.geometry import Size
+from grounding.picture_file import read_picture_size
 from grounding.stickers.world import World
 from seem.data_file import read_image, read_json
 
@@ -53,11 +59,16 @@ def open_layouts(data: str, *, world: World, scenes: int, limit: int | None = No
     if instances is not None:
         return _coco(instances, limit)
     files = [path] if path.is_file() else _documents(path)
-    documents = [(file.stem, load(file)) for file in files[:limit]]
+    documents, drops = [], Drops()
+    for file in files[:limit]:
+        remarks = Remarks()
+        documents.append((file.stem, load(file, remarks=remarks)))
+        drops.add(file.name, remarks)
     try:
-        return document_layouts(documents)
+        layouts = document_layouts(documents)
     except PromptError as error:
-        raise PromptError(f"{path}: {error}") from None
+        raise PromptError(f"{path}: {error}{drops.why()}") from None
+    return replace(layouts, drops=drops)
 
 
 def _instances(path: Path) -> Path | None:
@@ -97,7 +108,7 @@ def _coco(path: Path, limit: int | None) -> LayoutSet:
             captions = coco_captions(said)
         except PromptError as error:
             raise PromptError(f"{beside}: {error}") from None
-    data = read_json(path)
+    data = read_json(path, COCO_INSTANCES)
     images = data.get("images")
     find = coco_finder(path, images if isinstance(images, list) else ())
     here = _first_is_here(data, find)
@@ -105,9 +116,17 @@ def _coco(path: Path, limit: int | None) -> LayoutSet:
     def image(name: str) -> np.ndarray:
         return read_image(find(name))
 
+    def size(name: str) -> Size | None:
+        file = find.search(name)
+        return None if file is None else read_picture_size(file)
+
     try:
         layouts = coco_layouts(
-            data, captions=captions, read_image=image if here else None, limit=limit
+            data,
+            captions=captions,
+            read_image=image if here else None,
+            read_size=size,
+            limit=limit,
         )
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grounding.drops import DROPPED
 from grounding.errors import PromptError
 from grounding.files import check_writable, write_files
 from grounding.stickers.world import PRESETS
@@ -126,6 +127,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise PromptError("--pictures shows clicks on images; leave it out for films")
     if arguments.classes:
         source = source.with_classes(arguments.classes)
+    if arguments.strict:
+        for _ in source.samples():
+            pass  # what is dropped is told as the samples are read
+        source.drops.refuse(arguments.data)
+        source.left_out.clear()
     predictor = open_predictor(arguments.model, device=arguments.device, offline=arguments.offline)
     dropped = [task for task in tasks if task in WORDY]
     if dropped and arguments.tasks is None and predictor.words.tokenizer is None:
@@ -140,6 +146,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         files = {out / "report.md": report(results).encode(), out / "report.json": text.encode()}
         files |= {out / "pictures" / f"{name}.png": png for name, png in pictures.items()}
         write_files(files)
+        source.drops.write(out / DROPPED)
     print(report(results))
     print(json.dumps(results))
     return 0
@@ -172,6 +179,9 @@ def measure(
 
     Returns:
         What was measured, by task, with "left_out"; PNGs by name.
+
+    Raises:
+        PromptError: nothing was.
     """
     from tqdm import tqdm
 
@@ -189,7 +199,7 @@ def measure(
             if len(drawn) < pictures and objects(sample):
                 drawn[sample.name] = click_panels(predictor, sample, source.classes)
     results: dict[str, Any] = {name: task.result() for name, task in asked.items()}
-    left_out = dict(source.left_out)
+    left_out = source.left_out | source.drops.counts()
     if "video" in tasks:
         films = VideoTask()
         for clip in tqdm(source.clips(), "films", source.clip_count, disable=None):
@@ -199,7 +209,23 @@ def measure(
             left_out["films without an object, or with fewer than 3 annotated frames"] = (
                 films.left_out
             )
+    empty = [name for name, result in results.items() if _is_empty(result)]
+    if len(empty) == len(results):
+        why = ", ".join(f"{count} {what}" for what, count in left_out.items()) or "nothing"
+        raise PromptError(
+            f"{source.what}: there is nothing to measure of {', '.join(tasks)}; left out: {why}"
+        )
+    for name in empty:
+        del results[name]
+        left_out[f"tasks without anything to measure ({name})"] = 1
     return {**_rounded(results), "left_out": left_out}, drawn
+
+
+def _is_empty(result: Any) -> bool:
+    """Whether a task has measured nothing."""
+    if isinstance(result, dict):
+        return result.get("images") == 0 or all(map(_is_empty, result.values()))
+    return False
 
 
 def _task(name: str, source: "Source") -> "Task":

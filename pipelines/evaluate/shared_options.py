@@ -3,6 +3,7 @@
 import argparse
 
 from grounding.stickers.world import PRESETS
+from pipelines.flags import strict_flag
 from pipelines.generation.options import whole
 
 __all__ = ["data_options", "names"]
@@ -35,6 +36,7 @@ def data_options(group, data: str, counted: str) -> None:
         type=whole(1, 10_000_000),
         help=f"{counted} at most (default: all)",
     )
+    strict_flag(group)
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def read_scenes(
     else:
         place = captions / DOCUMENTS
         data = str(place if place.is_file() else captions)
-        found = (_scene(one, captions, drops) for one in open_source(data, folder=Path()))
+        found = (_scene(one, captions, drops) for one in _open(data, drops))
         scenes = _named_below([scene for scene in found if scene is not None], pictures)
     kept: dict[str, Scene] = {}
     for scene in scenes:
@@ -65,12 +65,16 @@ def _is_captions(path: Path) -> bool:
     return isinstance(first, dict) and "caption" in first
 
 
+def _open(data: str, drops: Drops) -> Iterator[Found]:
+    return open_source(data, folder=Path(), drops=drops)
+
+
 def _coco(captions: Path, instances: Path | None, drops: Drops) -> Iterator[Scene]:
     """Scenes of COCO's captions, with the objects of its instances."""
     regions: dict[str, tuple[Region, ...]] = {}
-    for found in open_source(str(instances), folder=Path()) if instances is not None else ():
-        drops.of_picture(found.name, found.noted)
+    for found in _open(str(instances), drops) if instances is not None else ():
         regions[found.name] = found.document().regions
+        drops.add(found.name, found.remarks)
     for name, said in read_captions(captions).items():
         here = regions.get(name, ())
         yield Scene(name=name, captions=said, objects=_objects(here), nouns=_nouns(here))
@@ -86,6 +90,8 @@ def _scene(found: Found, folder: Path, drops: Drops) -> Scene | None:
     except (ValueError, OSError) as error:
         drops.picture(found.name, Dropped("a document that makes no sense", str(error)))
         return None
+    finally:
+        drops.add(found.name, found.remarks)
     things = tuple(r for r in document.regions if r.attributes.get(THING_KEY, True))
     return Scene(
         name=document.image or str(folder / found.name),

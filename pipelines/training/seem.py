@@ -303,6 +303,7 @@ class _Run:
             shown = [render(world.scene(seed, "held-out")).image for seed in range(SHOWN)]
             return stickers, self._words()[1], shown
         scenes = open_coco(Path(self.data), self.size)
+        broken.drops = scenes.drops
         chance = np.random.default_rng(0)
         names = [scenes.name(number) for number in range(len(scenes.records))]
         broken.check(self.data, names, scenes.look)

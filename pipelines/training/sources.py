@@ -12,9 +12,8 @@
 import importlib
 import io
 import tarfile
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,28 @@ from PIL import Image
 
 from gligen.evaluation.coco_layouts import coco_captions
 from grounding.document_paths import place_beside
-from grounding.drops import Dropped
+from grounding.drops import Dropped, Drops
 from grounding.errors import LavallamaError, PromptError
 from grounding.find_file import coco_finder
-from grounding.formats import load, read_coco
-from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
+from grounding.formats import load
+from grounding.formats.annotation import (
+    Entry,
+    Id,
+    find_category,
+    group_by_image,
+    image_size,
+    index_by_id,
+    is_crowd,
+    read_annotation,
+)
+from grounding.formats.fields import as_text, needed
+from grounding.formats.foreign import COCO_INSTANCES
+from grounding.formats.remarks import Remarks
+from grounding.geometry import Size
 from grounding.jsonfile import describe, parse_json, read_json_lines
 from grounding.picture_file import read_picture_size
 from grounding.prompt import Canvas, GroundedPrompt, Region
-from seem.data_file import index_by_id, read_json
+from seem.data_file import read_json
 
 __all__ = ["STICKERS", "Found", "open_source"]
 
@@ -47,17 +59,23 @@ class Found:
         name: For reports.
         document: What is said of it, or who finds out; may raise `Dropped` or `PromptError`.
         read: Returns the bytes of the picture's file; may raise `OSError` or `Dropped`.
-        noted: Of regions that are dropped already, why: a reason and what it says of this one.
+        remarks: On regions that are left out or changed, once the document was read.
     """
 
     name: str
     document: Callable[[], GroundedPrompt]
     read: Callable[[], bytes]
-    noted: tuple[tuple[str, str], ...] = ()
+    remarks: Remarks = field(default_factory=Remarks)
 
 
 def open_source(
-    data: str, *, captions: Path | None = None, scenes: int = 0, folder: Path
+    data: str,
+    *,
+    captions: Path | None = None,
+    scenes: int = 0,
+    folder: Path,
+    joints: bool = False,
+    drops: Drops | None = None,
 ) -> Iterator[Found]:
     """Open a data set; see the table above.
 
@@ -66,6 +84,8 @@ def open_source(
         captions: A captions file of COCO, for an instances file.
         scenes: Of the sticker world.
         folder: Where its scenes are kept.
+        joints: Whether keypoints are read, of an instances file.
+        drops: Counts annotations of no picture.
 
     Raises:
         PromptError: no such data, or not in any of these forms.
@@ -84,7 +104,7 @@ def open_source(
     if path.suffix == ".jsonl":
         return _lines(path)
     if path.suffix == ".json":
-        return _coco(path, captions)
+        return _coco(path, captions, joints, Drops() if drops is None else drops)
     raise PromptError(
         f"{data}: expected {STICKERS!r}, a COCO .json, a folder, a .jsonl or a .tar of shards"
     )
@@ -118,40 +138,42 @@ def _folder(folder: Path) -> Iterator[Found]:
     if not files:
         raise PromptError(f"{folder}: expected pictures ({', '.join(PICTURES)}); found none")
     for file in files:
+        remarks = Remarks()
         yield Found(
             name=str(file.relative_to(folder)),
-            document=lambda file=file: _beside(file),
+            document=lambda file=file, remarks=remarks: _beside(file, remarks),
             read=file.read_bytes,
+            remarks=remarks,
         )
 
 
-def _beside(picture: Path) -> GroundedPrompt:
+def _beside(picture: Path, remarks: Remarks) -> GroundedPrompt:
     """The document of a picture: the file of its name."""
     size = read_picture_size(picture)
     for end in DOCUMENTS:
         path = picture.with_suffix(end)
         if path.is_file():
-            return place_beside(load(path, canvas=size), picture.parent)
+            return place_beside(load(path, canvas=size, remarks=remarks), picture.parent)
     raise Dropped("no document of the picture's name beside it")
 
 
 def _lines(path: Path) -> Iterator[Found]:
     for number, value in read_json_lines(path):
-        name = f"line {number}"
+        name, remarks = f"line {number}", Remarks()
         try:
             if isinstance(value, PromptError):
                 raise Dropped("a line that is not JSON", str(value))
-            document = place_beside(_document(value), path.parent)
+            document = place_beside(_document(value, remarks), path.parent)
             if document.image is None:
                 raise Dropped("a document that names no image")
         except Dropped as dropped:
             yield Found(name=name, document=_failing(dropped), read=_failing(dropped))
         else:
             read = Path(document.image).read_bytes
-            yield Found(name=name, document=lambda d=document: d, read=read)
+            yield Found(name=name, document=lambda d=document: d, read=read, remarks=remarks)
 
 
-def _document(value: object) -> GroundedPrompt:
+def _document(value: object, remarks: Remarks, size: Size | None = None) -> GroundedPrompt:
     """The document of parsed JSON.
 
     Raises:
@@ -160,7 +182,7 @@ def _document(value: object) -> GroundedPrompt:
     try:
         if not isinstance(value, dict | list):
             raise PromptError(f"expected a document {{...}}, got {describe(value)}")
-        return load(value)
+        return load(value, canvas=size, remarks=remarks)
     except PromptError as error:
         raise Dropped("a document that makes no sense", str(error)) from None
 
@@ -188,17 +210,22 @@ def _shards(pattern: str) -> Iterator[Found]:
         found = [value for end, value in sample.items() if f".{end.lower()}" in PICTURES]
         said = sample.get("json")
 
-        def document(said: bytes | None = said) -> GroundedPrompt:
+        remarks = Remarks()
+
+        def document(
+            said: bytes | None = said, found: list[bytes] = found, remarks: Remarks = remarks
+        ) -> GroundedPrompt:
             if said is None:
                 raise Dropped("no document (json) beside the picture")
-            return _document(parse_json(said.decode("utf-8-sig")))
+            size = read_picture_size(io.BytesIO(found[0])) if found else None
+            return _document(parse_json(said.decode("utf-8-sig")), remarks, size)
 
         def read(found: list[bytes] = found) -> bytes:
             if not found:
                 raise FileNotFoundError("no jpg, png or webp beside the document")
             return found[0]
 
-        yield Found(name=sample["__key__"], document=document, read=read)
+        yield Found(name=sample["__key__"], document=document, read=read, remarks=remarks)
 
 
 def _whole(samples: Any, pattern: str) -> Iterator[dict[str, Any]]:
@@ -209,22 +236,20 @@ def _whole(samples: Any, pattern: str) -> Iterator[dict[str, Any]]:
         raise PromptError(f"{pattern}: a shard is no whole tar file ({error})") from None
 
 
-def _coco(path: Path, captions: Path | None) -> Iterator[Found]:
-    data = read_json(path)
+def _coco(path: Path, captions: Path | None, joints: bool, drops: Drops) -> Iterator[Found]:
+    data = read_json(path, COCO_INSTANCES)
+    remarks = Remarks()
     try:
         images, categories = index_by_id(data, "images"), index_by_id(data, "categories")
-        of_image = defaultdict[int, list[Mapping[str, object]]](list)
-        for place, value in enumerate(as_list(needed(data, "annotations", ""), "annotations")):
-            entry = as_object(value, f"annotations[{place}]")
-            where = f"annotations[{place}].image_id"
-            of_image[as_whole(entry.get("image_id"), where, 0)].append(entry)
+        of_image = group_by_image(data, images, remarks)
         names = {
             number: as_text(needed(entry, "file_name", "an image"), "file_name")
             for number, entry in images.items()
         }
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
-    said: Mapping[Any, str] = {}
+    drops.add(path.name, remarks)
+    said: Mapping[Id, str] = {}
     if captions is not None:
         try:
             said = coco_captions(read_json(captions))
@@ -232,51 +257,54 @@ def _coco(path: Path, captions: Path | None) -> Iterator[Found]:
             raise PromptError(f"{captions}: {error}") from None
     find = coco_finder(path, images.values())
     for number, entry in images.items():
-        image: Any = number
-        regions, noted = _annotated(entry, of_image[image], categories)
-        document = GroundedPrompt(
-            prompt=said.get(image) or ", ".join(dict.fromkeys(r.phrase for r in regions)),
-            regions=regions,
-            canvas=_canvas(entry),
-        )
         try:
-            read = find(names[image]).read_bytes
+            file = find(names[number])
+            read: Callable[[], bytes] = file.read_bytes
         except PromptError as error:
-            read = _failing(Dropped("no such file", str(error)))
+            file, read = None, _failing(Dropped("no such file", str(error)))
+        found = _Annotated(entry, of_image.get(number, []), categories, said.get(number), joints)
         yield Found(
-            name=names[image],
-            document=lambda d=document: d,
+            name=names[number],
+            document=lambda found=found, file=file: found.document(file),
             read=read,
-            noted=noted,
+            remarks=found.remarks,
         )
 
 
-def _annotated(
-    image: Mapping[str, object],
-    annotations: list[Mapping[str, object]],
-    categories: Mapping[Any, Mapping[str, object]],
-) -> tuple[tuple[Region, ...], tuple[tuple[str, str], ...]]:
-    """The regions of an image, and why some are left out; outlines are not read."""
-    regions, noted = [], []
-    for annotation in annotations:
-        if annotation.get("iscrowd"):
-            noted.append(("a crowd", ""))
-            continue
-        kept = {key: value for key, value in annotation.items() if key != "segmentation"}
-        category = categories.get(annotation.get("category_id"))
-        if category is None:
-            noted.append(("a category that the file does not name", ""))
-            continue
-        alone = {"images": [image], "annotations": [kept], "categories": [category]}
-        try:
-            [region] = read_coco(alone).regions
-        except PromptError as error:
-            noted.append(("an annotation that makes no sense", str(error)))
-            continue
-        regions.append(region.replace(id="", attributes={}))
-    return tuple(regions), tuple(noted)
+@dataclass(frozen=True)
+class _Annotated:
+    """An image of an instances file with its annotations; outlines are read for their boxes."""
 
+    image: Entry
+    annotations: Sequence[tuple[str, Entry]]
+    categories: Mapping[Id, Entry]
+    caption: str | None
+    joints: bool
+    remarks: Remarks = field(default_factory=Remarks)
 
-def _canvas(image: Mapping[str, object]) -> Canvas | None:
-    sides = {side: image.get(side) for side in ("width", "height")}
-    return None if None in sides.values() else Canvas.model_validate(sides)
+    def document(self, file: Path | None) -> GroundedPrompt:
+        """What is said of it; if the file does not tell its size, the picture does."""
+        size = image_size(self.image) or (None if file is None else read_picture_size(file))
+        regions = [self._region(where, entry, size) for where, entry in self.annotations]
+        kept = [region for region in regions if region is not None]
+        return GroundedPrompt(
+            prompt=self.caption or ", ".join(dict.fromkeys(region.phrase for region in kept)),
+            regions=tuple(kept),
+            canvas=None if size is None else Canvas(width=size[0], height=size[1]),
+        )
+
+    def _region(self, where: str, entry: Entry, size: Size | None) -> Region | None:
+        if is_crowd(entry):
+            self.remarks.lose("a crowd", where)
+            return None
+        number = find_category(entry, self.categories, where, self.remarks)
+        if number is None:
+            return None
+        return read_annotation(
+            entry,
+            where,
+            canvas=size,
+            category=self.categories[number],
+            remarks=self.remarks,
+            parts=("keypoints",) if self.joints else (),
+        )

@@ -4,21 +4,38 @@ Axes: H W the image. Panoptic: a JSON file and a folder with a PNG for each imag
 are the ids of the file's "segments_info". Objects: a JSON file with "segmentation"s.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from grounding.drops import Dropped, Drops
 from grounding.errors import LavallamaError, PromptError
 from grounding.find_file import coco_finder
-from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
+from grounding.formats.annotation import (
+    NO_SENSE,
+    Entry,
+    Id,
+    Segment,
+    find_category,
+    group_by_image,
+    in_order,
+    index_by_id,
+    is_crowd,
+    name_categories,
+    read_segment,
+    used_categories,
+)
+from grounding.formats.fields import as_list, as_text, needed
+from grounding.formats.foreign import COCO_INSTANCES, COCO_PANOPTIC
+from grounding.formats.remarks import Remarks
+from grounding.jsonfile import describe
 from seem.coco import read_panoptic_png
 from seem.data_file import (
-    index_by_id,
     read_image,
     read_json,
     read_segmentation,
+    told_size,
 )
 from seem.evaluation.sample import Phrase, Sample, Search, Source, Truth
 from seem.vocabulary import spoken_name
@@ -28,8 +45,6 @@ __all__ = ["MIN_AREA", "instances_source", "panoptic_source"]
 MIN_AREA = 0.005  # of the image: smaller segments are not clicked on, only counted
 MARKS = ("clicks", "box", "scribble", "mask")
 TASKS = (*MARKS, "phrase", "panoptic")
-
-Entry = Mapping[str, object]
 
 
 def panoptic_source(path: Path, *, limit: int | None = None) -> Source:
@@ -43,25 +58,29 @@ def panoptic_source(path: Path, *, limit: int | None = None) -> Source:
     Raises:
         PromptError: the file is none of these.
     """
-    data = read_json(path)
+    data = read_json(path, COCO_PANOPTIC)
     try:
         reader = _Reader(path, data)
-        entries = reader.annotations(data)
-        for where, entry in entries:
-            as_text(needed(entry, "file_name", where), f"{where}.file_name")
+        for group in reader.groups.values():
+            for where, entry in group:
+                as_text(needed(entry, "file_name", where), f"{where}.file_name")
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
     maps = path.with_suffix("")
-    if entries and not maps.is_dir():
+    if reader.groups and not maps.is_dir():
         raise PromptError(
             f"{path}: expected the panoptic PNGs in the folder {maps}; put them there"
         )
-    chosen = sorted(entries, key=lambda item: as_whole(item[1]["image_id"], item[0], 0))[:limit]
+    chosen = in_order(reader.groups)[:limit]
 
     def samples() -> Iterator[Sample]:
-        for where, entry in chosen:
-            yield reader.panoptic(entry, maps, where)
+        for number in chosen:
+            for where, entry in reader.groups[number]:
+                yield from reader.panoptic(number, entry, maps, where)
 
+    segments = [entry for _, entry in reader.entries()]
+    if segments and not any(entry.get("segments_info") for entry in segments):
+        raise PromptError(f"{path}: expected segments to measure; all segments_info are empty")
     return reader.source("COCO panoptic", len(chosen), samples)
 
 
@@ -69,21 +88,30 @@ def instances_source(path: Path, *, limit: int | None = None) -> Source:
     """COCO instances; the images lie as those of `panoptic_source`.
 
     Raises:
-        PromptError: the file is none of these.
+        PromptError: the file is none of these, or has nothing that can be measured.
     """
-    data = read_json(path)
-    by_image: defaultdict[int, list[tuple[str, Entry]]] = defaultdict(list)
+    data = read_json(path, COCO_INSTANCES)
     try:
         reader = _Reader(path, data)
-        for where, entry in reader.annotations(data):
-            by_image[as_whole(entry["image_id"], where, 0)].append((where, entry))
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
-    numbers = sorted(by_image)[:limit]
+    numbers = in_order(reader.groups)[:limit]
+    chosen = [entry for number in numbers for _, entry in reader.groups[number]]
+    outlined = [entry for entry in chosen if entry.get("segmentation")]
+    if chosen and not outlined:
+        raise PromptError(
+            f"{path}: expected outlines or masks to measure (segmentation); all {len(chosen)} "
+            "annotations have boxes alone: export polygons or masks"
+        )
+    if outlined and all(is_crowd(entry) for entry in outlined):
+        raise PromptError(
+            f"{path}: expected objects to measure; all {len(outlined)} annotations with an outline "
+            "are crowds (iscrowd)"
+        )
 
     def samples() -> Iterator[Sample]:
         for number in numbers:
-            yield reader.objects(number, by_image[number])
+            yield from reader.objects(number)
 
     return reader.source("COCO instances", len(numbers), samples)
 
@@ -91,31 +119,37 @@ def instances_source(path: Path, *, limit: int | None = None) -> Source:
 class _Reader:
     """What the two kinds of files share."""
 
-    def __init__(self, path: Path, data: Mapping[str, object]) -> None:
-        self.path = path
+    def __init__(self, path: Path, data: Entry) -> None:
+        self.path, self.drops, remarks = path, Drops(), Remarks()
         self.images = index_by_id(data, "images")
-        self.categories = index_by_id(data, "categories")
-        if not self.categories:
+        self.groups = group_by_image(data, self.images, remarks)
+        self.drops.add(path.name, remarks)
+        named = name_categories(data, used_categories(entry for _, entry in self.entries()))
+        if not named:
             raise PromptError("categories: expected at least one")
-        names = [
-            as_text(needed(entry, "name", f"category {number}"), f"category {number}: name")
-            for number, entry in self.categories.items()
-        ]
-        if len(set(names)) < len(names):
-            raise PromptError("categories: expected names that differ")
+        names = list(named.values())
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise PromptError(
+                f"categories: {describe(twice[0])} names {len(twice)} of them; give them names "
+                "that differ, or one id"
+            )
         self.names = tuple(names)
-        self.label = {number: index for index, number in enumerate(self.categories)}
+        self.label = {number: index for index, number in enumerate(named)}
+        kinds = index_by_id(data, "categories")
         self.things = frozenset(
-            name
-            for name, entry in zip(names, self.categories.values(), strict=True)
-            if entry.get("isthing", 1)
+            name for number, name in named.items() if kinds[number].get("isthing", 1)
         )
         self.find = coco_finder(path, self.images.values())
         self.left_out: dict[str, int] = {}
 
+    def entries(self) -> list[tuple[str, Entry]]:
+        """All annotations, each with its place in the file."""
+        return [one for group in self.groups.values() for one in group]
+
     def source(self, what: str, count: int, samples) -> Source:
         if not count:
-            raise PromptError(f"{self.path}: expected annotated images; got none")
+            raise PromptError(f"{self.path}: expected annotated images; got none{self.drops.why()}")
         return Source(
             what=f"{what} from {self.path.name}, {count} image{'s' * (count != 1)}",
             classes=self.names,
@@ -125,82 +159,83 @@ class _Reader:
             count=count,
             samples=samples,
             left_out=self.left_out,
+            drops=self.drops,
             facts={"least_area": MIN_AREA},
         )
 
-    def annotations(self, data: Mapping[str, object]) -> list[tuple[str, Entry]]:
-        entries = []
-        for place, value in enumerate(as_list(needed(data, "annotations", ""), "annotations")):
-            where = f"annotations[{place}]"
-            entry = as_object(value, where)
-            self.image(entry, where)
-            entries.append((where, entry))
-        return entries
-
-    def image(self, entry: Entry, where: str) -> Entry:
-        number = as_whole(needed(entry, "image_id", where), f"{where}.image_id", 0)
-        if number not in self.images:
-            raise PromptError(f"{where}.image_id: there is no image {number}")
-        return self.images[number]
-
-    def category(self, entry: Entry, where: str) -> int:
-        number = as_whole(needed(entry, "category_id", where), f"{where}.category_id", 0)
-        if number not in self.label:
-            raise PromptError(f"{where}.category_id: there is no category {number}")
-        return self.label[number]
-
-    def panoptic(self, entry: Entry, maps: Path, where: str) -> Sample:
+    def panoptic(self, number: Id, entry: Entry, maps: Path, where: str) -> Iterator[Sample]:
+        """The sample of an image with its map."""
         file = maps / as_text(entry["file_name"], f"{where}.file_name")
+        remarks = Remarks()
         try:
-            pixels, name = self._pixels(self.image(entry, where))
-            ids = read_panoptic_png(file.read_bytes())
-            if ids.shape != pixels.shape[:2]:
-                raise PromptError(f"{file.name} is {ids.shape}, the image {pixels.shape[:2]}")
+            pixels, name = self._pixels(number)
+            ids = read_panoptic_png(file.read_bytes(), file, pixels.shape[:2])
             segments = as_list(needed(entry, "segments_info", where), f"{where}.segments_info")
             truths = []
             for place, value in enumerate(segments):
                 here = f"{where}.segments_info[{place}]"
-                segment = as_object(value, here)
-                mask = ids == as_whole(needed(segment, "id", here), f"{here}.id")
-                truths += self._truth(mask, segment, here)
+                segment = read_segment(value, here, self.label, remarks)
+                if segment is not None:
+                    truths += self._truth(ids == segment.id, self.label[segment.category], segment)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise PromptError(f"{file}: cannot be read: {reason}") from None
         except LavallamaError as error:
             raise PromptError(f"{self.path}: {error}") from None
-        return self._sample(name, pixels, truths, complete=True)
+        self.drops.add(name, remarks)
+        yield self._sample(name, pixels, truths, complete=True)
 
-    def objects(self, number: int, entries: list[tuple[str, Entry]]) -> Sample:
+    def objects(self, number: Id) -> Iterator[Sample]:
+        """The sample of an image with its objects."""
         try:
-            pixels, name = self._pixels(self.images[number])
-            truths = []
-            for where, entry in entries:
-                value = needed(entry, "segmentation", where)
-                mask = read_segmentation(value, pixels.shape[:2], f"{where}.segmentation")
-                truths += self._truth(mask, entry, where)
+            pixels, name = self._pixels(number)
         except LavallamaError as error:
             raise PromptError(f"{self.path}: {error}") from None
-        return self._sample(name, pixels, truths, complete=False)
+        try:
+            told = told_size(self.images[number], pixels)
+        except Dropped as dropped:
+            self.drops.picture(name, dropped)
+            return
+        remarks, truths = Remarks(), []
+        for where, entry in self.groups[number]:
+            category = find_category(entry, self.label, where, remarks)
+            if category is None:
+                continue
+            try:
+                mask = read_segmentation(
+                    entry.get("segmentation"),
+                    pixels.shape[:2],
+                    f"{where}.segmentation",
+                    told=told,
+                    remarks=remarks,
+                )
+            except PromptError as error:
+                remarks.lose(NO_SENSE, str(error))
+                continue
+            segment = Segment(id=0, category=category, crowd=is_crowd(entry), area=0)
+            truths += self._truth(mask, self.label[category], segment)
+        self.drops.add(name, remarks)
+        yield self._sample(name, pixels, truths, complete=False)
 
-    def _pixels(self, image: Entry) -> tuple[np.ndarray, str]:
-        name = as_text(needed(image, "file_name", "an image"), "file_name")
+    def _pixels(self, number: Id) -> tuple[np.ndarray, str]:
+        image = self.images[number]
+        name = as_text(needed(image, "file_name", f"image {number}"), "file_name")
         return read_image(self.find(name)), Path(name).stem
 
-    def _truth(self, mask: np.ndarray, entry: Entry, where: str) -> list[Truth]:
-        """The segment of an entry; none if it has no pixel."""
-        label, crowd = self.category(entry, where), bool(entry.get("iscrowd"))
+    def _truth(self, mask: np.ndarray, label: int, segment: Segment) -> list[Truth]:
+        """The truth of a segment; none if it has no pixel."""
         thing = self.names[label] in self.things
         group = "things" if thing else "stuff"
         if not mask.any():
             self._leave("segments without a pixel")
             return []
-        if crowd:
+        if segment.crowd:
             self._leave("crowds")
             group = ""
         elif mask.mean() < MIN_AREA:
             self._leave(f"segments smaller than {MIN_AREA:.1%} of their image")
             group = ""
-        return [Truth(mask=mask, label=label, thing=thing, crowd=crowd, group=group)]
+        return [Truth(mask=mask, label=label, thing=thing, crowd=segment.crowd, group=group)]
 
     def _sample(
         self, name: str, pixels: np.ndarray, truths: list[Truth], *, complete: bool

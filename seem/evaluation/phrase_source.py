@@ -16,19 +16,32 @@ JSON. Pickles are not read: they can run anything. To convert one that you trust
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from grounding.drops import Dropped, Drops
 from grounding.errors import LavallamaError, PromptError
 from grounding.find_file import coco_finder
-from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
+from grounding.formats.annotation import (
+    NO_SENSE,
+    Entry,
+    Id,
+    identify,
+    in_order,
+    index_by_id,
+)
+from grounding.formats.fields import as_list, as_object, as_text, needed
+from grounding.formats.remarks import Remarks
+from grounding.geometry import Size
 from grounding.jsonfile import parse_json, read_text
 from seem.data_file import (
     MAX_BYTES,
-    index_by_id,
     read_image,
     read_json,
     read_segmentation,
+    told_size,
 )
 from seem.evaluation.sample import Phrase, Sample, Source, Truth
 
@@ -90,7 +103,7 @@ def refcoco_source(path: Path, *, split: str = SPLIT, limit: int | None = None) 
             entry = as_object(value, where)
             if entry.get("split", split) != split:
                 continue
-            number = as_whole(needed(entry, "ann_id", where), f"{where}.ann_id", 0)
+            number = identify(needed(entry, "ann_id", where), f"{where}.ann_id")
             if number not in annotations:
                 raise PromptError(f"{where}.ann_id: {instances.name} has no annotation {number}")
             texts = _texts(needed(entry, "sentences", where), f"{where}.sentences")
@@ -116,42 +129,36 @@ def _texts(value: object, where: str) -> tuple[str, ...]:
 
 
 def _source(
-    path: Path, images: Mapping[object, Mapping[str, object]], named: list[Named], limit: int | None
+    path: Path, images: Mapping[Id, Entry], named: list[Named], limit: int | None
 ) -> Source:
-    by_image: defaultdict[int, list[Named]] = defaultdict(list)
+    by_image: defaultdict[Id, list[Named]] = defaultdict(list)
     for where, entry, texts in named:
-        number = as_whole(entry.get("image_id", -1), f"{path}: {where}.image_id", 0)
+        number = identify(entry.get("image_id"), f"{path}: {where}.image_id")
         if number not in images:
             raise PromptError(f"{path}: {where}.image_id: there is no image {number}")
         by_image[number].append((where, entry, texts))
-    chosen = sorted(by_image)[:limit]
+    chosen = in_order(by_image)[:limit]
     if not chosen:
         raise PromptError(f"{path}: expected annotated images; got none")
     left_out: dict[str, int] = {}
-    find = coco_finder(path, images.values())
-
-    def sample(number: int) -> Sample:
-        name = as_text(needed(images[number], "file_name", f"image {number}"), "file_name")
-        pixels = read_image(find(name))
-        truths, phrases = [], []
-        for where, entry, texts in by_image[number]:
-            value = needed(entry, "segmentation", where)
-            mask = read_segmentation(value, pixels.shape[:2], f"{where}.segmentation")
-            if not mask.any():
-                left_out["objects without a pixel"] = left_out.get("objects without a pixel", 0) + 1
-                continue
-            target = (len(truths),)
-            truths.append(Truth(mask=mask, label=None, group="objects"))
-            phrases += [Phrase(text=text, targets=target, kind="phrases") for text in texts]
-        stem = Path(name).stem
-        return Sample(name=stem, image=pixels, truths=tuple(truths), phrases=tuple(phrases))
+    drops, find = Drops(), coco_finder(path, images.values())
 
     def samples() -> Iterator[Sample]:
         for number in chosen:
+            image = images[number]
             try:
-                yield sample(number)
+                name = as_text(needed(image, "file_name", f"image {number}"), "file_name")
+                pixels = read_image(find(name))
             except LavallamaError as error:
                 raise PromptError(f"{path}: {error}") from None
+            try:
+                told = told_size(image, pixels)
+            except Dropped as dropped:
+                drops.picture(name, dropped)
+                continue
+            remarks = Remarks()
+            yield _sample(Path(name).stem, pixels, told, by_image[number], left_out, remarks)
+            drops.add(name, remarks)
 
     return Source(
         what=f"phrases of {path.name}, {len(chosen)} image{'s' * (len(chosen) != 1)}",
@@ -160,4 +167,31 @@ def _source(
         count=len(chosen),
         samples=samples,
         left_out=left_out,
+        drops=drops,
     )
+
+
+def _sample(
+    name: str,
+    pixels: np.ndarray,
+    told: Size | None,
+    named: Sequence[Named],
+    left_out: dict[str, int],
+    remarks: Remarks,
+) -> Sample:
+    """The objects of an image with their phrases."""
+    truths, phrases = [], []
+    for where, entry, texts in named:
+        place, value = f"{where}.segmentation", entry.get("segmentation")
+        try:
+            mask = read_segmentation(value, pixels.shape[:2], place, told=told, remarks=remarks)
+        except PromptError as error:
+            remarks.lose(NO_SENSE, str(error))
+            continue
+        if not mask.any():
+            left_out["objects without a pixel"] = left_out.get("objects without a pixel", 0) + 1
+            continue
+        target = (len(truths),)
+        truths.append(Truth(mask=mask, label=None, group="objects"))
+        phrases += [Phrase(text=text, targets=target, kind="phrases") for text in texts]
+    return Sample(name=name, image=pixels, truths=tuple(truths), phrases=tuple(phrases))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from grounding.drops import Drops
 from grounding.errors import PromptError
 from seem.evaluation.panoptic_quality import MapSegment
 
@@ -159,6 +160,7 @@ class Source:
         clip_count: Of clips.
         clips: Yields the clips, if there are any.
         left_out: What is not measured and why: counted while the samples are read.
+        drops: What of the data makes no sense, or was changed; likewise.
         facts: What else describes the data, for the report.
     """
 
@@ -172,6 +174,7 @@ class Source:
     clip_count: int = 0
     clips: Callable[[], Iterator[Clip]] = lambda: iter(())
     left_out: dict[str, int] = field(default_factory=dict)
+    drops: Drops = field(default_factory=Drops)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def with_classes(self, names: Sequence[str]) -> "Source":

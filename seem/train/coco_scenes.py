@@ -12,12 +12,25 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from grounding.drops import Dropped, Drops
 from grounding.errors import LavallamaError, PromptError
 from grounding.find_file import coco_finder
-from grounding.formats.fields import as_list, as_object, as_text, as_whole, needed
+from grounding.formats.annotation import (
+    Entry,
+    Id,
+    group_by_image,
+    index_by_id,
+    name_categories,
+    read_segment,
+    same_shape,
+    used_categories,
+)
+from grounding.formats.fields import as_list, as_text, needed
+from grounding.formats.foreign import COCO_PANOPTIC
+from grounding.formats.remarks import Remarks
 from grounding.picture_file import read_picture_size
-from seem.coco import read_panoptic_png
-from seem.data_file import index_by_id, read_image, read_json
+from seem.coco import HEADER_BYTES, check_panoptic_header, read_panoptic_png
+from seem.data_file import read_image, read_json
 from seem.train.scenes import Lexicon, Record
 from seem.vocabulary import Vocabulary, spoken_name
 
@@ -45,6 +58,7 @@ class CocoScenes:
         lexicon: All classes.
         vocabulary: The same, things and stuff apart.
         size: Pixels of a side of what is read.
+        drops: What of the file is not learnt from.
     """
 
     entries: list[_Entry]
@@ -52,6 +66,7 @@ class CocoScenes:
     lexicon: Lexicon
     vocabulary: Vocabulary
     size: int
+    drops: Drops
 
     def name(self, number: int) -> str:
         """The file of the picture."""
@@ -61,14 +76,19 @@ class CocoScenes:
         """Look at a picture and its map without decoding them.
 
         Raises:
-            PromptError: one is missing or none, or they are of different sizes.
+            PromptError: one is missing or none, or they are of different shapes.
         """
         entry = self._entry(number)
         size, of_map = read_picture_size(entry.image), read_picture_size(entry.png)
-        if size != of_map:
+        try:
+            with entry.png.open("rb") as file:
+                check_panoptic_header(file.read(HEADER_BYTES), entry.png)
+        except OSError as error:
+            raise PromptError(f"{entry.png}: cannot be read: {error.strerror}") from None
+        if not same_shape(of_map, size):
             raise PromptError(
-                f"{entry.png}: expected the image's size {size[0]}x{size[1]}, got "
-                f"{of_map[0]}x{of_map[1]}"
+                f"{entry.png}: is of another shape than its image: expected {size[0]}x{size[1]}, "
+                f"got {of_map[0]}x{of_map[1]}"
             )
 
     def _entry(self, number: int) -> _Entry:
@@ -88,15 +108,11 @@ class CocoScenes:
         entry = self._entry(number)
         image = read_image(entry.image)
         try:
-            ids = read_panoptic_png(entry.png.read_bytes())
+            ids = read_panoptic_png(entry.png.read_bytes(), entry.png, image.shape[:2])
         except OSError as error:
             raise PromptError(f"{entry.png}: cannot be read: {error.strerror}") from None
         except LavallamaError as error:
-            raise PromptError(f"{entry.png}: {error}") from None
-        if ids.shape != image.shape[:2]:
-            raise PromptError(
-                f"{entry.png}: expected the image's size {image.shape[:2]}, got {ids.shape}"
-            )
+            raise PromptError(str(error)) from None
         owners = np.zeros(ids.shape, np.uint8)
         for place, segment in enumerate(entry.ids, 1):
             owners[ids == segment] = place
@@ -125,24 +141,27 @@ def open_coco(path: Path, size: int) -> CocoScenes:
         PromptError: it is none; in one line. Whether its pictures are there, `CocoScenes.look`
             tells.
     """
-    data = read_json(path)
+    data, remarks = read_json(path, COCO_PANOPTIC), Remarks()
+    drops = Drops()
     try:
-        images, categories = index_by_id(data, "images"), index_by_id(data, "categories")
-        names = {
-            number: spoken_name(as_text(needed(entry, "name", "a category"), "a category's name"))
-            for number, entry in categories.items()
-        }
-        annotations = as_list(needed(data, "annotations", ""), "annotations")
+        images = index_by_id(data, "images")
+        groups = group_by_image(data, images, remarks)
+        annotations = [(n, *one) for n, group in groups.items() for one in group]
+        used = used_categories(entry for *_, entry in annotations)
+        kinds, named = index_by_id(data, "categories"), name_categories(data, used)
+        names = {number: spoken_name(name) for number, name in named.items()}
+        drops.add(path.name, remarks)
         find = coco_finder(path, images.values())
         entries, records = [], []
-        for place, value in enumerate(annotations):
-            where = f"annotations[{place}]"
-            annotation = as_object(value, where)
-            image = images.get(needed(annotation, "image_id", where))
-            if image is None:
-                raise PromptError(f"{where}.image_id: there is no such image")
-            segments = _segments(annotation, names, where)
-            name, found, problem = as_text(needed(image, "file_name", where), where), None, ""
+        for number, where, annotation in annotations:
+            image, remarks = images[number], Remarks()
+            name = as_text(needed(image, "file_name", f"image {number}"), "file_name")
+            segments = _segments(annotation, names, where, remarks)
+            drops.add(name, remarks)
+            if not segments:
+                drops.picture(name, Dropped("a picture without a segment"))
+                continue
+            found, problem = None, ""
             try:
                 found = find(name)
             except PromptError as error:
@@ -165,8 +184,9 @@ def open_coco(path: Path, size: int) -> CocoScenes:
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
     if not records:
-        raise PromptError(f"{path}: expected annotated images; got none")
-    things = {n: bool(entry.get("isthing", 1)) for n, entry in categories.items()}
+        raise PromptError(f"{path}: expected annotated images with segments; got none{drops.why()}")
+    drops.pictures, drops.regions = len(records), sum(len(one.concepts) for one in records)
+    things = {n: bool(kinds[n].get("isthing", 1)) for n in names}
     vocabulary = Vocabulary(
         things=tuple(dict.fromkeys(name for n, name in names.items() if things[n])),
         stuff=tuple(dict.fromkeys(name for n, name in names.items() if not things[n])),
@@ -177,22 +197,22 @@ def open_coco(path: Path, size: int) -> CocoScenes:
         lexicon=Lexicon(concepts=tuple(dict.fromkeys(vocabulary.names))),
         vocabulary=vocabulary,
         size=size,
+        drops=drops,
     )
 
 
 def _segments(
-    annotation: Mapping[str, object], names: Mapping[object, str], where: str
+    annotation: Entry, names: Mapping[Id, str], where: str, remarks: Remarks
 ) -> list[tuple[int, str | None]]:
     """Ids and names of a picture's segments, the largest if there are too many."""
-    segments = []
-    for place, value in enumerate(as_list(needed(annotation, "segments_info", where), where)):
-        here = f"{where}.segments_info[{place}]"
-        segment = as_object(value, here)
-        category = as_whole(needed(segment, "category_id", here), f"{here}.category_id", 0)
-        if category not in names:
-            raise PromptError(f"{here}.category_id: there is no category {category}")
-        name = None if segment.get("iscrowd") else names[category]
-        area = as_whole(segment.get("area", 0), f"{here}.area", 0)
-        segments.append((area, as_whole(needed(segment, "id", here), f"{here}.id", 0), name))
-    largest = sorted(segments, key=lambda s: -s[0])[:MOST_SEGMENTS]
-    return [(number, name) for _, number, name in largest]
+    values = as_list(needed(annotation, "segments_info", where), f"{where}.segments_info")
+    read = [
+        read_segment(value, f"{where}.segments_info[{place}]", names, remarks)
+        for place, value in enumerate(values)
+    ]
+    segments = sorted((one for one in read if one is not None), key=lambda one: -one.area)
+    for one in segments[MOST_SEGMENTS:]:
+        remarks.lose(f"beyond the {MOST_SEGMENTS} largest segments", f"{where}: id {one.id}")
+    return [
+        (one.id, None if one.crowd else names[one.category]) for one in segments[:MOST_SEGMENTS]
+    ]

@@ -95,10 +95,17 @@ def test_ids_that_no_colour_stands_for_are_refused(number):
 def test_other_files_are_no_panoptic_maps():
     with pytest.raises(LavallamaError, match="this is none"):
         read_panoptic_png(b"llama")
-    file = BytesIO()
-    Image.new("L", (2, 2)).save(file, "PNG")
-    with pytest.raises(LavallamaError, match="got L"):
-        read_panoptic_png(file.getvalue())
+    for kind, mode, said in (
+        ("PNG", "L", r"maps/a.png: .*grey \(L\)"),
+        ("PNG", "P", r"a palette \(P\)"),
+        ("PNG", "RGBA", r"transparency \(RGBA\)"),
+        ("PNG", "I;16", r"grey \(L\)"),
+        ("JPEG", "RGB", r"maps/a.png: .*JPEG"),
+    ):
+        file = BytesIO()
+        Image.new(mode, (2, 2)).save(file, kind)
+        with pytest.raises(LavallamaError, match=said):
+            read_panoptic_png(file.getvalue(), "maps/a.png")
 
 
 def test_files_lie_where_evaluators_look(tmp_path):

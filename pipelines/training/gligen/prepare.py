@@ -24,6 +24,7 @@ from gligen.train.buckets import nearest_bucket, placement
 from gligen.train.mirror import mirrored
 from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
+from grounding.formats.annotation import same_shape
 from grounding.geometry import CanvasMap, Size, box_area, clip_xyxy, normalized_to_pixels
 from grounding.picture_file import open_picture, open_upright, read_picture_size
 from grounding.prompt import Canvas, GroundedPrompt, Keypoint, Maps, Region
@@ -36,7 +37,6 @@ from pipelines.training.sources import Found
 
 __all__ = ["Prepared", "Preparer"]
 
-SHAPE_SLACK = 0.02  # of a picture's shape against the size that its document names
 NORMAL_FLIP = 255  # x of a normal is red, 0 to 255 from left to right
 NO_BOX = (0.0, 0.0, 0.0, 0.0)
 Picture = Callable[[], Image.Image]
@@ -94,6 +94,8 @@ class Preparer:
             except Dropped as dropped:
                 drops.picture(found.name, dropped)
                 continue
+            finally:
+                drops.add(found.name, found.remarks)
             prepared.append(one)
             drops.pictures += 1
             drops.regions += len(one.document.regions)
@@ -159,7 +161,7 @@ class Preparer:
         where = placement(source_size, bucket)
         _check_shape(document, source_size)
         regions, lost = self._regions(document, where)
-        drops.of_picture(found.name, (*found.noted, *((reason, "") for reason in lost)))
+        drops.of_picture(found.name, ((reason, "") for reason in lost))
         if not regions and self.config.map is None:
             raise Dropped("nothing to ground is left")
         one = Prepared(
@@ -329,8 +331,7 @@ def _digest_of(name: str) -> str:
 def _check_shape(document: GroundedPrompt, size: Size) -> None:
     if document.canvas is None:
         return
-    told, real = document.canvas.width / document.canvas.height, size[0] / size[1]
-    if abs(told / real - 1) > SHAPE_SLACK:
+    if not same_shape(document.canvas.size, size):
         raise Dropped(
             "a picture of another shape than its document says",
             f"{size[0]}x{size[1]} for {document.canvas.width}x{document.canvas.height}",

@@ -177,6 +177,8 @@ class Run:
                 captions=options.captions,
                 scenes=options.scenes,
                 folder=options.runs.parent / "scenes",
+                joints=adapter.config.modality == "keypoint",
+                drops=drops,
             )
             pictures = preparer(source, drops)
             apart = sorted(pictures, key=lambda one: one.digest)

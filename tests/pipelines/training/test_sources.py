@@ -122,9 +122,10 @@ def test_coco_with_captions(tmp_path):
     captions = path.with_name("captions_stickers.json")
     first, *others = found(path, tmp_path, captions=captions)
     said = json.loads(captions.read_text())["annotations"][0]["caption"]
-    assert first.document().prompt == said
-    assert len(first.document().regions) == regions
-    assert [reason for reason, _ in first.noted] == [
+    document = first.document()
+    assert document.prompt == said
+    assert len(document.regions) == regions
+    assert [reason for reason, _ in first.remarks.lost] == [
         "a crowd",
         "an annotation that makes no sense",
         "a category that the file does not name",

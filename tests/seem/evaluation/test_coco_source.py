@@ -2,10 +2,17 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from grounding.errors import PromptError
 from seem.evaluation.coco_source import instances_source, panoptic_source
-from tests.seem.evaluation.folders import HEIGHT, WIDTH, instances_file, panoptic_folder
+from tests.seem.evaluation.folders import (
+    HEIGHT,
+    WIDTH,
+    instances_file,
+    panoptic_folder,
+    picture,
+)
 
 
 @pytest.fixture
@@ -98,16 +105,14 @@ def test_the_official_layout_is_known(tmp_path):
         (lambda d: d.pop("categories"), "categories: is missing"),
         (lambda d: d.update(categories=[]), "categories: expected at least one"),
         (lambda d: d.update(annotations=[]), "expected annotated images; got none"),
-        (lambda d: d["annotations"][0].update(image_id=99), "there is no image 99"),
+        (lambda d: [a.update(image_id=99) for a in d["annotations"]], "image_id: 99"),
+        (lambda d: [a.update(segments_info=[]) for a in d["annotations"]], "are empty"),
         (lambda d: d["annotations"][0].update(segments_info=3), "segments_info: expected a list"),
-        (
-            lambda d: d["annotations"][0]["segments_info"][0].update(category_id=1),
-            "there is no category 1",
-        ),
         (lambda d: d["annotations"][0].update(file_name="none.png"), "no such file"),
         (lambda d: d["images"][0].update(file_name="none.jpg"), "'none.jpg' is in none of"),
         (lambda d: d["images"].append(d["images"][0]), "7 appears twice"),
         (lambda d: d["categories"].append({"id": 1, "name": "dog"}), "names that differ"),
+        (lambda d: d.update(annotations=[{"bbox": [1, 2, 3, 4]}]), "is COCO instances, expected"),
     ],
 )
 def test_files_that_make_no_sense_are_one_line(panoptic, change, said):
@@ -117,10 +122,28 @@ def test_files_that_make_no_sense_are_one_line(panoptic, change, said):
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"category_id": 1}, "no category has the id 1"),
+        ({"id": 0}, "0, which is the background|above 0"),
+        ({"id": None}, "expected an id"),
+    ],
+)
+def test_a_segment_that_makes_no_sense_costs_itself(panoptic, change, said):
+    source = panoptic_source(
+        rewritten(panoptic, lambda d: d["annotations"][0]["segments_info"][0].update(change))
+    )
+    assert [len(sample.truths) for sample in source.samples()] == [2, 3]
+    assert sum(source.drops.lost_regions.values()) == 1
+    with pytest.raises(PromptError, match=said):
+        source.drops.refuse(panoptic)
+
+
+@pytest.mark.parametrize(
     ("segmentation", "said"),
     [
-        ([[1, 2, 3, 4]], "at least 3 vertices"),
-        ([[1, 2, 3, 4, 5, float("inf")]], "finite number"),
+        ([[1, 2, 3, 4]], "3 points or more"),
+        ([[1, 2, 3, 4, 5, float("inf")]], "expected a number"),
         ([[1, 2, 3, 4, 5, 1e12]], "expected pixels"),
         ("text", "expected a list"),
         ({"size": [3, 3], "counts": [9]}, f"{HEIGHT} x {WIDTH} pixels, got 3 x 3"),
@@ -129,13 +152,86 @@ def test_files_that_make_no_sense_are_one_line(panoptic, change, said):
         ({"counts": [5]}, "size: is missing"),
     ],
 )
-def test_segmentations_that_make_no_sense_are_one_line(tmp_path, segmentation, said):
+def test_an_object_whose_segmentation_makes_no_sense_costs_itself(tmp_path, segmentation, said):
     path = rewritten(
         instances_file(tmp_path), lambda d: d["annotations"][0].update(segmentation=segmentation)
     )
+    source = instances_source(path)
+    [sample] = source.samples()
+    assert [truth.label for truth in sample.truths] == [1]
     with pytest.raises(PromptError, match=said) as error:
-        list(instances_source(path).samples())
+        source.drops.refuse(path)
     assert "annotations[0].segmentation" in str(error.value)
+
+
+def test_a_ring_that_makes_no_sense_costs_itself(tmp_path):
+    """jsbroks/coco-annotator#526 leaves rings of a single point."""
+    path = instances_file(tmp_path)
+    whole = next(instances_source(path).samples()).truths[0].mask
+    source = instances_source(
+        rewritten(path, lambda d: d["annotations"][0]["segmentation"].append([48, 30]))
+    )
+    [sample] = source.samples()
+    assert np.array_equal(sample.truths[0].mask, whole)
+    assert source.drops.changed_regions == {"a part of an outline left out": 1}
+
+
+def test_pictures_of_another_size_are_measured_where_their_annotations_lie(tmp_path):
+    """The JSON says twice the size of the picture: polygons and run lengths are scaled."""
+    path = instances_file(tmp_path)
+    big = Image.fromarray(picture()).resize((WIDTH * 2, HEIGHT * 2))
+
+    def told(data):
+        data["images"][0].update(width=WIDTH, height=HEIGHT)
+
+    [small] = instances_source(rewritten(path, told)).samples()
+    big.save(tmp_path / "a.png")
+    [large] = instances_source(path).samples()
+    for one, other in zip(small.truths, large.truths, strict=True):
+        doubled = one.mask.repeat(2, 0).repeat(2, 1)
+        assert (doubled & other.mask).sum() / (doubled | other.mask).sum() > 0.9
+    big.resize((HEIGHT, WIDTH)).save(tmp_path / "a.png")
+    source = instances_source(path)
+    assert list(source.samples()) == []
+    [reason] = source.drops.lost_pictures
+    assert reason == "a picture of another shape than its annotations"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"segmentation": [], "bbox": [1, 2, 3, 4]}, "all 3 annotations have boxes alone"),
+        ({"segmentation": None}, "boxes alone"),
+        ({"iscrowd": 1}, "all 2 annotations with an outline are crowds"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_at_once(tmp_path, change, said):
+    path = instances_file(tmp_path)
+    with pytest.raises(PromptError, match=said):
+        instances_source(rewritten(path, lambda d: [a.update(change) for a in d["annotations"]]))
+
+
+def test_roboflows_root_category_is_none(tmp_path):
+    """roboflow/rf-detr#1303: a category that nothing uses, above all others."""
+
+    def root(data):
+        for category in data["categories"]:
+            category["supercategory"] = "dog"
+        data["categories"].insert(0, {"id": 0, "name": "dog", "supercategory": "none"})
+
+    assert instances_source(rewritten(instances_file(tmp_path), root)).classes == (
+        "dog", "car", "tree-merged",
+    )  # fmt: skip
+
+
+def test_ids_may_be_texts(tmp_path):
+    def texts(data):
+        data["images"][0]["id"] = "1"
+        for annotation in data["annotations"]:
+            annotation["category_id"] = str(annotation["category_id"])
+
+    [sample] = instances_source(rewritten(instances_file(tmp_path), texts)).samples()
+    assert len(sample.truths) == 2
 
 
 def test_a_missing_folder_of_maps_is_named(panoptic):
@@ -148,6 +244,9 @@ def test_a_map_of_another_size_is_refused(panoptic):
     from seem.coco import panoptic_png
 
     file = panoptic.parent / "panoptic" / "005.png"
+    file.write_bytes(panoptic_png(np.full((HEIGHT // 2, WIDTH // 2), 9, np.int32)))
+    second, _ = panoptic_source(panoptic).samples()
+    assert second.truths[0].mask.all()  # of the same shape
     file.write_bytes(panoptic_png(np.ones((3, 3), np.int32)))
     with pytest.raises(PromptError, match="005.png"):
         list(panoptic_source(panoptic).samples())

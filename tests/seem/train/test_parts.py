@@ -177,8 +177,10 @@ def test_coco_pictures_are_cut_to_size_with_their_segments(tmp_path):
     ("change", "words"),
     [
         (lambda d: d.update(annotations=[]), "expected annotated images"),
-        (lambda d: d["annotations"][0].update(image_id=77), "no such image"),
-        (lambda d: d["annotations"][0]["segments_info"][0].update(category_id=1), "no category 1"),
+        (lambda d: [a.update(image_id=77) for a in d["annotations"]], "image_id: 77"),
+        (lambda d: [a.update(segments_info=[]) for a in d["annotations"]], "without a segment"),
+        (lambda d: d["annotations"][0].pop("segments_info"), "segments_info: is missing"),
+        (lambda d: d.update(annotations=[{"bbox": [1, 2, 3, 4]}]), "detection2panoptic"),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path, change, words):
@@ -219,6 +221,23 @@ def test_what_cannot_be_read_is_told_first_and_passed_over(tmp_path, how):
         other = again.draw(4, 64, np.random.default_rng(seed))
         assert torch.equal(batch.pixels, other.pixels)
         assert np.array_equal(batch.ids, other.ids)
+
+
+def test_segments_that_make_no_sense_are_counted(tmp_path):
+    path = coco_folder(tmp_path)
+    data = json.loads(path.read_text())
+    for number, change in enumerate(({"id": 0}, {"category_id": 1}, {"area": 1268.5})):
+        data["annotations"][number]["segments_info"][0].update(change)
+    data["annotations"][3]["segments_info"] = []
+    path.write_text(json.dumps(data))
+    scenes = open_coco(path, 64)
+    drops = scenes.drops
+    assert len(scenes.records) == drops.pictures == len(data["annotations"]) - 1
+    assert drops.lost_regions == {
+        "a segment that makes no sense": 1,
+        "a category that the file does not name": 1,
+    }
+    assert drops.lost_pictures == {"a picture without a segment": 1}
 
 
 def test_pasted_objects_are_the_last_and_hide_what_they_lie_on(scenes):
