@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import ipaddress
 import os
 import sys
@@ -146,6 +147,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         )
         server = Server(create_app(predictor, settings), settings)
         log_to_stderr(arguments.access_log)
+        gc.collect()
+        gc.freeze()  # what is there now stays: looking through it would hold the event loop
         name = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
         door.listen(server.config.backlog)  # who calls now is served as soon as the loop runs
         print(f"serving at http://{name}:{door.getsockname()[1]}, see /docs", flush=True)

@@ -41,6 +41,7 @@ METHODS = READS | {"POST", "PUT", "PATCH", "DELETE"}
 BODY_RATE = 500  # bytes a second that a body must come at in the end; Apache's mod_reqtimeout
 PIECE = 64 * 1024  # bytes of an answer at a time: uvicorn's own mark of a full buffer
 SMALL = 16 * 1024  # bytes of JSON that are parsed at once; more would hold the event loop
+MAX_PARTS = 100_000  # lists, objects and keys of a body; 64 strokes of 1024 places are 65,601
 MAX_KEYS = 1024  # of one object: attributes of a region are its longest
 REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}\Z", re.ASCII)
 
@@ -338,13 +339,17 @@ def _is_json(visit: _Visit) -> bool:
     """Whether there is JSON to be parsed.
 
     Raises:
-        Refusal: there is a body of another kind where JSON is expected.
+        Refusal: there is a body of another kind where JSON is expected, or of too many parts.
     """
     if visit.path == UPLOAD_PATH or not visit.body:
         return False
     kind = visit.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, f"send JSON, with Content-Type: application/json; got {kind!r:.60}")
+    if (parts := sum(visit.body.count(mark) for mark in (b"[", b"{", b":"))) > MAX_PARTS:
+        raise Refusal(
+            413, f"the body has {parts} lists, objects and keys, at most {MAX_PARTS} are read"
+        )
     return True
 
 

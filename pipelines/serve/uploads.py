@@ -14,6 +14,8 @@ from pipelines.serve.refusal import Refusal
 
 __all__ = ["check_picture", "decode_bitmap", "decode_picture"]
 
+MOST_SCANNED = 64 * 4096 * 4096  # pixels of all scans: 10 ms for each of 4096 x 4096
+
 
 def check_picture(data: bytes, max_pixels: int) -> tuple[int, int]:
     """Refuse a picture by its header, before anything is decoded.
@@ -36,6 +38,14 @@ def check_picture(data: bytes, max_pixels: int) -> tuple[int, int]:
             413,
             f"the picture is {header.width} x {header.height}; its longer side may have at most "
             f"{MAX_SIDE} pixels",
+        )
+    # Upper bound: the marker of a scan stands nowhere else in pixels (T.81, B.1.1.5).
+    scanned = data.count(b"\xff\xda") * header.width * header.height
+    if header.kind == "JPEG" and scanned > MOST_SCANNED:
+        raise Refusal(
+            413,
+            "the JPEG is progressive, of so many scans that it would take for ever to decode; save "
+            "it anew",
         )
     return header.width, header.height
 

@@ -74,6 +74,7 @@ UPLOADS = {
     "a JPEG of fill bytes": (b"\xff\xd8" + b"\xff" * 2**20, 422),
     "a JPEG of empty segments": (b"\xff\xd8" + b"\xff\xfe\x00\x02" * 2**18, 422),
     "a JPEG of 1000 scans": (scans(1000), 422),
+    "a JPEG of 100 scans of 4096 x 4096": (scans(100, 4096), 413),
     "a JPEG of 64 scans": (scans(64), 201),
     "16 bits a channel": (file_of(picture()[..., 0].astype(np.uint16)), 201),
     "a path": (b"/etc/passwd", 415),
