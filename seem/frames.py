@@ -16,13 +16,13 @@ from jaxtyping import UInt8
 
 from grounding.errors import PromptError
 from grounding.picture_file import PICTURE_SUFFIXES, open_picture
+from grounding.picture_folder import list_picture_files
 
 __all__ = ["Frames", "open_frames"]
 
 FPS = 25.0  # of a folder of pictures, and of files that do not say
 DIGITS = re.compile(r"(\d+)")
 FILMS_TOO = (".gif",)  # pictures that move more often than not
-APPLE_DOUBLE = "._"  # begins the names of what macOS stores beside files on other systems
 HELD_BYTES = 2**28  # frames that are held while a film that cannot be sought is walked back
 LOG_LEVEL, SILENT = "OPENCV_FFMPEG_LOGLEVEL", "-8"  # ffmpeg's AV_LOG_QUIET; read by OpenCV, once
 
@@ -200,11 +200,7 @@ def open_frames(path: str | Path) -> Frames:
     """
     path = Path(path)
     if path.is_dir():
-        files = [
-            file
-            for file in path.iterdir()
-            if file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(APPLE_DOUBLE)
-        ]
+        files = list_picture_files(path, deep=False).files
         if not files:
             raise PromptError(f"{path}: has no pictures ({', '.join(PICTURE_SUFFIXES)}) as frames")
         return Frames(path, tuple(sorted(files, key=_order)))

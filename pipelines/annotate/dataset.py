@@ -86,7 +86,7 @@ class Dataset:
             LavallamaError: a model cannot be had or asked; nothing that is done is lost. Or the
                 folder was begun with other settings.
         """
-        mine = [raw for raw in raws if raw.is_in(shard)]
+        mine = [raw for raw in raws if raw.is_in(shard) and raw.refused is None]
         path = self.folder / "journal" / f"{shard[0]}-of-{shard[1]}.jsonl"
         place = self.folder / "settings.json"
         with (
@@ -148,6 +148,9 @@ class Dataset:
         """What was annotated, each picture once; all else is counted."""
         done, records, seen = read_entries(self._journals()), [], {}
         for raw in raws:
+            if raw.refused is not None:
+                drops.picture(raw.name, Dropped(raw.refused))
+                continue
             entry = _entry(done, raw, _digest(raw))
             if entry is None:
                 raise OutputError(f"{raw.name} is not annotated yet, or was changed; run again")

@@ -15,7 +15,8 @@ from grounding.formats.annotation import identify, index_by_id
 from grounding.formats.fields import as_list, as_object, as_text, needed
 from grounding.jsonfile import parse_json, read_text
 from grounding.llava.records import MARK
-from pipelines.training.sources import PICTURES
+from grounding.picture_file import PICTURE_SUFFIXES
+from grounding.picture_folder import list_picture_files
 from seem.data_file import read_json
 
 __all__ = ["Raw", "list_pictures", "read_captions"]
@@ -33,12 +34,14 @@ class Raw:
         path: Where it is.
         captions: What is said of it already.
         problem: Why its captions cannot be read; None: they can.
+        refused: Why it is not read at all, as far as that is known; None: it is.
     """
 
     name: str
     path: Path
     captions: tuple[str, ...] = ()
     problem: str | None = None
+    refused: str | None = None
 
     def digest(self) -> str:
         """SHA-256 of the picture and its captions.
@@ -66,7 +69,7 @@ def list_pictures(
     """List a folder's pictures, and those of folders in it, by name.
 
     Args:
-        folder: Of PNG, JPEG and WebP files.
+        folder: Of pictures.
         captions: Of `read_captions`; None: those beside the pictures.
         without: A folder whose pictures are left out, where results go.
 
@@ -75,7 +78,9 @@ def list_pictures(
     """
     if not folder.is_dir():
         raise PromptError(f"{folder}: expected a folder of pictures; there is none")
-    files = [file for file in folder.rglob("*") if file.suffix.lower() in PICTURES]
+    found = list_picture_files(folder)
+    refused = dict(found.passed_over)
+    files = [*found.files, *refused]
     if without is not None:
         results = Path(os.path.realpath(without))  # Path.resolve raises at a link to itself
         files = [file for file in files if results not in Path(os.path.realpath(file)).parents]
@@ -86,13 +91,18 @@ def list_pictures(
             name.encode()
         except UnicodeEncodeError:
             raise PromptError(f"{folder}: the file name {name!r:.80} is not UTF-8") from None
+        if file in refused:
+            pictures.append(Raw(name=name, path=file, refused=refused[file]))
+            continue
         if captions is None:
             said, problem = _beside(file)
         else:
             said, problem = captions.get(name, ()), None
         pictures.append(Raw(name=name, path=file, captions=said, problem=problem))
-    if not pictures:
-        raise PromptError(f"{folder}: expected pictures ({', '.join(PICTURES)}); found none")
+    if all(raw.refused for raw in pictures):
+        raise PromptError(
+            f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}); found none"
+        )
     return sorted(pictures, key=lambda raw: raw.name)
 
 

@@ -20,14 +20,15 @@ from tqdm import tqdm
 
 from grounding.embedder import Embedder, Item, Modality
 from grounding.errors import LavallamaError, PromptError
-from grounding.picture_file import open_picture
+from grounding.picture_file import PICTURE_SUFFIXES, open_picture
+from grounding.picture_folder import list_picture_files
 from grounding.recording import read_wav
 from weights.tensor_file import write_safetensors
 
 __all__ = ["FileIndex", "Hit", "build_index"]
 
 ENDINGS: dict[Modality, tuple[str, ...]] = {
-    "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"),
+    "image": PICTURE_SUFFIXES,
     "audio": (".wav",),
 }
 
@@ -103,7 +104,11 @@ def build_index(
     endings: dict[str, Modality] = {
         end: kind for kind in ENDINGS for end in ENDINGS[kind] if kind in embedder.modalities
     }
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in endings)
+    pictures = list_picture_files(root)
+    files = [file for file in root.rglob("*") if file.suffix.lower() in ENDINGS["audio"]]
+    files = sorted(file for file in (*files, *pictures.files) if file.suffix.lower() in endings)
+    for file, reason in pictures.passed_over if "image" in embedder.modalities else ():
+        log.warning("left out: %s: %s", file, reason)
     store = None if remembered is None else Path(remembered) / f"{embedder.fingerprint}.safetensors"
     known = {} if store is None else _known(store)
     before = len(known)

@@ -6,7 +6,7 @@
 | FILE.json of COCO instances  | its images, beside the file; captions of --captions               |
 | FOLDER                       | each picture with a document of its name, in any of our formats   |
 | FILE.jsonl                   | a document a line, `image` relative to the file                   |
-| SHARD.tar, SHARD-{000..9}.tar| webdataset: jpg, png or webp with json of the same key            |
+| SHARD.tar, SHARD-{000..9}.tar| webdataset: a picture with json of the same name            |
 """
 
 import importlib
@@ -14,6 +14,7 @@ import io
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,14 @@ from grounding.formats.foreign import COCO_INSTANCES
 from grounding.formats.remarks import Remarks
 from grounding.geometry import Size
 from grounding.jsonfile import describe, parse_json, read_json_lines
-from grounding.picture_file import read_picture_size
+from grounding.picture_file import PICTURE_SUFFIXES, read_picture_size
+from grounding.picture_folder import list_picture_files
 from grounding.prompt import Canvas, GroundedPrompt, Region
 from seem.data_file import read_json
 
 __all__ = ["STICKERS", "Found", "open_source"]
 
 STICKERS = "stickers"
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 DOCUMENTS = (".json", ".txt")
 
 
@@ -134,10 +135,15 @@ def _stickers(folder: Path, count: int) -> Iterator[Found]:
 
 
 def _folder(folder: Path) -> Iterator[Found]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
-    if not files:
-        raise PromptError(f"{folder}: expected pictures ({', '.join(PICTURES)}); found none")
-    for file in files:
+    listed = list_picture_files(folder)
+    if not listed.files:
+        raise PromptError(
+            f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}); found none"
+        )
+    for file, reason in listed.passed_over:
+        fail = _failing(Dropped(reason))
+        yield Found(name=str(file.relative_to(folder)), document=fail, read=fail)
+    for file in listed.files:
         remarks = Remarks()
         yield Found(
             name=str(file.relative_to(folder)),
@@ -206,9 +212,9 @@ def _shards(pattern: str) -> Iterator[Found]:
         if not Path(name).is_file():
             raise PromptError(f"{name}: no such shard; check the pattern {pattern}")
     samples = webdataset.WebDataset(names, shardshuffle=False, empty_check=False)
-    for sample in _whole(samples, pattern):
-        found = [value for end, value in sample.items() if f".{end.lower()}" in PICTURES]
-        said = sample.get("json")
+    for name, files in chain.from_iterable(map(_apart, _whole(samples, pattern))):
+        found = [value for end, value in files.items() if f".{end}" in PICTURE_SUFFIXES]
+        said = files.get("json")
 
         remarks = Remarks()
 
@@ -222,10 +228,26 @@ def _shards(pattern: str) -> Iterator[Found]:
 
         def read(found: list[bytes] = found) -> bytes:
             if not found:
-                raise FileNotFoundError("no jpg, png or webp beside the document")
+                raise Dropped("no picture beside the document")
             return found[0]
 
-        yield Found(name=sample["__key__"], document=document, read=read, remarks=remarks)
+        yield Found(name=name, document=document, read=read, remarks=remarks)
+
+
+def _apart(sample: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The samples in what webdataset takes for one, with their files by ending.
+
+    It cuts names at the first dot, and so takes 2024.05.01_a.jpg and 2024.05.02_b.jpg for files of
+    2024. Beside 7.jpg, 7.seg.png belongs to 7, unless it has a document of its own.
+    """
+    parts: dict[str, dict[str, bytes]] = {}
+    for name, value in sample.items():
+        if not name.startswith("__"):
+            stem, _, ending = name.rpartition(".")
+            parts.setdefault(stem, {})[ending] = value
+    for stem, files in parts.items():
+        if not stem or "" not in parts or "json" in files:
+            yield (f"{sample['__key__']}.{stem}" if stem else sample["__key__"]), files
 
 
 def _whole(samples: Any, pattern: str) -> Iterator[dict[str, Any]]:
@@ -234,6 +256,8 @@ def _whole(samples: Any, pattern: str) -> Iterator[dict[str, Any]]:
         yield from samples
     except (tarfile.TarError, EOFError) as error:
         raise PromptError(f"{pattern}: a shard is no whole tar file ({error})") from None
+    except ValueError as error:  # two files of one name
+        raise PromptError(f"{pattern}: {error.args[0]}") from None
 
 
 def _coco(path: Path, captions: Path | None, joints: bool, drops: Drops) -> Iterator[Found]:

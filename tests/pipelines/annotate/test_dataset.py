@@ -113,7 +113,8 @@ def test_bad_pictures_are_reported_and_the_others_annotated(tmp_path, stubs):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["pictures"] == drops.pictures == 2
     assert report["dropped_pictures"] == {
-        "a picture that cannot be read": 3,
+        "a picture that cannot be read": 2,
+        "a link that leads nowhere": 1,
         "captions that cannot be read": 1,
         "nothing was found": 1,
         "the same picture as another": 1,
@@ -340,3 +341,13 @@ def test_what_would_be_lost_is_refused(tmp_path, stubs, capsys, name, text, word
     [line] = capsys.readouterr().err.splitlines()
     assert words in line
     assert (out / name).read_bytes() == before
+
+
+def test_what_was_passed_over_is_counted_and_named(tmp_path, stubs):
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    write_pictures(pictures, 2)
+    (pictures / "loop.png").symlink_to("loop.png")
+    drops = run(pictures, out).write(list_pictures(pictures, without=out))
+    assert (drops.pictures, drops.lost_pictures) == (2, {"a link that leads nowhere": 1})
+    report = json.loads((out / "report.json").read_text())
+    assert report["such_as"]["a link that leads nowhere"] == ["loop.png"]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from grounding.errors import PromptError
 from pipelines.annotate.raw import list_pictures, read_captions
@@ -86,3 +87,17 @@ def test_a_spoilt_vocabulary_is_one_line(tmp_path: Path, text):
     (tmp_path / "names.json").write_text(text)
     with pytest.raises(PromptError, match=r"names.json: "):
         read_names(tmp_path / "names.json")
+
+
+def test_what_is_passed_over_is_named(tmp_path):
+    write_pictures(tmp_path, 1)
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.bmp")
+    (tmp_path / "c.png").symlink_to("c.png")
+    (tmp_path / "d.svg").touch()
+    raws = list_pictures(tmp_path, without=tmp_path / "out")
+    assert {raw.name: raw.refused for raw in raws} == {
+        "000.png": None,
+        "b.bmp": None,
+        "c.png": "a link that leads nowhere",
+        "d.svg": "a kind of picture that is not read",
+    }

@@ -11,6 +11,7 @@ from PIL import Image
 
 from gligen.train.scenes import Record, Scenes
 from grounding.drops import Dropped
+from grounding.errors import PromptError
 from grounding.prompt import GroundedPrompt, Region
 from grounding.stickers.scene import render
 from grounding.stickers.world import PRESETS
@@ -100,7 +101,7 @@ def test_shards(tmp_path):
     assert a.read() == png()
     with pytest.raises(Dropped, match="no document"):
         b.document()
-    with pytest.raises(FileNotFoundError, match="no jpg, png or webp"):
+    with pytest.raises(Dropped, match="no picture beside"):
         c.read()
     with pytest.raises(ValueError, match="no such shard"):
         found(tmp_path / "other-{0..1}.tar", tmp_path)
@@ -189,3 +190,78 @@ def test_the_sticker_world(tmp_path, monkeypatch):
     assert [r.phrase for r in second.document().regions] == [s.phrase for s in scenes[1].stickers]
     with Image.open(io.BytesIO(second.read())) as image:
         assert np.array_equal(np.asarray(image), drawn.images[1])
+
+
+def test_pictures_of_all_kinds_are_read_and_what_is_passed_over_is_named(tmp_path):
+    for name in ("a.bmp", "b.gif", "c.tif"):
+        Image.new("RGB", (40, 40), "brown").save(tmp_path / name)
+        (tmp_path / name).with_suffix(".json").write_text(json.dumps(DOCUMENT))
+    (tmp_path / "d.psd").touch()
+    (tmp_path / "e.png").symlink_to("e.png")
+    *lost, a, b, c = found(tmp_path, tmp_path)
+    assert [boxes(one) for one in (a, b, c)] == [[tuple(BOX)]] * 3
+    assert [one.name for one in lost] == ["d.psd", "e.png"]
+    for one, reason in zip(lost, ("not read", "leads nowhere"), strict=True):
+        with pytest.raises(Dropped, match=reason):
+            one.read()
+
+
+def shard(path, *names):
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            data = json.dumps(DOCUMENT).encode() if name.endswith("json") else png()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_names_in_shards_may_have_dots(tmp_path):
+    pytest.importorskip("webdataset")
+    stems = ("2024.05.01_a", "2024.05.02_b", "in/2024.05.03_c", "plain")
+    files = [f"{stem}{end}" for stem in stems for end in (".jpg", ".json")]
+    samples = found(shard(tmp_path / "a.tar", *files), tmp_path)
+    assert [one.name for one in samples] == list(stems)
+    assert all(boxes(one) == [tuple(BOX)] and one.read() == png() for one in samples)
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_lies_beside_a_sample_belongs_to_it(tmp_path):
+    pytest.importorskip("webdataset")
+    path = shard(tmp_path / "a.tar", "7.jpg", "7.seg.png", "7.json", "8.json")
+    seven, eight = found(path, tmp_path)
+    assert (seven.name, eight.name) == ("7", "8")
+    assert seven.read() == png()
+    with pytest.raises(Dropped, match="no picture beside the document"):
+        eight.read()
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_two_files_of_one_name_in_a_shard_are_one_line(tmp_path):
+    pytest.importorskip("webdataset")
+    with pytest.raises(PromptError, match=r"a\.tar: .*duplicate file name"):
+        found(shard(tmp_path / "a.tar", "7.jpg", "7.jpg"), tmp_path)
+    gc.collect()
+
+
+def test_names_that_were_written_elsewhere_are_found(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(png())
+    image = {"id": 1, "file_name": "images\\a.png", "width": 40, "height": 40}
+    (tmp_path / "instances.json").write_text(
+        json.dumps(
+            {
+                "images": [image, {**image, "id": 2, "file_name": "images\\b.png"}],
+                "annotations": [],
+                "categories": [],
+            }
+        )
+    )
+    a, b = found(tmp_path / "instances.json", tmp_path)
+    assert a.read() == png()
+    with pytest.raises(Dropped) as dropped:
+        b.read()
+    assert f"is in none of {tmp_path / 'images'}" in dropped.value.detail
