@@ -79,9 +79,10 @@ def choose_base(files: Iterable[str], *, half: bool = False) -> list[str]:
         half: Take a half-precision variant where there is one; else only where there is no other.
     """
     sizes = _sized(files)
-    if "model_index.json" not in sizes or not _under("unet/", sizes):
+    index = [file for file in ("model_index.json",) if file in sizes]
+    if not _under("unet/", sizes) or not (index or "vae/config.json" in sizes):
         return []
-    chosen = ["model_index.json", *(f for f in sizes if f.startswith(SMALL_FOLDERS))]
+    chosen = [*index, *(f for f in sizes if f.startswith(SMALL_FOLDERS))]
     second = [SECOND] if _under(f"{SECOND}/", sizes) else []
     for folder in [*FOLDERS, *second]:
         chosen += _model_in(f"{folder}/", sizes, half=half)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from errno import EACCES, ENOSPC, EROFS
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
@@ -186,7 +187,7 @@ def _fetch(source: str, choose: Choice, *, offline: bool, table: Table, half: bo
             raise _missing(place, "offline mode is on", table)
         if constants.HF_HUB_OFFLINE:
             raise _missing(place, "HF_HUB_OFFLINE is set", table)
-        folder, chosen = _download(place, _ask(place, table), choose, table)
+        folder, chosen = _download(place, _ask(place, table), choose, table, half=half)
     except LavallamaError as error:
         folder, chosen = _find(place, choose, error)
     reduced = [file for file in chosen if is_half(file) and place.inside != file]
@@ -226,9 +227,12 @@ def _ask(place: HubPlace, table: Table) -> _Listing:
 
 
 def _download(
-    place: HubPlace, listing: _Listing, choose: Choice, table: Table
+    place: HubPlace, listing: _Listing, choose: Choice, table: Table, *, half: bool
 ) -> tuple[Path, list[str]]:
-    """Get the chosen files that are not here yet; return their folder and their names."""
+    """Get the chosen files that are not here yet; return their folder and their names.
+
+    With `half`, full precision that is here already does as well.
+    """
     chosen = choose(listing.files)
     if not chosen:
         raise CheckpointError(_name_choices(place, listing.files))
@@ -238,33 +242,38 @@ def _download(
             f"{_some([f for f in listing.files if f.endswith(WEIGHT_SUFFIXES)]) or 'no weights'}"
         )
     folder = _snapshot(place)
-    if folder is not None and folder.name == listing.commit and not _absent(folder, chosen):
-        return folder, chosen
+    if folder is not None and folder.name == listing.commit:
+        if not _absent(folder, chosen):
+            return folder, chosen
+        found, lacking = _choose_here(place, folder, choose)
+        if half and found and not lacking:
+            return folder, found
     known = None if folder is None else folder.parent / listing.commit
     absent = chosen if known is None else _absent(known, chosen)
     _check_readers(place, chosen)
     _check_room(place, sum(listing.files[file] for file in absent))
     logger.info("%s: downloading %s", place, _some(absent))
-    sweep_partials(place.repo)
-    small = [file for file in chosen if not file.endswith(WEIGHT_SUFFIXES)]
     try:
-        if small:
-            snapshot_download(
-                place.repo,
-                revision=place.revision,
-                allow_patterns=[glob.escape(file) for file in small],
-                etag_timeout=HUB_TIMEOUT,
-            )
-        # One after the other and in this thread: only so does Ctrl-C end a download at once.
-        for file in chosen:
-            if file.endswith(WEIGHT_SUFFIXES):
-                hf_hub_download(place.repo, file, revision=place.revision, etag_timeout=HUB_TIMEOUT)
+        _transfer(place, chosen)
     except Exception as error:
         raise _explain(place, error, table) from error
     folder = _snapshot(place)
     if folder is None or _absent(folder, chosen):
         raise CheckpointError(f"{place}: was changed on the hub during the download: run it again")
     return folder, chosen
+
+
+def _transfer(place: HubPlace, files: list[str]) -> None:
+    """Download files into the cache; its client raises many kinds of errors."""
+    sweep_partials(place.repo)
+    small = [glob.escape(file) for file in files if not file.endswith(WEIGHT_SUFFIXES)]
+    told: dict[str, Any] = {"revision": place.revision, "etag_timeout": HUB_TIMEOUT}
+    if small:
+        snapshot_download(place.repo, allow_patterns=small, **told)
+    # One after the other and in this thread: only so does Ctrl-C end a download at once.
+    for file in files:
+        if file.endswith(WEIGHT_SUFFIXES):
+            hf_hub_download(place.repo, file, **told)
 
 
 def _find(place: HubPlace, choose: Choice, reason: LavallamaError) -> tuple[Path, list[str]]:
@@ -397,7 +406,8 @@ def _some(names: list[str]) -> str:
 def _name_choices(place: HubPlace, files: Mapping[str, int]) -> str:
     """Say what a repository has that may be asked for by its name."""
     head = f"{place.inside}/" if place.inside else ""
-    weights = [f for f in files if f.startswith(head) and f.endswith(WEIGHT_SUFFIXES)]
+    here = [f for f in files if f.startswith(head) and "/" not in f[len(head) :]]
+    weights = [f for f in here if f.endswith(WEIGHT_SUFFIXES)]
     if not weights:
         return f"{place}: the hub has it, but no model of a known layout in it"
     sized = [f"{f} ({describe_size(files[f])})" if files[f] else f for f in weights]

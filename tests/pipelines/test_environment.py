@@ -12,7 +12,7 @@ def test_it_says_what_a_bug_report_needs(capsys, monkeypatch, tmp_path):
     assert found["packages"]["torch"].startswith("2.")
     assert found["device"] in ("cpu", "cuda")
     assert found["attention"] in ("sdpa", "xformers")
-    assert found["dtype"] in ("float32", "float16")
+    assert found["dtype"] in ("float32", "float16", "bfloat16")
     assert found["cache"] == str(tmp_path / "a" / "b")
     assert found["logged in"] == "yes"
     assert "hf_secret" not in said

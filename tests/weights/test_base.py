@@ -194,6 +194,18 @@ def test_a_single_file_without_a_tokenizer_reads_clip_s(tmp_path, unet):
     assert len(beside) < len(words)
 
 
+def test_a_pipeline_of_the_hub_is_read_as_a_folder_is(pipeline, unet, loopback_hub):
+    files = [path for path in pipeline.rglob("*") if path.is_file()]
+    content = {path.relative_to(pipeline).as_posix(): path.read_bytes() for path in files}
+    loopback_hub.put("someone/tiny", {**content, "README.md": b"a card", "unet/x.bin": b"x"})
+    for offline in (False, True):
+        base = load_base("someone/tiny", offline=offline)
+        assert base.source == "someone/tiny"
+        assert tiny.same(base.unet.state_dict(), unet.state_dict())
+    assert loopback_hub.downloaded.count("unet/diffusion_pytorch_model.safetensors") == 1
+    assert not {"README.md", "unet/x.bin"} & set(loopback_hub.downloaded)
+
+
 def test_the_embedded_model_is_a_folder_beside_the_code(pipeline, monkeypatch):
     monkeypatch.setattr(module, "embedded", lambda part: pipeline if part == "base" else None)
     base = load_base("embedded", offline=True)

@@ -133,6 +133,33 @@ def test_a_model_of_a_part_and_one_of_all(loopback_hub):
     assert sorted(loopback_hub.downloaded) == sorted(NEEDED)
 
 
+def test_full_precision_that_is_here_is_not_downloaded_again_in_half(loopback_hub):
+    loopback_hub.put("someone/sd", SD)
+    folder = hub.fetch_base("someone/sd")
+    loopback_hub.requests.clear()
+    assert hub.fetch_base("someone/sd", half=True) == folder
+    assert not loopback_hub.downloaded
+
+
+def test_half_precision_that_is_here_does_not_stand_for_full(loopback_hub):
+    loopback_hub.put("someone/sd", SD)
+    hub.fetch_base("someone/sd", half=True)
+    loopback_hub.requests.clear()
+    hub.fetch_base("someone/sd")
+    assert loopback_hub.downloaded == [f"{UNET}.safetensors"]
+
+
+def test_a_disk_that_fills_up_is_not_a_missing_network(loopback_hub, monkeypatch):
+    def write(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    loopback_hub.put("someone/sd", SD)
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", write)
+    line = refusal(hub.fetch_base, "someone/sd", kind=OutputError)
+    assert "cannot be stored" in line
+    assert "No space left" in line
+
+
 def test_an_older_revision_does_until_the_newest_is_whole(loopback_hub, caplog):
     loopback_hub.put("someone/sd", SD)
     old = hub.fetch_base("someone/sd")
