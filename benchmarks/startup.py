@@ -49,7 +49,7 @@ def main() -> int:
                 times.setdefault(name, []).append(_timed("-m", f"pipelines.{name}", *words))
                 times.setdefault(f"{name} model", []).append(_model_time(name, words))
     seconds = {name: statistics.median(values) for name, values in times.items()}
-    report = {"torch": round(seconds["torch"], 3)}
+    report: dict[str, object] = {"torch": round(seconds["torch"], 3)}
     print(f"import torch   {seconds['torch']:.2f} s")
     for name in COMMANDS:
         model = seconds[f"{name} model"]
