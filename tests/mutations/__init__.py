@@ -1,0 +1,1 @@
+"""Files of other people, spoilt at random, through the commands that read them."""
