@@ -181,7 +181,9 @@ class GroundedPrompt(Part):
     image: Text | None = Field(
         default=None, description="Path, URL or data URI of the image it is about."
     )
-    regions: tuple[Region, ...] = Field(default=(), description="The things on the canvas.")
+    regions: tuple[Region, ...] = Field(
+        default=(), fail_fast=True, description="The things on the canvas."
+    )
     relations: tuple[Relation, ...] = Field(
         default=(), description="How regions stand to each other."
     )

@@ -56,7 +56,7 @@ class Point(Part):
 class Stroke(Part):
     """A scribble along a polyline that belongs to the region, or (label 0) does not."""
 
-    xy: Annotated[tuple[Xy, ...], Field(min_length=1)] = Field(
+    xy: Annotated[tuple[Xy, ...], Field(min_length=1, fail_fast=True)] = Field(
         description="Normalised vertices [[x, y], ...], joined in order."
     )
     width: Annotated[Number, Field(gt=0, le=1)] = Field(
