@@ -4,7 +4,9 @@ Nothing here imports torch, so `--help` and wrong arguments answer at once.
 """
 
 import argparse
+import codecs
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -18,6 +20,7 @@ from grounding.errors import LavallamaError
 __all__ = ["EXIT_ERROR", "Parser", "guarded"]
 
 EXIT_ERROR = 2
+ESCAPES = "lavallama.escapes"  # an error handler of codecs
 
 _OUR_LOGGERS = ("grounding", "gligen", "seem", "weights", "pipelines")
 
@@ -59,6 +62,7 @@ def guarded(command: str, body: Callable[[], int]) -> int:
     Returns:
         The exit code. `LAVALLAMA_DEBUG=1` in the environment lets the traceback through.
     """
+    _escape_what_streams_cannot_hold()
     with _messages(command):
         try:
             return body()
@@ -74,6 +78,24 @@ def guarded(command: str, body: Callable[[], int]) -> int:
                 raise
             _say(command, "error", _explain(MemoryError()))
     return EXIT_ERROR
+
+
+def _escape_what_streams_cannot_hold() -> None:
+    """Print what a terminal or a file of another encoding than UTF-8 lacks as JSON escapes it."""
+
+    def escape(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+        escaped = (f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+        return "".join(escaped), error.end
+
+    codecs.register_error(ESCAPES, escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPES)
+    if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors == "strict":
+        sys.stdin.reconfigure(errors="surrogateescape")
 
 
 def _explain(error: BaseException) -> str:

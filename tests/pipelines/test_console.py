@@ -1,4 +1,5 @@
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -142,3 +143,46 @@ def test_ctrl_c_at_a_terminal_is_one_line_at_once(loopback_hub, tmp_path):
     assert process.wait(timeout=6) == 2
     assert b"lavallama test: error: interrupted" in seen
     assert b"Traceback" not in seen
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_stream_can_hold_what_is_said(encoding):
+    code = r"""
+import json, sys
+from tqdm import tqdm
+from pipelines.console import guarded
+from grounding.errors import PromptError
+words = "llama \u00e9 \u72d0 \U0001f98a \udcff"
+def body():
+    print(json.dumps({"phrase": words[:-1]}, ensure_ascii=False))
+    tqdm.write(words)
+    raise PromptError(words)
+sys.exit(guarded("lavallama test", body))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"lavallama test: error: llama ")
+    assert done.stderr.count(b"\n") == 1
+    told = done.stdout.decode(encoding).splitlines()[0]
+    assert json.loads(told) == {"phrase": "llama \u00e9 \u72d0 \U0001f98a "}
+
+
+def test_what_is_typed_in_another_encoding_is_no_traceback():
+    code = """
+import sys
+from pipelines.console import guarded
+sys.exit(guarded("lavallama test", lambda: print(repr(sys.stdin.readline())) or 0))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        input="\u72d0\n".encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -255,7 +255,7 @@ def test_a_link_to_itself_is_dropped(tmp_path, stubs, capsys):
     write_pictures(pictures, 1)
     (pictures / "a.png").symlink_to("a.png")
     assert main([str(pictures), "--out", str(out)]) == 0
-    assert "dropped 1 pictures: a picture that cannot be read" in capsys.readouterr().out
+    assert "dropped 1 pictures: a link that leads nowhere" in capsys.readouterr().out
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path):
