@@ -47,7 +47,8 @@ def open_hand(made_with: dict[str, Any], *, device: str = "auto", offline: bool 
     """Open what draws: from a document and a seed; perhaps a picture to redraw in its boxes.
 
     Args:
-        made_with: "generator" and "adapter" by name, "steps" and "guidance"; absent: defaults.
+        made_with: "generator", "adapter", "vae" and "text_encoder" by name, "steps" and
+            "guidance"; absent: defaults.
         device: "auto", "cpu", "cuda", ...
         offline: Never use the network.
 
@@ -61,6 +62,8 @@ def open_hand(made_with: dict[str, Any], *, device: str = "auto", offline: bool 
         made_with.get("adapter"),
         device=device,
         offline=offline,
+        vae=made_with.get("vae"),
+        text_encoder=made_with.get("text_encoder"),
     )
 
     def draw(
@@ -213,6 +216,8 @@ def _made_with(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "generator": options.generator,
         "adapter": options.adapter,
+        "vae": options.vae,
+        "text_encoder": options.text_encoder,
         "finder": options.finder,
         "steps": options.steps,
         "guidance": options.guidance,

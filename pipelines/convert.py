@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 def _convert(arguments: argparse.Namespace) -> int:
     quiet_libraries()
     from grounding.errors import LavallamaError
-    from weights.base import load_base
+    from weights.base import load_unet
     from weights.gligen import read_adapter, write_adapter
 
     if arguments.base is not None and arguments.layout not in ("official", "diffusers"):
@@ -70,7 +70,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     unet = None
     if arguments.base is not None:
         precision = next(iter(state.values())).dtype  # a file of one type, the adapter's
-        unet = load_base(arguments.base, dtype=precision, offline=arguments.offline).unet
+        unet = load_unet(arguments.base, dtype=precision, offline=arguments.offline)
     print(write_adapter(state, config, arguments.out, layout=arguments.layout, base=unet))
     return 0
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-__all__ = ["device_flag", "endpoint_flags", "offline_flag", "strict_flag"]
+__all__ = ["device_flag", "endpoint_flags", "offline_flag", "part_flags", "strict_flag"]
 
 
 def device_flag(group: argparse._ActionsContainer) -> None:
@@ -24,6 +24,21 @@ def offline_flag(group: argparse._ActionsContainer, what: str = "") -> None:
     """
     told = f"never use the network {what}".rstrip()
     group.add_argument("--offline", action="store_true", help=told)
+
+
+def part_flags(group: argparse._ActionsContainer) -> None:
+    """`--vae` and `--text-encoder`: in place of a base model's own, or where it has none."""
+    group.add_argument(
+        "--vae",
+        metavar="PATH|ID",
+        help="the autoencoder in place of the model's own, or where it has none: a folder or file "
+        "of one or of a whole model, a hub id, sd-vae-ft-mse or sdxl-vae-fp16-fix",
+    )
+    group.add_argument(
+        "--text-encoder",
+        metavar="PATH|ID",
+        help="text encoders and tokenizers likewise: a folder, a file, a hub id or a short name",
+    )
 
 
 def endpoint_flags(group: argparse._ActionsContainer) -> None:

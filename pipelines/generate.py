@@ -284,15 +284,24 @@ def _extras(options: argparse.Namespace, document: "GroundedPrompt") -> "Extras"
     def names(kind: str, given: list[str] | None) -> tuple[str, ...]:
         return notes.listed(kind, settings) if given is None else tuple(given)
 
+    parts = {part: getattr(options, part) for part in notes.PARTS}
+    if options.model is None:  # the parts of a picture's model belong to that model
+        parts = {part: given or _name(settings.get(part)) for part, given in parts.items()}
     adapters = names(notes.IP_ADAPTER, [options.ip_adapter] if options.ip_adapter else None)
     return {
         "loras": names(notes.LORA, options.lora),
         "embeddings": names(notes.EMBEDDING, options.embedding),
         "controlnets": names(notes.CONTROLNET, options.controlnet),
         "ip_adapter": adapters[0] if adapters else None,
+        "vae": parts["vae"],
+        "text_encoder": parts["text_encoder"],
         "tile_vae": options.tile_vae or bool(settings.get(notes.TILED)),
         "offload": options.offload,
     }
+
+
+def _name(setting: object) -> str | None:
+    return None if setting is None else str(setting)
 
 
 def _without_replaced(options: argparse.Namespace, document: "GroundedPrompt") -> "GroundedPrompt":

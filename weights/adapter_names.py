@@ -9,6 +9,7 @@ from typing import Any
 from grounding.errors import CheckpointError
 from weights import adapter_check, keymap
 from weights.keymap import name_some
+from weights.left_out import why_left_out
 from weights.tensor_file import TensorFile
 
 __all__ = ["CONFIG_DICT", "canonical_names", "said_modality"]
@@ -16,17 +17,13 @@ __all__ = ["CONFIG_DICT", "canonical_names", "said_modality"]
 CONFIG_DICT = "config_dict"  # in an official file: what it was trained with
 TARGET_PATTERN = re.compile(r"\b(canny|depth)_grounding")
 
-# What full checkpoints hold beside the UNet. None of it belongs to an adapter.
-IGNORED_WITH_ADAPTER = (
+# Parts of a base that stand beside its UNet. None of them belongs to an adapter.
+BESIDE_THE_UNET = (
     "autoencoder.",
     "text_encoder.",
-    "diffusion.",
-    "opt.",
-    "scheduler.",
-    "ema.",
     "first_stage_model.",
     "cond_stage_model.",
-    "model_ema.",
+    "conditioner.",
 )
 
 
@@ -43,7 +40,7 @@ def canonical_names(file: TensorFile) -> dict[str, str]:
     inner = {
         key[len(prefix) :]: key
         for key in file.shapes
-        if key.startswith(prefix) and not key.startswith(IGNORED_WITH_ADAPTER)
+        if key.startswith(prefix) and not _is_beside(key)
     }
     widened = _reads_more_than_latents({k: file.shapes[v] for k, v in inner.items()})
     layers = _layers(inner)
@@ -53,14 +50,9 @@ def canonical_names(file: TensorFile) -> dict[str, str]:
         if keymap.is_adapter_key(key) or (first and widened):
             official = key.startswith(("input_blocks.", "middle_block.", "output_blocks."))
             names[whole] = keymap.canonical_adapter_key(key, layers) if official else key
-        elif key not in keymap.SCHEDULE_BUFFERS and not keymap.is_base_key(key, layers):
+        elif why_left_out(key) is None and not keymap.is_base_key(key, layers):
             unknown.append(whole)
-    unknown += [
-        key
-        for key in file.shapes
-        if not key.startswith((prefix, *IGNORED_WITH_ADAPTER))
-        and key not in keymap.SCHEDULE_BUFFERS
-    ]
+    unknown += [key for key in file.shapes if not key.startswith(prefix) and not _is_beside(key)]
     if unknown:
         raise CheckpointError(f"{file.path}: unknown parameters {name_some(unknown)}")
     ungated = {key.split(".attn1.")[0] for key in inner if ".attn1." in key} - {
@@ -73,6 +65,10 @@ def canonical_names(file: TensorFile) -> dict[str, str]:
     return names
 
 
+def _is_beside(key: str) -> bool:
+    return key.startswith(BESIDE_THE_UNET) or why_left_out(key) is not None
+
+
 def _reads_more_than_latents(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the first convolution, if there is one, is a widened one, which an adapter owns."""
     ends = (("input_blocks.0.0.weight", "out.2.weight"), ("conv_in.weight", "conv_out.weight"))
@@ -83,7 +79,7 @@ def _reads_more_than_latents(shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 
 def _unet_prefix(file: TensorFile) -> str:
-    """Find what stands before the UNet's names: `model.`, `model.diffusion_model.` or nothing."""
+    """Find what stands before the UNet's names: `model.diffusion_model.`, `model.` or nothing."""
     for prefix in keymap.OFFICIAL_PREFIXES:
         if any(key.startswith(f"{prefix}position_net.") for key in file.shapes):
             return prefix

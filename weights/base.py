@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from gligen.patch_autoencoder import PatchAutoencoder
 from grounding.errors import CheckpointError
+from weights.choose import choose_text_encoder, choose_vae
 from weights.clip_tokenizer import load_clip_tokenizer
 from weights.components import (
     fill,
@@ -30,19 +31,22 @@ from weights.components import (
     make_text_encoder,
     make_unet,
     make_vae,
-    read_config,
-    read_folder,
 )
-from weights.hub import fetch_base
-from weights.keymap import gate_of
-from weights.ldm import read_checkpoint
+from weights.hub import fetch_base, fetch_files
+from weights.ldm import SCALING, Family
 from weights.ldm_unet import check_channels
+from weights.model_source import (
+    Component,
+    ModelSource,
+    open_model,
+    open_text_encoder,
+    open_vae,
+)
 from weights.prediction import find_prediction_type
-from weights.registry import EMBEDDED, embedded
-from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
+from weights.registry import EMBEDDED, VAES, embedded, lookup
 from weights.tokenizer import load_tokenizer
 
-__all__ = ["BaseModel", "load_base"]
+__all__ = ["BaseModel", "load_base", "load_unet"]
 
 DOWNLOADED = 10**9  # parameters of models that are downloaded, about: which variant is wanted
 MAKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -53,7 +57,20 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 SECOND = "text_encoder_2"
 SD2_LARGE = 96  # latent cells of one side: those of SD 2.x that predict v draw 768 pixels
-PIPELINE_INDEX = "model_index.json"
+CURES = {
+    "vae": ("VAE (first_stage_model.*, vae/)", "--vae, such as --vae sd-vae-ft-mse"),
+    "text_encoder": (
+        "text encoder (cond_stage_model.*, conditioner.*, text_encoder/)",
+        "--text-encoder, such as --text-encoder sd15",
+    ),
+    SECOND: (
+        "second text encoder (conditioner.embedders.1.model.*, text_encoder_2/)",
+        "--text-encoder, such as --text-encoder sdxl",
+    ),
+}
+# What draws by other laws of noise than a chain of betas.
+OTHER_SCHEDULERS = ("EDM", "FlowMatch")
+SHIFTS = ("latents_mean", "latents_std", "shift_factor")  # of latents, in the configs of VAEs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +88,7 @@ class BaseModel:
         text_encoder_2: Of a model with two (SDXL): OpenCLIP's, with its projection.
         tokenizer_2: Its tokenizer.
         zero_negative: An empty negative prompt is told as zeros (SDXL).
+        replaced: "vae" and "text_encoder" -> where they are from, if not from the source.
     """
 
     unet: UNet2DConditionModel
@@ -83,6 +101,7 @@ class BaseModel:
     text_encoder_2: CLIPTextModelWithProjection | None = None
     tokenizer_2: CLIPTokenizer | None = None
     zero_negative: bool = False
+    replaced: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def inpaints(self) -> bool:
@@ -97,6 +116,8 @@ def load_base(
     dtype: torch.dtype | Callable[[int], torch.dtype] | None = None,
     offline: bool = False,
     tokenizer: str | Path | None = None,
+    vae: str | Path | None = None,
+    text_encoder: str | Path | None = None,
 ) -> BaseModel:
     """Load a base model, strictly.
 
@@ -109,80 +130,188 @@ def load_base(
         tokenizer: Folder or hub id of a CLIP tokenizer (`vocab.json`, `merges.txt`); by default
             the one in the folder; for a single file a folder `tokenizer` beside it, else the one
             that ships with lavallama (`weights.clip_tokenizer`).
+        vae: A VAE in place of the source's, or where it has none: a folder or file of one, or of a
+            whole model, a hub id, or a short name.
+        text_encoder: Text encoders and tokenizers, likewise.
 
     Raises:
-        CheckpointError: Not a model of a known layout, incomplete, or damaged.
+        CheckpointError: Not a model of a known layout, incomplete, or damaged; or parts that do
+            not belong together.
         OfflineError: Something must be downloaded and cannot be.
     """
     dtype = dtype or torch.float32
     half = (dtype if isinstance(dtype, torch.dtype) else dtype(DOWNLOADED)) != torch.float32
-    if str(source) == EMBEDDED:
-        path = embedded("base")
-    elif Path(source).exists():
-        path = Path(source)
-    else:
-        path = fetch_base(str(source), offline=offline, half=half)
-    place = {"device": device, "dtype": dtype}
-    if path.is_file():
-        return _load_file(path, str(source), tokenizer, offline, place)
-    return _load_folder(path, str(source), tokenizer, offline, place)
-
-
-def _load_folder(
-    folder: Path, source: str, tokenizer: str | Path | None, offline: bool, place: dict[str, Any]
-) -> BaseModel:
-    """Load a folder in diffusers' layout."""
-    if not (folder / "unet" / "config.json").is_file():
-        raise CheckpointError(
-            f"{folder}: expected a folder in diffusers' layout ({PIPELINE_INDEX}, unet/, vae/, "
-            "text_encoder/, tokenizer/, scheduler/); found no unet/config.json"
-        )
-    config = read_config(folder / "unet" / "config.json")
-    two = (folder / SECOND).is_dir()
-    _check_unet(config, two, folder)
-    models: dict[str, Any] = {}
-    for part, make in MAKERS.items():
-        if part == SECOND and not two:
-            continue
-        here = folder / part
-        said = read_config(here / "config.json")
-        empty = make(said)
-        place = _settle(place, empty)
-        where = _place_of(part, said, two, place)
-        state = read_folder(here, half=place["dtype"] != torch.float32)
-        models[part] = fill(empty, state, str(here), **where)
-    _check_context(models, str(folder))
-    for words in ("tokenizer", "tokenizer_2") if two else ("tokenizer",):
-        if not (folder / words).is_dir() and (tokenizer is None or words != "tokenizer"):
-            raise CheckpointError(f"{folder / words}: no such folder: is the model's complete?")
-    index = folder / PIPELINE_INDEX
-    asked = read_config(index) if index.is_file() else {}
+    found = open_model(_local(str(source), "base", offline=offline, half=half), half=half)
+    components, texts = dict(found.components), found
+    family = _check_unet(components["unet"].config, found)
+    if vae is not None:
+        replaced = open_vae(_local(str(vae), "vae", offline=offline, half=half), family, half=half)
+        components["vae"] = _fitting_vae(replaced, components.get("vae"), family)
+    if text_encoder is not None:
+        path = _local(str(text_encoder), "text_encoder", offline=offline, half=half)
+        texts = open_text_encoder(path, half=half)
+        components |= texts.components
+    _check_complete(components, family, found.where)
+    _check_latents(components)
+    scheduler = _check_scheduler(found)
+    words: Any = _tokenizers(texts, found, tokenizer, family, offline=offline)
+    models = _build(components, family, {"device": device, "dtype": dtype})
+    _check_context(models, str(found.where))
+    if "prediction_type" not in scheduler and found.family == "sd2":
+        predicts = find_prediction_type(models["unet"])
+        scheduler = {**scheduler, "prediction_type": predicts}
+        if predicts == "v_prediction":
+            models["unet"].register_to_config(sample_size=SD2_LARGE)
     return BaseModel(
         **models,
-        tokenizer=load_tokenizer(tokenizer or folder / "tokenizer", offline=offline),
-        tokenizer_2=load_tokenizer(folder / "tokenizer_2") if two else None,
-        zero_negative=two and bool(asked.get("force_zeros_for_empty_prompt", True)),
-        scheduler_config=read_config(folder / "scheduler" / "scheduler_config.json"),
-        source=source,
-        adapter_source=_adapter_of(source, folder, config),
+        **words,
+        zero_negative=family == "sdxl" and found.zero_negative,
+        scheduler_config=dict(scheduler),
+        source=str(source),
+        adapter_source=_adapter_of(str(source), found),
+        replaced={
+            part: str(given)
+            for part, given in (("vae", vae), ("text_encoder", text_encoder))
+            if given is not None
+        },
     )
 
 
-def _check_unet(config: Mapping[str, Any], two: bool, folder: Path) -> None:
-    """Refuse UNets that are told more than words, latents and, for SDXL, the picture's size."""
+def load_unet(
+    source: str | Path, *, dtype: torch.dtype | None = None, offline: bool = False
+) -> UNet2DConditionModel:
+    """Load the UNet of a base model alone, without gates, on the CPU.
+
+    Args and Raises: as for `load_base`.
+    """
+    found = open_model(_local(str(source), "base", offline=offline, half=False))
+    component = found.components["unet"]
+    family = _check_unet(component.config, found)
+    place = {"device": "cpu", "dtype": dtype or torch.float32}
+    return _build({"unet": component}, family, place)["unet"]
+
+
+def _build(
+    components: Mapping[str, Component], family: Family, place: dict[str, Any]
+) -> dict[str, Any]:
+    """Make the models one after the other, each empty, and give them their parameters."""
+    models = {}
+    for part, make in MAKERS.items():
+        if part in components:
+            component = components[part]
+            empty = make(component.config)
+            place = _settle(place, empty)
+            where = _place_of(part, component.config, family, place)
+            models[part] = fill(empty, component.read(), component.where, **where)
+    return models
+
+
+def _settle(place: dict[str, Any], unet: torch.nn.Module) -> dict[str, Any]:
+    """Settle the type of all models by the size of the UNet, which is made first."""
+    if isinstance(place["dtype"], torch.dtype):
+        return place
+    return {**place, "dtype": place["dtype"](sum(p.numel() for p in unet.parameters()))}
+
+
+def _local(source: str, kind: str, *, offline: bool, half: bool) -> Path:
+    """Find a model, a VAE or a text encoder on this machine, or download it."""
+    if source == EMBEDDED:
+        return embedded("base")
+    if Path(source).exists():
+        return Path(source)
+    if kind == "base":
+        return fetch_base(source, offline=offline, half=half)
+    if kind == "vae":
+        return fetch_files(VAES.get(source, source), choose_vae, offline=offline)
+    known = lookup(source)
+    return fetch_files(known.source if known else source, choose_text_encoder, offline=offline)
+
+
+def _check_unet(config: Mapping[str, Any], found: ModelSource) -> Family:
+    """Refuse UNets that are told more than words, latents and, for SDXL, the picture's size.
+
+    Returns:
+        The family; of what reads one text encoder "sd1", unless a single file says otherwise.
+    """
     latents = config.get("out_channels", 4)
-    check_channels(config.get("in_channels", 4), latents, _is_gated(config), str(folder))
+    check_channels(config.get("in_channels", 4), latents, found.gated, str(found.where))
     told = {
         name: config[name]
         for name in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type")
         if config.get(name) is not None
     }
-    if told != ({"addition_embed_type": "text_time"} if two else {}):
+    if told not in ({}, {"addition_embed_type": "text_time"}):
         raise CheckpointError(
-            f"{folder}: expected the UNet of Stable Diffusion 1.x or 2.x with one text encoder, or "
-            f"of SDXL (addition_embed_type text_time) with two; got {told or 'a plain one'} with "
-            f"{'two' if two else 'one'}"
+            f"{found.where}: expected the UNet of Stable Diffusion 1.x or 2.x, or of SDXL "
+            f"(addition_embed_type text_time); got {told}"
         )
+    return "sdxl" if told else found.family or "sd1"
+
+
+def _check_complete(components: Mapping[str, Component], family: Family, where: Path) -> None:
+    """Check that there is what a model of this family draws with, and nothing else."""
+    wanted = [part for part in MAKERS if part != SECOND or family == "sdxl"]
+    for part in wanted:
+        if part not in components:
+            name, cure = CURES[part]
+            raise CheckpointError(f"{where}: no {name} in it: give one with {cure}")
+    if len(components) > len(wanted):
+        raise CheckpointError(
+            f"{where}: expected the UNet of Stable Diffusion 1.x or 2.x with one text encoder, or "
+            "of SDXL with two; got a plain one with two"
+        )
+
+
+def _fitting_vae(found: ModelSource, own: Component | None, family: Family) -> Component:
+    """The VAE in place of a model's own, whose latents must be of the same scale.
+
+    Raises:
+        CheckpointError: They are not.
+    """
+    component = found.components["vae"]
+
+    def scale(config: Mapping[str, Any]) -> float | None:
+        whole = config.get("_class_name", "AutoencoderKL") == "AutoencoderKL"
+        return config.get("scaling_factor", SCALING["sd1"]) if whole else None
+
+    got = scale(component.config)
+    wanted = SCALING[family] if own is None else scale(own.config)
+    if got is not None and wanted is not None and got != wanted:
+        raise CheckpointError(
+            f"{found.where}: its latents are scaled by {got}, the model's by {wanted}: it is the "
+            "VAE of another kind of Stable Diffusion"
+        )
+    return component
+
+
+def _check_latents(components: Mapping[str, Component]) -> None:
+    """Check that the VAE's latents are those that the UNet reads, and only scaled."""
+    vae = components["vae"]
+    shifted = [name for name in SHIFTS if vae.config.get(name)]  # AutoencoderTiny says 0
+    if shifted:
+        raise CheckpointError(
+            f"{vae.where}: its latents are shifted ({', '.join(shifted)}), which those of Stable "
+            "Diffusion 1.x, 2.x and XL are not: it belongs to another model"
+        )
+    wanted = components["unet"].config.get("out_channels", 4)
+    got = vae.config.get("latent_channels", wanted)
+    if got != wanted:
+        raise CheckpointError(
+            f"{vae.where}: its latents have {got} channels, the UNet draws {wanted}: they do not "
+            "belong together"
+        )
+
+
+def _check_scheduler(found: ModelSource) -> dict[str, Any]:
+    """Refuse noise that no scheduler here draws by."""
+    scheduler = found.scheduler or {}
+    name = str(scheduler.get("_class_name"))
+    if name.startswith(OTHER_SCHEDULERS):
+        raise CheckpointError(
+            f"{found.where}: it learnt the noise of {name}, by which no scheduler here draws: take "
+            "a model of Stable Diffusion's noise, such as sdxl"
+        )
+    return scheduler
 
 
 def _check_context(models: Mapping[str, Any], source: str) -> None:
@@ -197,70 +326,58 @@ def _check_context(models: Mapping[str, Any], source: str) -> None:
         )
 
 
-def _settle(place: dict[str, Any], unet: torch.nn.Module) -> dict[str, Any]:
-    """Settle the type of all models by the size of the UNet, which is made first."""
-    if isinstance(place["dtype"], torch.dtype):
-        return place
-    return {**place, "dtype": place["dtype"](sum(p.numel() for p in unet.parameters()))}
-
-
 def _place_of(
-    part: str, config: Mapping[str, Any], two: bool, place: dict[str, Any]
+    part: str, config: Mapping[str, Any], family: Family, place: dict[str, Any]
 ) -> dict[str, Any]:
     """Device and type of one part: SDXL's autoencoder overflows in float16, and says so."""
-    overflows = part == "vae" and two and config.get("force_upcast", True)
+    overflows = part == "vae" and family == "sdxl" and config.get("force_upcast", True)
     if overflows and place["dtype"] == torch.float16:
         return {**place, "dtype": torch.float32}
     return place
 
 
-def _is_gated(unet_config: Mapping[str, Any]) -> bool:
-    return str(unet_config.get("attention_type", "default")).startswith("gated")
-
-
-def _adapter_of(source: str, folder: Path, unet_config: dict[str, Any]) -> str | None:
+def _adapter_of(source: str, found: ModelSource) -> str | None:
     """Where the adapter is that comes with a base: its own gates, or the embedded one."""
     if source == EMBEDDED:
-        beside = folder.parent / "gligen"
+        beside = found.where.parent / "gligen"
         return EMBEDDED if beside.is_dir() else None
-    return str(folder) if _is_gated(unet_config) else None
+    return str(found.where) if found.gated else None
 
 
-def _load_file(
-    path: Path, source: str, tokenizer: str | Path | None, offline: bool, place: dict[str, Any]
-) -> BaseModel:
-    """Load a single file: Stable Diffusion, or an official GLIGEN checkpoint."""
-    if path.suffix not in (".safetensors", *PICKLE_SUFFIXES):
-        raise CheckpointError(
-            f"{path}: expected a folder, .safetensors or {', '.join(PICKLE_SUFFIXES)}"
-        )
-    file = TensorFile(path)
-    found = read_checkpoint(file)
-    two = found.family == "sdxl"
-    words = _tokenizer_for_file(path, tokenizer, offline)
-    models: dict[str, Any] = {}
-    place = _settle(place, MAKERS["unet"](found.parts["unet"].config))
-    for part, content in found.parts.items():
-        where = _place_of(part, content.config, two, place)
-        state = content.read(file)
-        models[part] = fill(MAKERS[part](content.config), state, f"{path} ({part})", **where)
-    _check_context(models, str(path))
-    scheduler = found.scheduler
-    if "prediction_type" not in scheduler:
-        predicts = find_prediction_type(models["unet"])
-        scheduler = {**scheduler, "prediction_type": predicts}
-        if predicts == "v_prediction":
-            models["unet"].register_to_config(sample_size=SD2_LARGE)
-    gated = any(gate_of(key) is not None for key in file.shapes)
-    return BaseModel(
-        **models,
-        tokenizer=_padding_with_zeros(words) if found.family == "sd2" else words,
-        tokenizer_2=_padding_with_zeros(copy.deepcopy(words)) if two else None,
-        zero_negative=two,
-        scheduler_config=dict(scheduler),
-        source=source,
-        adapter_source=str(path) if gated else None,
-    )
+def _tokenizers(
+    texts: ModelSource,
+    model: ModelSource,
+    asked: str | Path | None,
+    family: Family,
+    *,
+    offline: bool,
+) -> dict[str, CLIPTokenizer]:
+    """Load the tokenizers that belong to the text encoders.
+
+    Args:
+        texts: Where the text encoders are from.
+        model: Where the UNet is from.
+        asked: A tokenizer that the caller wants in place of theirs.
+        family: Whose text encoders they are.
+        offline: Never use the network.
+    """
+    folders = texts.tokenizers or model.tokenizers
+    names = ("tokenizer", "tokenizer_2") if family == "sdxl" else ("tokenizer",)
+    if texts.family is None and texts is model:  # a folder, which is complete or damaged
+        for name in names:
+            if name not in folders and (asked is None or name != "tokenizer"):
+                raise CheckpointError(
+                    f"{model.where / name}: no such folder: is the model's complete?"
+                )
+    if all(name in folders for name in names):
+        first = load_tokenizer(asked or folders["tokenizer"], offline=offline)
+        second = {name: load_tokenizer(folders[name]) for name in names[1:]}
+        return {"tokenizer": first, **second}
+    words = _tokenizer_for_file(texts.where, asked or folders.get("tokenizer"), offline)
+    if family == "sdxl":
+        second = _padding_with_zeros(copy.deepcopy(words))
+        return {"tokenizer": words, "tokenizer_2": second}
+    return {"tokenizer": _padding_with_zeros(words) if texts.family == "sd2" else words}
 
 
 def _padding_with_zeros(tokenizer: CLIPTokenizer) -> CLIPTokenizer:

@@ -26,7 +26,9 @@ __all__ = [
     "choose_part",
     "choose_segmenter",
     "choose_set",
+    "choose_text_encoder",
     "choose_tokenizer",
+    "choose_vae",
     "is_half",
 ]
 
@@ -113,6 +115,22 @@ def choose_part(files: Iterable[str], folder: str = "") -> list[str]:
     """
     sizes = _sized(files)
     return _model_in(folder, sizes) if f"{folder}config.json" in sizes else []
+
+
+def choose_vae(files: Iterable[str]) -> list[str]:
+    """Choose a VAE: the one of a pipeline, or the one that the repository is."""
+    sizes = _sized(files)
+    return choose_part(sizes, "vae/") or choose_part(sizes)
+
+
+def choose_text_encoder(files: Iterable[str]) -> list[str]:
+    """Choose text encoders and tokenizers: those of a pipeline, or the one at the root."""
+    sizes = _sized(files)
+    folders = ("text_encoder/", f"{SECOND}/")
+    if chosen := [file for folder in folders for file in choose_part(sizes, folder)]:
+        return [*chosen, *(f for f in sizes if f.startswith(("tokenizer/", "tokenizer_2/")))]
+    root = choose_part(sizes)
+    return [*root, *choose_tokenizer(sizes)] if root else []
 
 
 def choose_tokenizer(files: Iterable[str]) -> list[str]:

@@ -115,7 +115,7 @@ def fill(
         CheckpointError: Names or shapes are not those of the model.
     """
     wanted = model.state_dict()
-    state = _modern_names(state, wanted)
+    state = _modern_names(state, wanted, source)
     problems = []
     if missing := wanted.keys() - state.keys():
         problems.append(f"missing {name_some(missing)}")
@@ -137,7 +137,9 @@ def fill(
     return model.to(device).eval().requires_grad_(False)
 
 
-def _modern_names(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _modern_names(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str
+) -> dict[str, Tensor]:
     """Translate older spellings of the same parameters.
 
     transformers 5 dropped `text_model.` before the names of CLIP's text model, transformers 4 has
@@ -146,7 +148,7 @@ def _modern_names(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
     prefix = "text_model."
     inner = {key.removeprefix(prefix): key for key in wanted}
     is_text = any(key.endswith("embeddings.token_embedding.weight") for key in wanted)
-    names = {}
+    names: dict[str, Tensor] = {}
     for key in state:
         name = key
         if is_text:
@@ -156,6 +158,8 @@ def _modern_names(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
             name = inner.get(name, name)
         else:
             name = OLD_VAE_KEY.sub(lambda m: f"{m[1]}.{OLD_VAE_ATTENTION[m[2]]}.", key)
+        if name in names:
+            raise CheckpointError(f"{source}: {name} by two names, one is {key}: keep one")
         names[name] = state[key]
     return names
 

@@ -33,7 +33,6 @@ __all__ = [
     "GATE_SUFFIXES",
     "OFFICIAL_FIRST",
     "OFFICIAL_PREFIXES",
-    "SCHEDULE_BUFFERS",
     "SD1",
     "UNetLayout",
     "canonical_adapter_key",
@@ -69,27 +68,8 @@ GATE_SHAPES: dict[str, tuple[str, ...]] = {
 """The 17 parameters of a gate: C channels, D token width, I attention width, F hidden width."""
 
 GATE_SUFFIXES = frozenset(GATE_SHAPES)
-OFFICIAL_PREFIXES = ("model.diffusion_model.", "model.", "")
+OFFICIAL_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.", "")
 """What may stand before the official names, longest first."""
-
-SCHEDULE_BUFFERS = frozenset(
-    {
-        "betas",
-        "alphas_cumprod",
-        "alphas_cumprod_prev",
-        "sqrt_alphas_cumprod",
-        "sqrt_one_minus_alphas_cumprod",
-        "log_one_minus_alphas_cumprod",
-        "sqrt_recip_alphas_cumprod",
-        "sqrt_recipm1_alphas_cumprod",
-        "posterior_variance",
-        "posterior_log_variance_clipped",
-        "posterior_mean_coef1",
-        "posterior_mean_coef2",
-        "logvar",
-    }
-)
-"""Diffusion schedules that LDM keeps among its parameters: always ignored."""
 
 SAME_NAMES = ("position_net.", "downsample_net.")
 OFFICIAL_FIRST, CANONICAL_FIRST = "input_blocks.0.0.", "conv_in."

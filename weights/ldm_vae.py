@@ -1,7 +1,11 @@
-"""The autoencoder in a single file of Stable Diffusion: latent-diffusion's `AutoencoderKL`."""
+"""The autoencoder in a single file of Stable Diffusion: latent-diffusion's `AutoencoderKL`.
+
+Its names may also be diffusers', all of them or those of its attention alone, as converters write.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from weights.keymap import rename_all
@@ -25,6 +29,10 @@ VAE_ATTENTION = {
     "v": "to_v",
     "proj_out": "to_out.0",
 }
+LDM_ATTENTION = {theirs: name for name, theirs in VAE_ATTENTION.items()}
+ATTENTION = re.compile(
+    r"^(?P<head>(?:en|de)coder\.mid\.attn_1)\.(?P<name>group_norm|to_[qkv]|to_out\.0)\."
+)
 
 
 def vae_table(levels: int, layers: int) -> dict[str, str | None]:
@@ -76,10 +84,12 @@ def vae_part(shapes: Shapes, source: str, *, scaling: float, cells: int) -> Part
     Raises:
         CheckpointError: Parameters are missing or unknown.
     """
-    levels = numbered(shapes, "encoder.down.")
-    layers = numbered(shapes, "encoder.down.0.block.")
+    ours = any(key.startswith("encoder.down_blocks.") for key in shapes)
+    down, blocks = ("down_blocks", "resnets") if ours else ("down", "block")
+    levels = numbered(shapes, f"encoder.{down}.")
+    layers = numbered(shapes, f"encoder.{down}.0.{blocks}.")
     widths = [
-        size_of(shapes, f"encoder.down.{level}.block.0.conv1.weight", 0, source)
+        size_of(shapes, f"encoder.{down}.{level}.{blocks}.0.conv1.weight", 0, source)
         for level in range(levels)
     ]
     config = {
@@ -94,4 +104,19 @@ def vae_part(shapes: Shapes, source: str, *, scaling: float, cells: int) -> Part
         "scaling_factor": scaling,
         "sample_size": CELL * cells,
     }
-    return Part(config=config, names=rename_all(shapes, vae_table(levels, layers), source))
+    if ours:
+        names = {key: key for key in shapes}
+    else:
+        table = vae_table(levels, layers)
+        modern = {key: _in_attention(key) for key in shapes}
+        renamed = rename_all(modern.values(), table, source)
+        names = {key: renamed[name] for key, name in modern.items()}
+    return Part(config=config, names=names)
+
+
+def _in_attention(key: str) -> str:
+    """latent-diffusion's name of what converters call as diffusers does."""
+    match = ATTENTION.match(key)
+    if match is None:
+        return key
+    return f"{match['head']}.{LDM_ATTENTION[match['name']]}.{key[match.end() :]}"

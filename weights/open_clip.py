@@ -12,8 +12,9 @@
 | `text_projection` (width x projection)      | `text_projection.weight`, transposed      |
 
 (github.com/mlfoundations/open_clip, `transformer.py`.) Stable Diffusion 2.x reads the states before
-the last layer, normalised: there the last layer is left out, as diffusers' folders do; its
-projection is not used either.
+the last of OpenCLIP-H's 24 layers, normalised: layer 23 is left out there, as diffusers does, and
+so is the projection. Files made of diffusers' folders never had them. `text_projection.weight` is a
+linear layer's, not transposed, as ComfyUI reads it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from weights.part import Part, Shapes, numbered, size_of
 
 __all__ = ["open_clip_part"]
 
+UNREAD_LAYER = 23  # of OpenCLIP-H, which Stable Diffusion 2.x reads before its last layer
+LAYERS = {1024: (23, 24), 1280: (32,)}  # width -> layers, of OpenCLIP-H and OpenCLIP-bigG
 HEAD_WIDTH = 64  # of every OpenCLIP text tower; https://github.com/mlfoundations/open_clip
 LAYER = re.compile(r"^transformer\.resblocks\.(\d+)\.(.+)$")
 LAYER_NAMES = {
@@ -41,7 +44,7 @@ OUTER_NAMES = {
     "ln_final.weight": "final_layer_norm.weight",
     "ln_final.bias": "final_layer_norm.bias",
 }
-PROJECTION = "text_projection"
+PROJECTION, LINEAR = "text_projection", "text_projection.weight"
 IGNORED = ("logit_scale", "attn_mask")
 
 
@@ -52,14 +55,13 @@ def open_clip_part(shapes: Shapes, source: str, *, projected: bool) -> Part:
         shapes: OpenCLIP's names -> shapes.
         source: What is read, for messages.
         projected: All layers and the projection are wanted (SDXL); else neither the projection nor
-            the last layer (Stable Diffusion 2.x).
+            layer 23 (Stable Diffusion 2.x).
 
     Raises:
         CheckpointError: Parameters are missing or unknown.
     """
-    width = size_of(shapes, "token_embedding.weight", 1, source)
-    layers = numbered(shapes, "transformer.resblocks.")
-    kept = layers if projected else layers - 1
+    layers = _count_layers(shapes, source)
+    kept = UNREAD_LAYER if layers == UNREAD_LAYER + 1 and not projected else layers
     names: dict[str, str] = {}
     fused: dict[str, tuple[str, ...]] = {}
     turned: dict[str, str] = {}
@@ -68,9 +70,9 @@ def open_clip_part(shapes: Shapes, source: str, *, projected: bool) -> Part:
         layer = LAYER.match(key)
         if key in OUTER_NAMES:
             names[key] = f"{prefix}{OUTER_NAMES[key]}"
-        elif key == PROJECTION:
+        elif key in (PROJECTION, LINEAR):
             if projected:
-                turned[key] = f"{PROJECTION}.weight"
+                (turned if key == PROJECTION else names)[key] = LINEAR
         elif layer is not None:
             if int(layer[1]) < kept:
                 ours = _in_layer(layer[2], source, key)
@@ -81,21 +83,49 @@ def open_clip_part(shapes: Shapes, source: str, *, projected: bool) -> Part:
                     names[key] = placed[0]
         elif key not in IGNORED:
             raise CheckpointError(f"{source}: unknown parameter {key}")
-    config: dict[str, Any] = {
-        "vocab_size": size_of(shapes, "token_embedding.weight", 0, source),
+    config = _config(shapes, kept, source)
+    if projected:
+        config["projection_dim"] = _projected(shapes, source)
+    return Part(config=config, names=names, fused=fused, turned=turned)
+
+
+def _count_layers(shapes: Shapes, source: str) -> int:
+    width, layers = _width(shapes, source), numbered(shapes, "transformer.resblocks.")
+    if layers not in LAYERS.get(width, (layers,)):
+        wanted = " or ".join(str(number) for number in LAYERS[width])
+        raise CheckpointError(
+            f"{source}: its OpenCLIP of width {width} has {layers} layers, expected {wanted}"
+        )
+    return layers
+
+
+def _width(shapes: Shapes, source: str) -> int:
+    return size_of(shapes, "token_embedding.weight", 1, source)
+
+
+def _config(shapes: Shapes, layers: int, source: str) -> dict[str, Any]:
+    vocabulary, width = size_of(shapes, "token_embedding.weight", 0, source), _width(shapes, source)
+    return {
+        "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": size_of(shapes, "transformer.resblocks.0.mlp.c_fc.weight", 0, source),
-        "num_hidden_layers": kept,
+        "num_hidden_layers": layers,
         "num_attention_heads": max(1, width // HEAD_WIDTH),
         "max_position_embeddings": size_of(shapes, "positional_embedding", 0, source),
         "hidden_act": "gelu",
         "pad_token_id": 0,
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
     }
-    config["bos_token_id"] = config["vocab_size"] - 2
-    config["eos_token_id"] = config["vocab_size"] - 1
-    if projected:
-        config["projection_dim"] = size_of(shapes, PROJECTION, 1, source)
-    return Part(config=config, names=names, fused=fused, turned=turned)
+
+
+def _projected(shapes: Shapes, source: str) -> int:
+    """Channels of the projection."""
+    if LINEAR in shapes and PROJECTION in shapes:
+        raise CheckpointError(f"{source}: {PROJECTION} and {LINEAR} are the same: keep one")
+    if LINEAR in shapes:
+        return size_of(shapes, LINEAR, 0, source)
+    return size_of(shapes, PROJECTION, 1, source)
 
 
 def _in_layer(name: str, source: str, key: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ __all__ = [
     "EMBEDDED",
     "KNOWN",
     "SEGMENTERS",
+    "VAES",
     "KnownChat",
     "KnownModel",
     "KnownRepo",
@@ -237,6 +238,13 @@ def _x_decoder(file: str, size: float | None = None) -> KnownSegmenter:
         size=size,
         gated=False,
     )
+
+
+VAES: dict[str, str] = {
+    "sd-vae-ft-mse": "stabilityai/sd-vae-ft-mse",  # of Stable Diffusion 1.x and 2.x
+    "sdxl-vae-fp16-fix": "madebyollin/sdxl-vae-fp16-fix",  # does not overflow in float16
+}
+"""Short names of autoencoders that stand in for a model's own -> hub ids."""
 
 
 SEGMENTERS: dict[str, KnownSegmenter] = {

@@ -7,13 +7,14 @@ checkpoint reads the gates. Writers go through a temporary file, so nothing is l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from grounding.errors import CheckpointError
 from grounding.files import write_files
@@ -23,6 +24,13 @@ from weights.pickles import read_pickle
 __all__ = ["PICKLE_SUFFIXES", "TensorFile", "write_safetensors"]
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+PARALLEL = "module."  # torch.nn.parallel.DistributedDataParallel, before all names
+COMPILED = re.compile(r"(?<![^.])_orig_mod\.")  # torch.compile, wherever a compiled module stands
+# State dicts of what trains, not of a model; tensors in them are no parameters.
+TRAINER = frozenset(
+    ("callbacks", "loops", "lr_scheduler", "lr_schedulers", "opt", "optimizer")
+    + ("optimizer_state_dict", "optimizer_states", "optimizers", "scheduler")
+)
 
 
 class TensorFile:
@@ -31,7 +39,9 @@ class TensorFile:
     Attributes:
         path: Where the checkpoint is.
         shapes: Name -> shape of every tensor. In a pickle with several state dicts (official
-            GLIGEN: `model`, `autoencoder`, ...) the names begin with the state dict's name.
+            GLIGEN: `model`, `autoencoder`, ...) the names begin with the state dict's name. What
+            wrappers put into names is taken out of them: `_orig_mod` (torch.compile), and `module`
+            before all of them (data-parallel training).
         extra: What else a pickle holds: configuration, counters. Empty for safetensors.
     """
 
@@ -39,26 +49,27 @@ class TensorFile:
         self.path = Path(path)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.extra: dict[str, Any] = {}
-        self._tensors: dict[str, torch.Tensor] = {}
-        self._homes: dict[str, Path] = {}
+        self._tensors: dict[str, Tensor] = {}
+        self._homes: dict[str, tuple[Path, str]] = {}
         if self.path.name.endswith(".json"):  # an index of shards
             for shard in self._shards():
                 self._open(shard)
         else:
             self._open(self.path)
 
-    def __getitem__(self, key: str) -> torch.Tensor:
+    def __getitem__(self, key: str) -> Tensor:
         """Read one tensor, on the CPU, in the type it is stored in."""
         return self.read([key])[key]
 
-    def read(self, keys: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
+    def read(self, keys: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Read the named tensors (all of them by default), as stored."""
         wanted = list(self.shapes if keys is None else keys)
         found = {key: self._tensors[key] for key in wanted if key in self._tensors}
-        for home in {self._homes[key] for key in wanted if key in self._homes}:
+        homes = {key: self._homes[key] for key in wanted if key in self._homes}
+        for home in {path for path, _ in homes.values()}:
             with safe_open(home, framework="pt", device="cpu") as file:
-                mine = [key for key in wanted if self._homes.get(key) == home]
-                found.update({key: file.get_tensor(key) for key in mine})
+                mine = {key: stored for key, (path, stored) in homes.items() if path == home}
+                found.update({key: file.get_tensor(stored) for key, stored in mine.items()})
         return {key: found[key] for key in wanted}
 
     def _shards(self) -> list[Path]:
@@ -74,9 +85,9 @@ class TensorFile:
         if path.suffix == ".safetensors":
             try:
                 with safe_open(path, framework="pt", device="cpu") as file:
-                    for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
-                        self.shapes[key] = tuple(file.get_slice(key).get_shape())
-                        self._homes[key] = path
+                    for key, stored in self._unwrapped(file.keys()).items():
+                        self._add(key, file.get_slice(stored).get_shape())
+                        self._homes[key] = path, stored
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(
                     f"{path}: not a complete safetensors file ({error}): {name_cure(path)}"
@@ -94,23 +105,60 @@ class TensorFile:
             raise CheckpointError(
                 f"{self.path}: expected a dict of tensors, got {type(value).__name__}"
             )
+        tensors = {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
+        for name, stored in self._unwrapped(tensors).items():
+            self._add(f"{prefix}{name}", tensors[stored].shape)
+            self._tensors[f"{prefix}{name}"] = tensors[stored].detach()
         for name, item in value.items():
-            key = f"{prefix}{name}"
-            if isinstance(item, torch.Tensor):
-                self.shapes[key] = tuple(item.shape)
-                self._tensors[key] = item.detach()
-            elif isinstance(item, Mapping) and not prefix:
-                if any(isinstance(inner, torch.Tensor) for inner in item.values()):
-                    # Lightning's .ckpt files wrap everything in "state_dict": no part of a name.
-                    self._collect(item, "" if key == "state_dict" else f"{key}.")
-                else:
-                    self.extra[key] = item
+            if isinstance(item, Tensor):
+                continue
+            if name not in TRAINER and _is_state_dict(item, nested=bool(prefix)):
+                # Lightning's .ckpt files wrap everything in "state_dict": no part of a name.
+                self._collect(item, prefix if name == "state_dict" else f"{prefix}{name}.")
             else:
-                self.extra[key] = item
+                self.extra[f"{prefix}{name}"] = item
+
+    def _add(self, key: str, shape: Sequence[int]) -> None:
+        if key in self.shapes:
+            raise CheckpointError(f"{self.path}: two parameters are called {key}")
+        self.shapes[key] = tuple(shape)
+
+    def _unwrapped(self, names: Iterable[str]) -> dict[str, str]:
+        """Names of a state dict without what wrappers put into them -> names as stored.
+
+        Raises:
+            CheckpointError: Two would have the same name.
+        """
+        stored = list(names)
+        parallel = bool(stored) and all(name.startswith(PARALLEL) for name in stored)
+        found: dict[str, str] = {}
+        for name in stored:
+            inner = name.removeprefix(PARALLEL) if parallel else name
+            inner = COMPILED.sub("", inner)
+            if inner in found:
+                raise CheckpointError(
+                    f"{self.path}: {found[inner]} and {name} are the same parameter: keep one"
+                )
+            found[inner] = name
+        return found
+
+
+def _is_state_dict(value: Any, *, nested: bool) -> bool:
+    """Whether a value holds parameters: all of it where it is nested, else some, or such dicts."""
+    if not isinstance(value, Mapping) or not value:
+        return False
+    if all(isinstance(item, Tensor) for item in value.values()):
+        return all(isinstance(name, str) for name in value)
+    if nested:
+        return False
+    return any(
+        isinstance(item, Tensor) or (name not in TRAINER and _is_state_dict(item, nested=True))
+        for name, item in value.items()
+    )
 
 
 def write_safetensors(
-    state: Mapping[str, torch.Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
+    state: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None
 ) -> Path:
     """Write tensors as they are (type, shape, bits) to a safetensors file, all or nothing."""
     ready, taken = {}, set()

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from pipelines.console import Parser
+from pipelines.flags import part_flags
 from pipelines.generation.options import UNITS, real, whole
 from pipelines.planning.options import MAX_SEED, caption_problem, planner_options
 
@@ -87,6 +88,7 @@ def _models(group) -> None:
         help="what draws, as lavallama generate --model (default: embedded)",
     )
     group.add_argument("--adapter", metavar="PATH|ID", help="its gates (default: its own)")
+    part_flags(group)
     group.add_argument(
         "--finder",
         metavar="PATH|ID",
@@ -104,7 +106,8 @@ def _problems(options: argparse.Namespace) -> list[tuple[bool, str]]:
     """What may be wrong: whether it is, and what to say."""
     replays = options.replay is not None
     planned = options.model is not None or options.planner != "auto"
-    given = options.generator is not None or options.adapter is not None
+    models = (options.generator, options.adapter, options.vae, options.text_encoder)
+    given = any(name is not None for name in models)
     return [
         (replays and options.caption is not None, "--replay takes the caption from the trace"),
         (replays and options.boxes is not None, "--replay takes the layout from the trace"),

@@ -41,6 +41,8 @@ class Models(Part):
 
     model: Text = "embedded"
     adapter: Text | None = None
+    vae: Text | None = None
+    text_encoder: Text | None = None
     segmenter: Text = "embedded"
 
 

@@ -76,7 +76,7 @@ def _open(options: argparse.Namespace) -> EditSession:
 
     session = EditSession.open(options.source)
     studio = session.studio
-    for name in ("model", "adapter", "segmenter"):
+    for name in ("model", "adapter", "vae", "text_encoder", "segmenter"):
         if getattr(options, name) is not None:
             setattr(studio, name, getattr(options, name))
     studio.device, studio.offline = options.device, options.offline

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from pipelines.console import Parser
-from pipelines.flags import device_flag, offline_flag
+from pipelines.flags import device_flag, offline_flag, part_flags
 
 __all__ = ["OUT", "PROG", "USAGE", "edit_options"]
 
@@ -108,6 +108,7 @@ def _models(group) -> None:
         help="what draws, as of lavallama generate (default: that of the history, else embedded)",
     )
     group.add_argument("--adapter", metavar="PATH|ID", help="its GLIGEN adapter")
+    part_flags(group)
     group.add_argument(
         "--segmenter", metavar="PATH|ID", help="what finds, as --model of lavallama segment"
     )

@@ -216,7 +216,7 @@ class EditSession:
             OutputError: it cannot be written, or another session has saved there meanwhile.
         """
         studio, place = self.studio, Path(folder).resolve()
-        models = Models(model=studio.model, adapter=studio.adapter, segmenter=studio.segmenter)
+        models = Models(**{name: getattr(studio, name) for name in Models.model_fields})
         with locked(place):
             if self._seen.get(place, history_digest(place)) != history_digest(place):
                 raise OutputError(

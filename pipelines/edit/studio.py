@@ -27,6 +27,8 @@ class Studio:
     Attributes:
         model: what draws, as for `pipelines.generation.generator.Generator.from_pretrained`.
         adapter: its GLIGEN adapter.
+        vae: in place of the model's own.
+        text_encoder: in place of the model's own.
         segmenter: what finds, as for `pipelines.segmentation.segmenter.open_predictor`.
         device: of both.
         offline: never use the network.
@@ -36,6 +38,8 @@ class Studio:
 
     model: str = "embedded"
     adapter: str | None = None
+    vae: str | None = None
+    text_encoder: str | None = None
     segmenter: str = "embedded"
     device: str = "auto"
     offline: bool = False
@@ -53,7 +57,12 @@ class Studio:
         from pipelines.generation.generator import Generator
 
         return Generator.from_pretrained(
-            self.model, self.adapter, device=self.device, offline=self.offline
+            self.model,
+            self.adapter,
+            device=self.device,
+            offline=self.offline,
+            vae=self.vae,
+            text_encoder=self.text_encoder,
         )
 
     @cached_property

@@ -303,6 +303,8 @@ def _rows(arguments: argparse.Namespace, bench: Bench) -> dict[str, Any]:
             device=arguments.device,
             dtype=arguments.dtype,
             offline=arguments.offline,
+            vae=arguments.vae,
+            text_encoder=arguments.text_encoder,
         )
 
     results: dict[str, Any] = {}

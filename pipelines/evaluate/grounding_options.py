@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.console import Parser
 from pipelines.evaluate.shared_options import data_options, names
-from pipelines.flags import device_flag, offline_flag
+from pipelines.flags import device_flag, offline_flag, part_flags
 from pipelines.generation.options import DTYPES, MAX_BATCH, MAX_STEPS, real, whole
 
 __all__ = ["EMBEDDED_JUDGE", "PROG", "TASKS", "grounding_options"]
@@ -79,6 +79,7 @@ def _model(group) -> None:
         metavar="PATH|ID",
         help="its GLIGEN gates; 'none' for the floor alone (default: the model's own)",
     )
+    part_flags(group)
     group.add_argument(
         "--steps",
         metavar="N",

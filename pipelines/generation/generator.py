@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     class Extras(CompanionNames, total=False):
         """What else a model is loaded with."""
 
+        vae: str | None
+        text_encoder: str | None
         tile_vae: bool
         offload: bool
 
@@ -153,7 +155,8 @@ class Generator:
             image_encoder: of reference pictures and of the IP-Adapter: a folder or hub id; None
                 takes what the adapter, the model or the IP-Adapter came with.
             extras: loras (FILE or FILE=WEIGHT), embeddings (FILE or FILE=WORD), controlnets and
-                ip_adapter, by path or hub id; tile_vae; offload.
+                ip_adapter, by path or hub id; vae and text_encoder in place of the model's own;
+                tile_vae; offload.
 
         Raises:
             LavallamaError: anything of this that cannot be had, in one line.
@@ -166,7 +169,8 @@ class Generator:
             log.warning("offload has no effect: the model runs on the CPU")
             waits = False
         at_first: Any = {"device": torch.device("cpu") if waits else where, "offline": offline}
-        base = load_base(model, dtype=partial(choose_dtype, dtype, where), **at_first)
+        parts: Any = {name: extras.pop(name, None) for name in ("vae", "text_encoder")}
+        base = load_base(model, dtype=partial(choose_dtype, dtype, where), **parts, **at_first)
         at_first["dtype"] = precision = base.unet.dtype
         source = base.adapter_source if adapter is None else adapter
         gates = None
@@ -310,6 +314,7 @@ class Generator:
                 index=job.index,
                 settings={
                     "torch": torch.__version__,
+                    **self.base.replaced,
                     **self.company.notes(),
                     **({TILED: True} if self.tile_vae else {}),
                     **job.request.notes,

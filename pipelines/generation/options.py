@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from grounding.errors import PromptError
 from pipelines.console import Parser
-from pipelines.flags import device_flag, offline_flag
+from pipelines.flags import device_flag, offline_flag, part_flags
 from pipelines.generation.companions.weighted import Weighted
 
 __all__ = ["PROG", "generate_parser"]
@@ -223,6 +223,7 @@ def _model(group) -> None:
         help="reads reference pictures: a folder with image_encoder/ and image_project/ "
         "(default: the adapter's or the model's own); or --ip-image: one with image_encoder/",
     )
+    part_flags(group)
     device_flag(group)
     group.add_argument(
         "--dtype",

@@ -31,6 +31,9 @@ def check_named(options: argparse.Namespace, document: GroundedPrompt) -> None:
     if options.model is None:
         named["model"] = made.model
         named["adapter"] = made.adapter if options.adapter is None else None
+        for part in notes.PARTS:
+            told = made.settings.get(part)
+            named[part] = str(told) if told and getattr(options, part) is None else None
     for kind in notes.KINDS:
         given = getattr(options, kind)
         found = notes.listed(kind, made.settings)

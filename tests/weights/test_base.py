@@ -26,6 +26,7 @@ def pipeline(unet, tmp_path_factory):
 def spoiled(pipeline, tmp_path, part, change):
     """A copy of the pipeline in which one part's tensors are changed."""
     copy = tmp_path / "copy"
+    copy.mkdir(parents=True)
     for path in pipeline.rglob("*"):
         if path.is_file():
             target = copy / path.relative_to(pipeline)
@@ -216,16 +217,16 @@ def test_the_embedded_model_is_a_folder_beside_the_code(pipeline, monkeypatch):
 def test_incomplete_folders_are_one_line(tmp_path, pipeline):
     with pytest.raises(CheckpointError, match="found no unet/config.json"):
         load_base(tmp_path)
-    copy = spoiled(pipeline, tmp_path, "unet", lambda state: None)
-    (copy / "scheduler" / "scheduler_config.json").unlink()
-    with pytest.raises(CheckpointError, match="scheduler_config.json: no such file"):
-        load_base(copy)
-    (copy / "tokenizer" / "vocab.json").unlink()
-    with pytest.raises(CheckpointError, match="expected a CLIP tokenizer"):
-        load_base(copy)
-    (copy / "vae" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="vae: expected diffusion_pytorch_model"):
-        load_base(copy)
+    for place, named in {
+        "scheduler/scheduler_config.json": "scheduler_config.json: no such file",
+        "tokenizer/vocab.json": "expected a CLIP tokenizer",
+        "vae/diffusion_pytorch_model.safetensors": "vae: expected diffusion_pytorch_model",
+        "vae/config.json": "vae/config.json: no such file",
+    }.items():
+        copy = spoiled(pipeline, tmp_path / place.replace("/", "-"), "unet", lambda state: None)
+        (copy / place).unlink()
+        with pytest.raises(CheckpointError, match=named):
+            load_base(copy)
     (copy / "vae" / "config.json").write_text("[]")
     with pytest.raises(CheckpointError, match="expected a JSON object, got list"):
         load_base(copy)
@@ -244,6 +245,172 @@ def test_other_kinds_of_models_are_refused(tmp_path, pipeline, part, change, nam
     where = copy / part / "config.json"
     where.write_text(json.dumps({**json.loads(where.read_text()), **change}))
     with pytest.raises(CheckpointError, match=named):
+        load_base(copy)
+
+
+def test_a_folder_of_one_file_is_that_file(tmp_path, pipeline, unet):
+    """As the official GLIGENs are published: a repository of one `.bin`."""
+    torch.save(single_file(unet, tiny.vae(), tiny.text_encoder()), tmp_path / "model.bin")
+    base = load_base(tmp_path, tokenizer=pipeline / "tokenizer")
+    assert tiny.same(base.unet.state_dict(), unet.state_dict())
+    torch.save({}, tmp_path / "other.bin")
+    with pytest.raises(CheckpointError, match="expected a folder in diffusers' layout"):
+        load_base(tmp_path, tokenizer=pipeline / "tokenizer")
+
+
+def test_gates_that_the_config_does_not_tell_are_no_silent_loss(tmp_path, unet):
+    made = tiny.adapter(unet)
+    folder = tiny.write_pipeline(tmp_path / "sd", base=unet)
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({**load_file(file), **made.state_dict()}, file)
+    base = load_base(folder)
+    assert tiny.same(base.unet.state_dict(), unet.state_dict())
+    assert base.adapter_source == str(folder)
+    assert tiny.same(
+        gligen.load_adapter(base.adapter_source, base.unet).state_dict(), made.state_dict()
+    )
+
+
+@pytest.fixture(scope="module")
+def bare(unet, tmp_path_factory):
+    """A UNet alone in a file, as many are shared."""
+    path = tmp_path_factory.mktemp("bare") / "unet.safetensors"
+    save_file(tiny.official_unet(unet), path)
+    tiny.write_tokenizer(path.parent / "tokenizer")
+    return path
+
+
+def write_vae(kind, folder, vae):
+    """A VAE in one of the layouts that people share."""
+    if kind == "folder":
+        vae.save_pretrained(folder / "vae")
+        return folder / "vae"
+    if kind == "pipeline":
+        return tiny.write_pipeline(folder / "sd", autoencoder=vae)
+    state = {
+        "ldm": tiny.official_vae(vae),
+        "diffusers": vae.state_dict(),
+        "checkpoint": single_file(tiny.unet(), vae, tiny.text_encoder()),
+    }[kind.split(".")[0]]
+    path = folder / f"vae.{kind.split('.')[1]}"
+    if path.suffix == ".ckpt":  # as vae-ft-mse-840000-ema-pruned.ckpt was
+        torch.save({"state_dict": {**state, "loss.logvar": torch.ones(())}}, path)
+    else:
+        save_file({key: value.contiguous() for key, value in state.items()}, path)
+    return path
+
+
+VAES = "folder", "pipeline", "ldm.ckpt", "ldm.safetensors", "diffusers.safetensors", "checkpoint.ckpt"  # noqa: E501  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", VAES)
+def test_a_vae_from_elsewhere(kind, tmp_path, bare, pipeline):
+    vae = tiny.vae()
+    path = write_vae(kind, tmp_path, vae)
+    base = load_base(bare, offline=True, vae=path, text_encoder=pipeline)
+    assert tiny.same(base.vae.state_dict(), vae.state_dict())
+    assert base.vae.config.scaling_factor == 0.18215
+    replaced = load_base(pipeline, vae=path)
+    assert tiny.same(replaced.vae.state_dict(), vae.state_dict())
+
+
+def test_what_is_missing_names_its_cure(bare, pipeline):
+    with pytest.raises(CheckpointError, match="no VAE .* with --vae, such as --vae sd-vae-ft-mse"):
+        load_base(bare, offline=True, text_encoder=pipeline)
+    with pytest.raises(CheckpointError, match="no text encoder .* give one with --text-encoder"):
+        load_base(bare, offline=True, vae=pipeline)
+
+
+def write_text(kind, folder, text):
+    """A text encoder in one of the layouts that people share."""
+    inner = {k.removeprefix("text_model."): v for k, v in text.state_dict().items()}
+    if kind == "folder":
+        text.save_pretrained(folder / "text")
+        return folder / "text"
+    if kind == "clip":
+        text.save_pretrained(folder / "clip")
+        config = json.loads((folder / "clip" / "config.json").read_text())
+        whole = {"model_type": "clip", "text_config": config, "vision_config": {}}
+        (folder / "clip" / "config.json").write_text(json.dumps(whole))
+        state = {f"text_model.{key}": value for key, value in inner.items()}
+        beside = ("vision_model.x", "visual_projection.weight", "text_projection.weight")
+        state |= {key: torch.ones(1) for key in (*beside, "logit_scale")}
+        state["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+        save_file(state, folder / "clip" / "model.safetensors")
+        return folder / "clip"
+    state = {f"text_model.{key}": value for key, value in inner.items()}
+    state |= {"logit_scale": torch.ones(()), "text_projection.weight": torch.ones(1)}
+    save_file(state, folder / "clip_l.safetensors")  # as for ComfyUI
+    return folder / "clip_l.safetensors"
+
+
+@pytest.mark.parametrize("kind", ["folder", "clip", "file"])
+def test_a_text_encoder_from_elsewhere(kind, tmp_path, bare, pipeline):
+    text = tiny.text_encoder()
+    path = write_text(kind, tmp_path, text)
+    tokenizer = pipeline / "tokenizer"
+    base = load_base(bare, offline=True, tokenizer=tokenizer, vae=pipeline, text_encoder=path)
+    ids = torch.tensor([[tiny.VOCABULARY - 2, 5, 7, tiny.VOCABULARY - 1]])
+    with torch.no_grad():
+        seen = [model(ids).last_hidden_state for model in (base.text_encoder, text.eval())]
+    assert torch.equal(*seen)
+    assert torch.equal(load_base(pipeline, text_encoder=path).text_encoder(ids)[0], seen[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"scaling_factor": 0.13025}, "scaled by 0.13025, the model's by 0.18215"),
+        ({"latents_mean": [0.0] * 4}, r"its latents are shifted \(latents_mean\)"),
+        ({"latent_channels": 16}, "its latents have 16 channels, the UNet draws 4"),
+    ],
+)
+def test_a_vae_of_another_model_is_refused(tmp_path, pipeline, change, named):
+    tiny.vae().save_pretrained(tmp_path / "vae")
+    where = tmp_path / "vae" / "config.json"
+    where.write_text(json.dumps({**json.loads(where.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=named):
+        load_base(pipeline, vae=tmp_path / "vae")
+
+
+def test_noise_of_another_kind_is_refused(tmp_path, pipeline):
+    copy = spoiled(pipeline, tmp_path, "unet", lambda state: None)
+    where = copy / "scheduler" / "scheduler_config.json"
+    said = {**json.loads(where.read_text()), "_class_name": "EDMEulerScheduler"}
+    where.write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match="it learnt the noise of EDMEulerScheduler"):
+        load_base(copy)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "diffusion_pytorch_model.bf16.safetensors",
+        "diffusion_pytorch_model.safetensors.index.fp16.json",
+        "diffusion_pytorch_model.fp16.safetensors.index.json",
+    ],
+)
+def test_half_precision_by_every_name(tmp_path, pipeline, unet, name):
+    copy = spoiled(pipeline, tmp_path, "unet", lambda state: None)
+    file = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    if name.endswith(".json"):
+        shard = "diffusion_pytorch_model.fp16-00001-of-00001.safetensors"
+        weight_map = dict.fromkeys(load_file(file), shard)
+        file.with_name(name).write_text(json.dumps({"weight_map": weight_map}))
+        file.rename(file.with_name(shard))
+    else:
+        file.rename(file.with_name(name))
+    assert tiny.same(load_base(copy).unet.state_dict(), unet.state_dict())
+
+
+def test_one_parameter_by_two_names_is_refused(tmp_path, pipeline):
+    def double(state):
+        key = next(key for key in state if key.endswith("final_layer_norm.weight"))
+        inner = key.removeprefix("text_model.")
+        state[inner], state[f"text_model.{inner}"] = state[key].clone(), state[key].clone()
+
+    copy = spoiled(pipeline, tmp_path, "text_encoder", double)
+    with pytest.raises(CheckpointError, match=r"final_layer_norm.weight by two names"):
         load_base(copy)
 
 

@@ -58,6 +58,20 @@ def test_what_a_pipeline_lacks_is_named():
     }
 
 
+def test_parts_of_a_pipeline_and_parts_alone():
+    assert choose.choose_vae(SD) == ["vae/config.json", "vae/diffusion_pytorch_model.bin"]
+    words = ["tokenizer/vocab.json", "tokenizer/merges.txt"]
+    text = ["text_encoder/config.json", "text_encoder/model.fp16.safetensors"]
+    assert choose.choose_text_encoder(SD) == [*text, *words]
+    # madebyollin/sdxl-vae-fp16-fix
+    alone = ["config.json", "diffusion_pytorch_model.bin", "diffusion_pytorch_model.safetensors"]
+    others = ["README.md", "sdxl.vae.safetensors", "sdxl_vae.safetensors"]
+    expected = ["config.json", "diffusion_pytorch_model.safetensors"]
+    assert choose.choose_vae([*alone, *others]) == expected
+    clip = ["config.json", "model.safetensors", "vocab.json", "merges.txt"]
+    assert choose.choose_text_encoder([*clip, "tf_model.h5"]) == clip
+
+
 def test_gates_are_in_the_larger_file():
     """gligen/diffusers-generation-text-box: its .fp16.safetensors is a UNet without gates."""
     sizes = {f"{UNET}.bin": 4270, f"{UNET}.fp16.bin": 2135, f"{UNET}.fp16.safetensors": 1720}

@@ -20,6 +20,7 @@ from weights.base import load_base
 from weights.keymap import UNetLayout, unet_table
 from weights.ldm import read_checkpoint
 from weights.ldm_unet import unet_part
+from weights.open_clip import open_clip_part
 from weights.prediction import find_prediction_type
 from weights.tensor_file import TensorFile
 
@@ -58,7 +59,7 @@ def made(family: str, **changes: Any) -> UNet2DConditionModel:
 @pytest.fixture(scope="module")
 def tower() -> OpenClipText:
     torch.manual_seed(1)
-    return OpenClipText(WIDTH, 3, tiny.VOCABULARY, LENGTH, PROJECTION).eval()
+    return OpenClipText(WIDTH, 24, tiny.VOCABULARY, LENGTH, PROJECTION).eval()
 
 
 def official(unet: UNet2DConditionModel) -> dict[str, Tensor]:
@@ -119,7 +120,7 @@ def test_the_text_encoders_compute_what_open_clip_computes(tower, tmp_path):
     before_last, projected = tower(ids)
     (tmp_path / "sd2").mkdir()
     base = load(checkpoint("sd2", made("sd2"), tower), tmp_path / "sd2")
-    assert base.text_encoder.config.num_hidden_layers == 2
+    assert base.text_encoder.config.num_hidden_layers == 23
     seen = base.text_encoder(ids)
     torch.testing.assert_close(seen.last_hidden_state, tower.ln_final(before_last))
     torch.testing.assert_close(seen.pooler_output, tower.ln_final(before_last)[:, -1])
@@ -127,6 +128,46 @@ def test_the_text_encoders_compute_what_open_clip_computes(tower, tmp_path):
     seen = base.text_encoder_2(ids, output_hidden_states=True)
     torch.testing.assert_close(seen.hidden_states[-2], before_last)
     torch.testing.assert_close(seen.text_embeds, projected)
+
+
+def test_files_of_23_text_layers_keep_all_of_them(tower, tmp_path):
+    """As diffusers' own script writes them, out of folders that have left the last one out."""
+    state = checkpoint("sd2", made("sd2"), tower)
+    words = "cond_stage_model.model."
+    unread = (f"{words}transformer.resblocks.23.", f"{words}text_projection", f"{words}logit_scale")
+    rest = {key: value for key, value in state.items() if not key.startswith(unread)}
+    assert len(rest) == len(state) - 14
+    whole = load(state, tmp_path)
+    base = load(rest, tmp_path)
+    assert base.text_encoder.config.num_hidden_layers == 23
+    assert tiny.same(base.text_encoder.state_dict(), whole.text_encoder.state_dict())
+
+
+def test_a_published_tower_of_other_depth_is_refused():
+    shapes = {key: tuple(value.shape) for key, value in tower_of(1024, 2).items()}
+    with pytest.raises(CheckpointError, match="width 1024 has 2 layers, expected 23 or 24"):
+        open_clip_part(shapes, "the file", projected=False)
+
+
+def tower_of(width: int, layers: int) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        return OpenClipText(width, layers, tiny.VOCABULARY, LENGTH, PROJECTION).state_dict()
+
+
+def test_projections_and_temperatures_of_sdxl_files(tower, tmp_path):
+    """As merges by ComfyUI hold them: a linear layer's matrix, and what CLIP-L has no use for."""
+    state = checkpoint("sdxl", made("sdxl"), tower)
+    expected = load(state, tmp_path).text_encoder_2
+    first, second = "conditioner.embedders.0.", "conditioner.embedders.1.model."
+    matrix = state.pop(f"{second}text_projection")
+    state[f"{second}text_projection.weight"] = matrix.T.contiguous()
+    state[f"{first}logit_scale"] = torch.ones(())
+    state[f"{first}text_projection.weight"] = torch.ones(WIDTH, WIDTH)
+    state[f"{first}transformer.text_projection.weight"] = torch.ones(WIDTH, WIDTH)
+    read = load(state, tmp_path).text_encoder_2
+    assert tiny.same(read.state_dict(), expected.state_dict())
+    with pytest.raises(CheckpointError, match="are the same: keep one"):
+        load({**state, f"{second}text_projection": matrix}, tmp_path)
 
 
 def test_open_clip_pads_with_token_zero(tower, tmp_path):
@@ -140,7 +181,7 @@ def test_what_is_missing_or_unknown_is_one_line(family, tower, tmp_path):
     state = checkpoint(family, made(family), tower)
     text = {"sd2": "cond_stage_model.model.", "sdxl": "conditioner.embedders.1.model."}[family]
     cases = [
-        ("first_stage_model.", None, r"no VAE \(first_stage_model"),
+        ("first_stage_model.", None, r"no VAE \(first_stage_model.*with --vae"),
         (f"{text}token_embedding.weight", None, "missing token_embedding.weight"),
         (f"{text}transformer.resblocks.0.attn.in_proj_bias", None, "missing .*k_proj.bias"),
         (None, f"{text}surplus", "unknown parameter surplus"),
@@ -148,7 +189,7 @@ def test_what_is_missing_or_unknown_is_one_line(family, tower, tmp_path):
         ("model.diffusion_model.", None, "no UNet with official names"),
     ]
     if family == "sdxl":
-        cases.append((text, None, "no second text encoder"))
+        cases.append((text, None, "no second text encoder.*with --text-encoder"))
         cases.append(("conditioner.embedders.0.", None, r"no text encoder \(cond_stage"))
         cases.append(("model.diffusion_model.label_emb.", None, "not of one kind"))
     for gone, new, named in cases:

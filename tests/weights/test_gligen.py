@@ -85,7 +85,7 @@ def test_the_comfyui_file_has_the_280_official_names(tmp_path, adapter):
     assert "input_blocks.1.1.transformer_blocks.0.fuser.alpha_attn" in keys
 
 
-@pytest.mark.parametrize("prefix", ["model.", "model.diffusion_model.", ""])
+@pytest.mark.parametrize("prefix", ["model.", "model.diffusion_model.", "diffusion_model.", ""])
 def test_prefixes_before_official_names_are_known(tmp_path, adapter, prefix):
     official = {prefix + keymap.official_adapter_key(k): v for k, v in adapter.state_dict().items()}
     save_file(official, tmp_path / "x.safetensors")

@@ -95,7 +95,7 @@ def test_what_training_scripts_put_beside_the_weights_is_no_obstacle(tmp_path, m
     stand_in.EasyDict = Settings  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "easydict", stand_in)
     settings = Settings(rate=0.5)
-    settings.seen = True
+    vars(settings)["seen"] = True
     content = {
         "model": {"a": torch.ones(2)},
         "args": argparse.Namespace(lr=0.1, out=Path("runs/a"), device=torch.device("cpu")),

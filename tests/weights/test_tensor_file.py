@@ -29,6 +29,40 @@ def test_lightning_wrapping_is_taken_off(tmp_path):
     assert TensorFile(tmp_path / "x.ckpt").shapes == {"a.w": (1,)}
 
 
+def test_nested_state_dicts_are_named_by_their_place(tmp_path):
+    part, other = {"w": torch.ones(1)}, {"w": torch.ones(2)}
+    content = {"net": {"state_dict": part, "inner": other, "steps": 3}, "state_dict": {"a": other}}
+    torch.save(content, tmp_path / "x.pth")
+    file = TensorFile(tmp_path / "x.pth")
+    assert file.shapes == {"net.w": (1,), "net.inner.w": (2,), "a.w": (2,)}
+    assert file.extra == {"net.steps": 3}
+
+
+def test_names_of_wrappers_are_taken_off(tmp_path):
+    names = ["module._orig_mod.a.w", "module.b._orig_mod.w", "module.module.w"]
+    save_file({name: torch.ones(1) for name in names}, tmp_path / "x.safetensors")
+    torch.save({"model": {name: torch.ones(1) for name in names}}, tmp_path / "x.pth")
+    file = TensorFile(tmp_path / "x.safetensors")
+    assert set(file.shapes) == {"a.w", "b.w", "module.w"}
+    assert file["b.w"].item() == 1
+    assert set(TensorFile(tmp_path / "x.pth").shapes) == {
+        "model.a.w",
+        "model.b.w",
+        "model.module.w",
+    }
+    save_file({"module.w": torch.ones(1), "other": torch.ones(1)}, tmp_path / "y.safetensors")
+    assert set(TensorFile(tmp_path / "y.safetensors").shapes) == {"module.w", "other"}
+
+
+def test_one_parameter_by_two_names_is_refused(tmp_path):
+    save_file({"a._orig_mod.w": torch.ones(1), "a.w": torch.ones(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match="a.w are the same parameter: keep one"):
+        TensorFile(tmp_path / "x.safetensors")
+    torch.save({"a.w": torch.ones(1), "a": {"w": torch.ones(1)}}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="two parameters are called a.w"):
+        TensorFile(tmp_path / "x.pth")
+
+
 def test_shards_are_one_file(tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "one.safetensors")
     save_file({"b": torch.zeros(1)}, tmp_path / "two.safetensors")

@@ -10,6 +10,7 @@ __all__ = [
     "EMBEDDING",
     "CONTROLNET",
     "IP_ADAPTER",
+    "PARTS",
     "STRENGTH",
     "TILED",
     "listed",
@@ -18,6 +19,8 @@ __all__ = [
 
 # What was loaded: LoRA, words, ControlNets, the IP-Adapter.
 KINDS = LORA, EMBEDDING, CONTROLNET, IP_ADAPTER = "lora", "embedding", "controlnet", "ip_adapter"
+# What stands in for the model's own.
+PARTS = "vae", "text_encoder"
 # What they were given, and how the picture was drawn.
 CONTROL, IP_IMAGE, STRENGTH, TILED = "control", "ip_image", "strength", "tile_vae"
 

@@ -20,7 +20,7 @@ from grounding.files import write_files
 from pipelines.run_record import RECORD, read_record
 from pipelines.training.gligen.card import model_card, push, read_log
 from pipelines.training.gligen.run import DATA_REPORT
-from weights.base import load_base
+from weights.base import load_unet
 from weights.gligen import save_pretrained
 
 __all__ = ["export"]
@@ -44,9 +44,9 @@ def export(options: argparse.Namespace) -> None:
         raise CheckpointError(f"{run}: there is no run ({RECORD}); train first, or name --runs")
     data = json.loads((run / DATA_REPORT).read_text("utf-8"))
     state = _checkpoint(run, options.checkpoint)
-    base = load_base(settings["model"], offline=options.offline)
+    unet = load_unet(settings["model"], offline=options.offline)
     config = AdapterConfig.from_dict(settings["adapter"])
-    adapter = GligenAdapter.for_unet(base.unet, config)
+    adapter = GligenAdapter.for_unet(unet, config)
     trained = trained_tensors(state)
     check_fit(trained, dict(adapter.named_parameters()), run)
     adapter.load_state_dict(trained)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pipelines.console import Parser
-from pipelines.flags import device_flag, offline_flag, strict_flag
+from pipelines.flags import device_flag, offline_flag, part_flags, strict_flag
 
 __all__ = ["PROG", "train_gligen_parser"]
 
@@ -65,6 +65,7 @@ def _data(group) -> None:
 def _model(group) -> None:
     add = group.add_argument
     add("--model", default="embedded", metavar="NAME", help="the frozen base, as generate has it")
+    part_flags(group)
     add("--init", metavar="ADAPTER", help="an adapter to go on from; default: a fresh one")
     add(
         "--init-style",

@@ -129,7 +129,13 @@ class Run:
     def base(self) -> BaseModel:
         """The frozen model, where the accelerator is."""
         name, device = self.options.model, self.accelerator.device
-        base = load_base(name, device=device, offline=self.options.offline)
+        base = load_base(
+            name,
+            device=device,
+            offline=self.options.offline,
+            vae=self.options.vae,
+            text_encoder=self.options.text_encoder,
+        )
         if base.inpaints:
             raise CheckpointError(
                 f"{name}: its UNet reads a mask beside the latents, which is not trained on; take "

@@ -45,7 +45,13 @@ def test_a_history_comes_back(folder):
     ]
     assert len(list((folder / "pictures").iterdir())) == 3
     kept = json.loads((folder / "history.json").read_text())
-    assert kept["models"] == {"model": "embedded", "adapter": None, "segmenter": "embedded"}
+    assert kept["models"] == {
+        "model": "embedded",
+        "adapter": None,
+        "vae": None,
+        "text_encoder": None,
+        "segmenter": "embedded",
+    }
     assert kept["scenes"][2]["step"] == {"do": "move", "seed": 3, "by": [-0.2, 0.1]}
 
 

@@ -70,7 +70,7 @@ def test_help_shows_every_option_with_an_example(capsys):
     assert "example:" in said
     options = "prompt boxes negative seed steps guidance schedule scheduler model adapter width "
     options += "height images out device dtype attention overlay strict offline units from-image "
-    options += "reference map image blend image-encoder"
+    options += "reference map image blend image-encoder vae text-encoder"
     for option in options.split():
         assert f"--{option} " in said
     assert max(map(len, said.splitlines())) <= 100
