@@ -118,6 +118,25 @@ class TextEncoder(nn.Module):
             mask=mask.bool(),
         )
 
+    def embed(
+        self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"] | Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B C"]:
+        """The vectors of texts, as `forward(...).embeddings`, in less time where they begin alike.
+
+        No place sees what follows it, so texts of one beginning share what is computed of it: all
+        texts are one sequence, in which each place of a tree of beginnings stands once and sees
+        the places on its way to the root. Sentences about one class, of CLIP's 81, have 2.5 times
+        as many places as their tree, the padding included.
+
+        Args and Raises: as for `forward`.
+        """
+        self._check(ids, mask)
+        tree = _grow_tree(ids)
+        x = (self.token_embedding(tree.ids) + self.positional_embedding[tree.depths])[None]
+        for block in self.resblocks:
+            x = block(x, tree.sees[None, None])
+        return normalised(self.ln_final(x[0, tree.ends]) @ self.projection)
+
     def _check(self, ids: Tensor, mask: Tensor) -> None:
         if ids.ndim != 2 or ids.shape != mask.shape:
             raise PromptError(
@@ -167,6 +186,48 @@ class _FeedForward(nn.Module):
 def normalised(vectors: Float[Tensor, "*N C"]) -> Float[Tensor, "*N C"]:
     """Vectors at length one, as SEEM computes it: v / (|v| + 1e-7)."""
     return vectors / (vectors.norm(dim=-1, keepdim=True) + LENGTH_EPSILON)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tree:
+    """Beginnings of texts, each once; N of them, every one after those that it goes on from.
+
+    Attributes:
+        ids: The last token of each, [N].
+        depths: Its place in the text, [N].
+        sees: Which others it begins with, itself included, [N, N].
+        ends: The beginning that is all of a text, [B].
+    """
+
+    ids: Int[Tensor, " N"]
+    depths: Int[Tensor, " N"]
+    sees: Bool[Tensor, "N N"]
+    ends: Int[Tensor, " B"]
+
+
+def _grow_tree(ids: Int[Tensor, "B T"]) -> _Tree:
+    """The beginnings of texts, up to their end tokens."""
+    numbers: dict[tuple[int, int], int] = {}  # (what it goes on from, token) -> its number
+    ways: list[list[int]] = []
+    tokens, ends = [], []
+    for row, end in zip(ids.tolist(), _first_largest(ids).tolist(), strict=True):
+        here = -1
+        for token in row[: end + 1]:
+            before, here = here, numbers.setdefault((here, token), len(numbers))
+            if here == len(ways):
+                ways.append([*(ways[before] if before >= 0 else []), here])
+                tokens.append(token)
+        ends.append(here)
+    sees = torch.zeros(len(ways), len(ways), dtype=torch.bool)
+    for number, way in enumerate(ways):
+        sees[number, way] = True
+    device = ids.device
+    return _Tree(
+        ids=torch.tensor(tokens, device=device),
+        depths=torch.tensor([len(way) - 1 for way in ways], device=device),
+        sees=sees.to(device),
+        ends=torch.tensor(ends, device=device),
+    )
 
 
 def _first_largest(ids: Int[Tensor, "B T"]) -> Int[Tensor, " B"]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from grounding.errors import PromptError
 from seem.prompt import TextTokens
-from seem.text_encoder import TextEncoder, TextFeatures
+from seem.text_encoder import TextEncoder
 from seem.vocabulary import BACKGROUND, TEMPLATES, class_embeddings
 
 __all__ = ["Kept", "Words", "plain_words"]
@@ -70,7 +70,7 @@ class Words:
         """
         text = plain_words(text)
         if text not in self._texts:
-            features = self._encode([text])
+            features = self.encoder(*self._read([text]))
             self._texts[text] = TextTokens(
                 tokens=features.grounding_tokens, classes=features.embeddings
             )
@@ -109,17 +109,18 @@ class Words:
         return self.kept.recall(name)
 
     def _vectors(self, sentences: list[str]) -> Float[Tensor, "N C"]:
-        return self._encode(sentences).embeddings
+        return self.encoder.embed(*self._read(sentences))
 
-    def _encode(self, sentences: list[str]) -> TextFeatures:
+    def _read(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and their mask."""
         if self.tokenizer is None:
             raise PromptError(
-                "texts and class names need a tokenizer: Predictor(model, tokenizer="
-                "weights.clip_tokenizer.load_clip_tokenizer())"
+                "texts and class names need a tokenizer, and this model was opened without one: "
+                "open it with pipelines.segment.open_predictor, or give Predictor a tokenizer"
             )
         read = self.tokenizer(sentences, padding=True, return_tensors="pt")
         device = self.encoder.projection.device
-        return self.encoder(read["input_ids"].to(device), read["attention_mask"].to(device))
+        return read["input_ids"].to(device), read["attention_mask"].to(device)
 
 
 def plain_words(text: str) -> str:

@@ -35,7 +35,7 @@ from weights.own_folder import state_digest
 __all__ = ["ClassVectors"]
 
 FORMAT = "lavallama-class-vector"
-ENCODING_VERSION = 1  # of how `seem` turns names into vectors: another one makes all files useless
+ENCODING_VERSION = 2  # of how `seem` turns names into vectors: another one makes all files useless
 PROBE = "thing"  # stands in all sentences to see what the tokenizer makes of them
 MOST_NAMES = 20_000  # of a model: about 50 MB
 

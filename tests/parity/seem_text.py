@@ -26,7 +26,7 @@ def text_array(model: GoldenModel, name: str) -> np.ndarray:
         "token_emb": lambda: found.tokens[:, ::4, ::16],
         "class_emb": lambda: found.pooled,
         "class_emb_normalised": lambda: found.embeddings,
-        "template_average": lambda: mean_direction(found.embeddings)[None],
+        "template_average": lambda: mean_direction(model.model.text_encoder.embed(ids, mask))[None],
         "grounding_tokens": lambda: model.text(("short",)).tokens,
     }
     return arrays[name]().numpy()

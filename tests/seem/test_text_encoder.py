@@ -35,7 +35,7 @@ def test_it_computes_the_official_numbers():
         "text.token_emb": features.tokens[:, ::4, ::16],
         "text.class_emb": features.pooled,
         "text.class_emb_normalised": features.embeddings,
-        "text.template_average": mean_direction(features.embeddings)[None],
+        "text.template_average": mean_direction(encoder.embed(ids, mask))[None],
         "text.grounding_tokens": short.grounding_tokens,
     }
     with np.load(GOLDEN) as golden:
@@ -44,6 +44,29 @@ def test_it_computes_the_official_numbers():
             assert ours.shape == wanted.shape, name
             error = np.abs(ours.numpy() - wanted).max() / np.abs(wanted).max()
             assert error < TOLERANCE, name
+
+
+@torch.no_grad()
+def test_vectors_of_texts_that_begin_alike_are_those_of_each_text():
+    encoder = tiny()
+    ids = torch.tensor(
+        [
+            [18, 3, 5, 19, 19],
+            [18, 3, 7, 5, 19],
+            [18, 4, 19, 0, 0],
+            [18, 3, 5, 19, 19],
+            [18, 3, 19, 1, 2],
+        ]
+    )
+    mask = torch.ones_like(ids)
+    seen = []
+    encoder.resblocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    got = encoder.embed(ids, mask)
+    assert seen == [10]  # 18, 18 3, 18 3 5, 18 3 5 19, 18 3 7, ...
+    torch.testing.assert_close(got, encoder(ids, mask).embeddings)
+    torch.testing.assert_close(got[2:3], encoder(ids[2:3, :3], mask[2:3, :3]).embeddings)
+    with pytest.raises(PromptError, match="may have 9 tokens"):
+        encoder.embed(torch.ones(1, 10, dtype=torch.long), torch.ones(1, 10))
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ def test_classes_are_means_of_sentences_with_background_last() -> None:
 
     def encode(sentences: list[str]) -> torch.Tensor:
         read = WordHash()(sentences, padding=True, return_tensors="pt")
-        return encoder(read["input_ids"], read["attention_mask"]).embeddings
+        return encoder.embed(read["input_ids"], read["attention_mask"])
 
     expected = class_embeddings(["llama", "tree-merged", "background"], encode)
     assert torch.equal(vectors, expected)
