@@ -187,8 +187,8 @@ def _everything(group) -> None:
         "--classes",
         metavar="A,B,C",
         type=_names,
-        help="their names (default: the model's own vocabulary); an official model reads each once, "
-        "and keeps it in ~/.cache/lavallama, or where LAVALLAMA_CACHE says (off: nowhere)",
+        help="their names (default: the model's own vocabulary); an official model reads each "
+        "once, and keeps it in ~/.cache/lavallama, or where LAVALLAMA_CACHE says (off: nowhere)",
     )
     group.add_argument(
         "--threshold",
