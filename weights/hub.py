@@ -45,7 +45,7 @@ from weights.choose import (
     choose_tokenizer,
     is_half,
 )
-from weights.hub_cache import describe_size, sweep_partials
+from weights.hub_cache import describe_size, repo_folder, sweep_partials
 from weights.hub_place import HubPlace, parse_place
 from weights.registry import CHATS, KNOWN, SEGMENTERS, KnownRepo
 
@@ -172,10 +172,12 @@ class _Listing:
     Attributes:
         commit: Of the revision that was asked for.
         files: Path -> size in bytes; 0: not known.
+        hashes: Path -> the hash that names its blob in the cache.
     """
 
     commit: str
     files: dict[str, int]
+    hashes: dict[str, str]
 
 
 def _fetch(source: str, choose: Choice, *, offline: bool, table: Table, half: bool = False) -> Path:
@@ -222,8 +224,12 @@ def _ask(place: HubPlace, table: Table) -> _Listing:
         )
     except Exception as error:
         raise _explain(place, error, table) from error
-    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    return _Listing(commit=info.sha or "", files=files)
+    siblings = info.siblings or []
+    return _Listing(
+        commit=info.sha or "",
+        files={file.rfilename: file.size or 0 for file in siblings},
+        hashes={f.rfilename: f.lfs.sha256 if f.lfs else f.blob_id or "" for f in siblings},
+    )
 
 
 def _download(
@@ -251,7 +257,7 @@ def _download(
     known = None if folder is None else folder.parent / listing.commit
     absent = chosen if known is None else _absent(known, chosen)
     _check_readers(place, chosen)
-    _check_room(place, sum(listing.files[file] for file in absent))
+    _check_room(place, _missing_bytes(place, listing, absent))
     logger.info("%s: downloading %s", place, _some(absent))
     try:
         _transfer(place, chosen)
@@ -295,8 +301,8 @@ def _find(place: HubPlace, choose: Choice, reason: LavallamaError) -> tuple[Path
     for folder in (newest, *(other for other in others if other != newest)):
         chosen, absent = _choose_here(place, folder, choose)
         if chosen and not absent:
-            if folder != newest:
-                logger.warning("%s: the newest revision is not whole here: uses %s", place, folder)
+            if folder != newest or not isinstance(reason, OfflineError):
+                logger.warning("%s; uses what was downloaded before: %s", reason, folder)
             return folder, chosen
         if not incomplete and len(absent) < len(chosen):
             incomplete = absent
@@ -378,6 +384,13 @@ def _importable(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # the package around it
         return False
+
+
+def _missing_bytes(place: HubPlace, listing: _Listing, absent: list[str]) -> int:
+    """Count what must be downloaded: files that another revision has too are here already."""
+    blobs = repo_folder(place.repo) / "blobs"
+    hashes = {listing.hashes[file]: listing.files[file] for file in absent}
+    return sum(size for key, size in hashes.items() if not key or not (blobs / key).exists())
 
 
 def _check_room(place: HubPlace, needed: int) -> None:

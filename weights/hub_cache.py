@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = [
 
 # huggingface_hub >= 2 gives each attempt a name of its own, and never takes one up again;
 # `HASH.incomplete` of older versions is taken up.
+STALE_AFTER = 600  # seconds; a download that runs writes more often, its retries take a minute
 LEFT_BEHIND = re.compile(r"(?P<hash>[0-9a-f]+)\.[0-9a-f]{8}\.incomplete")
 
 
@@ -53,7 +55,8 @@ def sweep_partials(repo: str) -> int:
         repo: `owner/name`.
 
     Returns:
-        How many bytes that were. A file that a process downloads at this moment stays.
+        How many bytes that were. A file that a process downloads at this moment stays: it is
+        locked, or, where the file system has no locks, was written to lately.
     """
     folder, freed = repo_folder(repo), 0
     for partial in folder.glob("blobs/*.incomplete"):
@@ -61,11 +64,11 @@ def sweep_partials(repo: str) -> int:
         if match is None:
             continue
         lock = folder.parent / ".locks" / folder.name / f"{match['hash']}.lock"
-        with contextlib.suppress(OSError, Timeout):
-            with FileLock(lock, timeout=0):
-                size = partial.stat().st_size
+        with contextlib.suppress(OSError, Timeout), FileLock(lock, timeout=0):
+            state = partial.stat()
+            if state.st_mtime < time.time() - STALE_AFTER:
                 partial.unlink()
-            freed += size
+                freed += state.st_size
     return freed
 
 

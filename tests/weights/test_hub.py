@@ -1,12 +1,14 @@
 """The real `huggingface_hub`, and a hub on 127.0.0.1."""
 
 import logging
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -167,7 +169,7 @@ def test_an_older_revision_does_until_the_newest_is_whole(loopback_hub, caplog):
     loopback_hub.modes["someone/sd"] = {"file404": "vae/config.json"}
     caplog.set_level(logging.WARNING, logger="weights")
     assert hub.fetch_base("someone/sd") == old
-    assert "the newest revision is not whole here" in caplog.text
+    assert "uses what was downloaded before" in caplog.text
     assert hub.fetch_base("someone/sd", offline=True) == old
     loopback_hub.modes.clear()
     assert (hub.fetch_base("someone/sd") / "vae/config.json").read_bytes() == b"new"
@@ -312,6 +314,20 @@ def test_room_is_looked_for_before_a_download(loopback_hub):
     assert not loopback_hub.downloaded
 
 
+def test_what_another_revision_has_needs_no_room(loopback_hub, monkeypatch, caplog):
+    loopback_hub.put("someone/sd", SD)
+    hub.fetch_base("someone/sd")
+    loopback_hub.put("someone/sd", {**SD, "unet/config.json": b"new"})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3))
+    loopback_hub.requests.clear()
+    assert (hub.fetch_base("someone/sd") / "unet/config.json").read_bytes() == b"new"
+    assert loopback_hub.downloaded == ["unet/config.json"]
+    loopback_hub.put("someone/sd", {**SD, "unet/config.json": b"newer"})
+    assert (hub.fetch_base("someone/sd") / "unet/config.json").read_bytes() == b"new"
+    assert "needs 0.005 kB" in caplog.text
+    assert "uses what was downloaded before" in caplog.text
+
+
 def test_a_cache_that_cannot_be_made(loopback_hub, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     cache = tmp_path / "file" / "hub"
@@ -396,10 +412,14 @@ def test_what_a_killed_download_left_is_taken_up_or_removed(loopback_hub, tmp_pa
     process, blob = start(loopback_hub, tmp_path, monkeypatch)
     [left] = blob.parent.glob("*.incomplete")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "home/hub"))
-    assert sweep_partials("someone/one") == 0  # it is at work
-    assert left.exists()
+    os.utime(left, (0, 0))
+    assert sweep_partials("someone/one") == 0  # it is locked
     process.kill()
     process.communicate()
+    os.utime(left)
+    assert sweep_partials("someone/one") == 0  # it was written to lately
+    assert left.exists()
+    os.utime(left, (0, 0))
     loopback_hub.modes.clear()
     hub.fetch_adapter("someone/one")
     assert not list(blob.parent.glob("*.incomplete"))
