@@ -23,6 +23,7 @@ __all__ = [
 
 STABLE_DIFFUSION = "Stable Diffusion"
 EMBEDDING, CONTROLNET, T2I_ADAPTER = "a textual inversion", "a ControlNet", "a T2I-Adapter"
+VAE = "a VAE"
 # Channels of text that a UNet of Stable Diffusion attends to.
 CONTEXTS = {
     768: f"{STABLE_DIFFUSION} 1.x",
@@ -33,7 +34,7 @@ CONTEXTS = {
 # In order: the first that any name fits. Names are read with "_" for ".", as kohya writes them.
 FAMILIES: dict[str, str] = {
     "AnimateDiff (a motion module)": r"motion_modules_",
-    "Stable Cascade": r"(^|_)prior_unet_|^down_blocks_\d+_\d+_channelwise",
+    "Stable Cascade": r"(^|_)prior_unet_",
     "AuraFlow": r"joint_transformer_blocks_|(^|_)double_layers_\d+_",
     "Qwen-Image": r"transformer_blocks_\d+_(img|txt)_(mlp|mod)_",
     "HunyuanVideo": r"double_blocks_(19|[2-9]\d)_|token_refiner_blocks_|individual_token_refiner_",
@@ -52,13 +53,13 @@ KINDS: dict[str, str] = {
     "an IP-Adapter": r"^(image_proj|ip_adapter)\.",
     "a control-LoRA": r"^lora_controlnet$",
     "a LoRA": r"[._](lora_(down|up|mid|[AB])\b|lora\.(down|up)\.|lora_linear_layer\.)"
-    r"|\.(hada_w1|lokr_w[12]|oft_blocks|oft_diag|w_norm|diff)",
+    r"|\.(hada_w1_a|lokr_w[12](_a)?|oft_blocks|oft_diag|w_norm|diff(_b)?)$",
     CONTROLNET: r"(^|\.)(control_model\.|zero_convs\.|controlnet_(down|mid)_block)|"
     r"^controlnet_(blocks|cond_embedding)",
     T2I_ADAPTER: r"^(adapter\.)?body\.\d+\.(in_conv|block1|resnets|body)\.",
     EMBEDDING: r"^(string_to_param\.|emb_params$|clip_[lg]$|t5xxl$)",
-    "a VAE": r"^(encoder|decoder|first_stage_model)\.(conv_in|down|down_blocks|mid|mid_block)\b",
     "a checkpoint": r"^model\.diffusion_model\.",
+    VAE: r"^(first_stage_model\.)?(encoder|decoder)\.(conv_in|down|up|mid)",
     "an adapter of GLIGEN": r"\.fuser\.|^position_net\.",
 }
 
@@ -89,6 +90,8 @@ def describe(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     family = find_family(shapes)
     if family == STABLE_DIFFUSION:
         family = CONTEXTS.get(_context(shapes), family)
+    if kind == VAE:  # its names are those of a UNet's blocks, whatever it is for
+        return kind
     if kind is None:
         return None if family is None else f"weights for {family}"
     return kind if family is None else f"{kind} for {family}"

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from grounding.errors import CheckpointError, PromptError
+from pipelines.generation.companions.embedding import Embedding
 from pipelines.generation.generator import Generator
 from pipelines.generation.text import TextReader
 from tests.pipelines.conftest import WIDTH
@@ -98,6 +100,27 @@ def test_a_phrase_still_ends_at_its_end_in_old_configs(load, files, model_folder
     new.company.embeddings[0].attach(legacy.base)
     words = TextReader.of(legacy.base, new.company.spelled)
     assert torch.equal(words.phrase("a <toy>", quiet), expected)
+
+
+@pytest.mark.parametrize(
+    "names", [("clip_l", "clip_g"), ("clip_g", "clip_l"), ("text_encoders_0", "text_encoders_1")]
+)
+def test_a_word_for_two_text_encoders(names, tmp_path):
+    """Those of SDXL, in whatever order the file has them."""
+    first, second = torch.randn(2, 4), torch.randn(2, 6)
+    state = {name: second if name.endswith(("g", "1")) else first for name in names}
+    save_file(state, tmp_path / "toy.safetensors")
+    encoders = [SimpleNamespace(config=SimpleNamespace(hidden_size=width)) for width in (4, 6)]
+    base = SimpleNamespace(
+        tokenizer=None, tokenizer_2=None, text_encoder=encoders[0], text_encoder_2=encoders[1]
+    )
+    embedding = Embedding.load(str(tmp_path / "toy.safetensors"), base)
+    assert embedding.word == "toy"
+    assert torch.equal(embedding.vectors[0], first)
+    assert torch.equal(embedding.vectors[1], second)
+    base.text_encoder_2 = None
+    with pytest.raises(CheckpointError, match="channels"):
+        Embedding.load(str(tmp_path / "toy.safetensors"), base)
 
 
 def test_files_that_do_not_serve(load, tmp_path, files):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,23 @@ def test_a_weight_of_nothing_leaves_every_bit(load, lora, model_folder, dtype):
         assert before.keys() == after.keys() == getattr(changed, part).state_dict().keys()
         assert all(torch.equal(before[key], after[key]) for key in before)
         assert not any(p.requires_grad for p in getattr(changed, part).parameters())
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_the_files_of_the_model_stay_as_they_are(load, lora, model_folder, tmp_path, ending):
+    """They are mapped into memory, and the model's parameters are changed in place."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    if ending == "bin":
+        torch.save(load_file(file), file.with_suffix(".bin"))
+        file.unlink()
+        file = file.with_suffix(".bin")
+    before = file.read_bytes()
+    changed = Generator.from_pretrained(folder, device="cpu", loras=[str(lora)]).base.unet
+    assert file.read_bytes() == before
+    expected = load(str(lora)).base.unet.state_dict()
+    assert all(torch.equal(expected[k], t) for k, t in changed.state_dict().items())
 
 
 def test_order_does_not_matter(load, lora, kohya, unet, tmp_path):
