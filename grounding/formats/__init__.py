@@ -3,7 +3,7 @@
 `load` reads any of them. Writers return `Written`: the content, and what it could not hold.
 """
 
-from grounding.formats.coco import read_coco, write_coco
+from grounding.formats.coco import join_coco, read_coco, write_coco
 from grounding.formats.document import read_document, write_document
 from grounding.formats.gligen import read_gligen, write_gligen
 from grounding.formats.labelme import read_labelme, write_labelme
@@ -15,6 +15,7 @@ from grounding.formats.written import Written
 __all__ = [
     "FORMATS",
     "Written",
+    "join_coco",
     "load",
     "read_coco",
     "read_document",

@@ -4,7 +4,8 @@ Format: https://cocodataset.org/#format-data
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from grounding.errors import PromptError
 from grounding.formats.annotation import (
@@ -24,7 +25,7 @@ from grounding.geometry import Size
 from grounding.jsonfile import describe
 from grounding.prompt import GroundedPrompt, Region
 
-__all__ = ["read_coco", "write_coco"]
+__all__ = ["join_coco", "read_coco", "write_coco"]
 
 _log = logging.getLogger(__name__)
 
@@ -86,12 +87,19 @@ def read_coco(
     return GroundedPrompt.model_validate(document)
 
 
-def write_coco(prompt: GroundedPrompt, *, canvas: Size | None = None) -> Written:
-    """Write one image with its annotations.
+def write_coco(
+    prompt: GroundedPrompt, *, canvas: Size | None = None, names: Sequence[str] = ()
+) -> Written:
+    """Write one image with its annotations; `join_coco` joins several.
+
+    Each annotation has a box and an area: those of its outline or mask, if it has one. Regions
+    that cover nothing are left out.
 
     Args:
         prompt: the document.
         canvas: `(width, height)` in pixels; by default the document's.
+        names: of all categories, in the order of their ids, from 1; phrases that are none of them
+            follow.
 
     Raises:
         PromptError: neither says the size in pixels.
@@ -102,19 +110,26 @@ def write_coco(prompt: GroundedPrompt, *, canvas: Size | None = None) -> Written
     held = ("phrase", "box", "polygon", "mask", "keypoints", "attributes", "score", "id")
     dropped = unsaid(prompt, ("canvas", "image"), held)
     numbers = _numbered(prompt, dropped)
-    categories: dict[str, dict[str, object]] = {}
+    ids = {name: number for number, name in enumerate(dict.fromkeys(names), 1)}
+    categories: dict[str, dict[str, object]] = {
+        name: {"id": number, "name": name} for name, number in ids.items()
+    }
     annotations: list[dict[str, object]] = []
     for index, (region, number) in enumerate(zip(prompt.regions, numbers, strict=True)):
+        entry = _annotation(region, size)
+        if entry is None:
+            dropped.append(f"regions[{index}], which covers nothing")
+            continue
         category = categories.setdefault(
             region.phrase, {"id": len(categories) + 1, "name": region.phrase}
         )
         if region.keypoints:
-            names = [joint.name or "" for joint in region.keypoints]
-            if category.setdefault("keypoints", names) != names:
+            joints = [joint.name or "" for joint in region.keypoints]
+            if category.setdefault("keypoints", joints) != joints:
                 dropped.append(f"regions[{index}].keypoints' names")
-        if region.mask and region.polygon:
-            dropped.append(f"regions[{index}].mask, beside its polygon")
-        entry = _annotation(region, size)
+        if region.mask and "counts" not in entry.get("segmentation", ()):
+            why = ", beside its polygon" if region.polygon else ", which is empty"
+            dropped.append(f"regions[{index}].mask{why}")
         annotations.append({"id": number, "image_id": 1, "category_id": category["id"], **entry})
     content = {
         "images": [
@@ -125,6 +140,34 @@ def write_coco(prompt: GroundedPrompt, *, canvas: Size | None = None) -> Written
         "categories": list(categories.values()),
     }
     return written(content, dropped, "COCO")
+
+
+def join_coco(contents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Join COCO files: images and annotations are numbered anew, categories joined by their names.
+
+    Args:
+        contents: parsed instances files, such as those of `lavallama segment --save coco`.
+    """
+    joined: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
+    categories: dict[str, dict[str, Any]] = {}
+    for content in contents:
+        images, names = {}, {}
+        for image in content["images"]:
+            images[image["id"]] = len(joined["images"]) + 1
+            joined["images"].append({**image, "id": images[image["id"]]})
+        for category in content["categories"]:
+            name = category["name"]
+            named = categories.setdefault(name, {**category, "id": len(categories) + 1})
+            names[category["id"]] = named["id"]
+        for annotation in content["annotations"]:
+            changes = {
+                "id": len(joined["annotations"]) + 1,
+                "image_id": images[annotation["image_id"]],
+                "category_id": names[annotation["category_id"]],
+            }
+            joined["annotations"].append({**annotation, **changes})
+    joined["categories"] = list(categories.values())
+    return joined
 
 
 def _items(data: Mapping[str, object], key: str) -> list[tuple[int, object]]:
@@ -183,40 +226,65 @@ def _with_unique_ids(regions: Sequence[Region], remarks: Remarks) -> list[Region
 
 
 def _numbered(prompt: GroundedPrompt, dropped: list[str]) -> list[int]:
-    """Keep ids that are whole numbers, if all are; otherwise count."""
+    """Keep ids that are whole numbers above 0, which COCOeval skips, if all are; else count."""
     ids = [region.id for region in prompt.regions]
-    if all(name.isascii() and name.isdigit() and str(int(name)) == name for name in ids):
+    if all(
+        name.isascii() and name.isdigit() and str(int(name)) == name and name != "0" for name in ids
+    ):
         return [int(name) for name in ids]
     dropped += [f"regions[{i}].id" for i, name in enumerate(ids) if name != f"r{i + 1}"]
     return list(range(1, len(ids) + 1))
 
 
-def _annotation(region: Region, size: Size) -> dict[str, object]:
-    entry: dict[str, object] = {"iscrowd": int(bool(region.attributes.get("iscrowd")))}
-    if region.box is not None:
-        box = box_to_xywh_pixels(region.box, size)
-        entry |= {"bbox": box, "area": box[2] * box[3]}
+def _annotation(region: Region, size: Size) -> dict[str, Any] | None:
+    """What COCO says of a region; None: it covers nothing."""
+    entry: dict[str, Any] = {"iscrowd": int(bool(region.attributes.get("iscrowd")))}
+    box, area = region.bounds(), None
     if region.polygon:
-        entry["segmentation"] = [
-            to_pixels([value for xy in ring for value in xy], size) for ring in region.polygon
-        ]
+        rings = [[value for xy in ring for value in xy] for ring in region.polygon]
+        entry["segmentation"] = [to_pixels(ring, size) for ring in rings]
+        area = _outline_area(entry["segmentation"], size)
     elif region.mask:
+        from grounding.masks import region_box
+
         counts = region.mask.counts
-        entry["segmentation"] = {
-            "size": list(region.mask.size),
-            "counts": counts if isinstance(counts, str) else list(counts),
-        }
-        entry["area"] = sum(region.mask.runs()[1::2])
+        area = sum(region.mask.runs()[1::2])
+        if area:
+            box = box or region_box(region)
+            entry["segmentation"] = {
+                "size": list(region.mask.size),
+                "counts": counts if isinstance(counts, str) else list(counts),
+            }
     if region.keypoints:
         entry["keypoints"] = [
             value
             for joint in region.keypoints
             for value in (*to_pixels(joint.xy, size), joint.visibility)
         ]
-        entry["num_keypoints"] = sum(joint.visibility > 0 for joint in region.keypoints)
+        seen = [joint.xy for joint in region.keypoints if joint.visibility > 0]
+        entry["num_keypoints"] = len(seen)
+        if box is None and seen:
+            xs, ys = zip(*seen, strict=True)
+            box = (min(xs), min(ys), max(xs), max(ys))
+    if box is None:
+        return None
+    sides = box_to_xywh_pixels(box, size)
+    entry |= {"bbox": sides, "area": area or sides[2] * sides[3]}
     attributes = {key: value for key, value in region.attributes.items() if key != "iscrowd"}
     if attributes:
         entry["attributes"] = attributes
     if region.score is not None:
         entry["score"] = region.score
     return entry
+
+
+def _outline_area(rings: Sequence[Sequence[float]], size: Size) -> float:
+    """Pixels of an outline: of one ring exactly, of several as COCO counts their union."""
+    if len(rings) == 1:
+        xs, ys = rings[0][::2], rings[0][1::2]
+        turned = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
+        return abs(sum(x0 * y1 - x1 * y0 for x0, y0, x1, y1 in turned)) / 2
+    from pycocotools import mask as coco_mask
+
+    polygons: Any = [list(ring) for ring in rings]  # pycocotools' stubs know no polygons
+    return float(coco_mask.area(coco_mask.merge(coco_mask.frPyObjects(polygons, size[1], size[0]))))

@@ -254,7 +254,7 @@ def _output(group) -> None:
         choices=("coco",),
         action="append",
         default=[],
-        help="also OUT/NAME.coco.json: coco",
+        help="also OUT/NAME.coco.json: coco (several: grounding.formats.join_coco joins them)",
     )
 
 

@@ -82,8 +82,9 @@ class Segmentation:
         }
         if coco:
             plain = document.replace(regions=[_annotated(r) for r in document.regions])
+            names = () if document.segment is None else document.segment.classes
             bare = GroundedPrompt(canvas=plain.canvas, image=plain.image, regions=plain.regions)
-            contents[where["coco"]] = _json(write_coco(bare).content)
+            contents[where["coco"]] = _json(write_coco(bare, names=names).content)
         if self.panoptic is not None:
             png, text = self._panoptic(where["panoptic"].name, document.image or "")
             contents |= {where["panoptic"]: png, where["panoptic_json"]: text}
