@@ -11,15 +11,17 @@ wherever the mark stands (haotian-liu/LLaVA, llava/train/train.py, preprocess_mu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
 
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.files import write_files
+from grounding.formats.remarks import Remarks
 from grounding.jsonfile import describe, parse_json, read_json_lines, read_text
 from grounding.llava.conversation import Conversation, Turn
 
@@ -65,27 +67,54 @@ class Record:
         return Conversation(turns=tuple(turns))
 
 
-def read_records(path: str | Path) -> list[Record]:
+def read_records(path: str | Path, drops: Drops | None = None) -> list[Record]:
     """Read a file of records: a JSON array, or one record a line.
+
+    As in the papers' code, a first turn of gpt's and a last turn of the human are left out.
 
     Args:
         path: `.json`, or `.jsonl` with a record a line.
+        drops: Counts turns that are left out, and records that make no sense, which are left out
+            too; None: those are refused.
 
     Raises:
-        PromptError: One line that names the file, the record and what is wrong with it.
+        PromptError: One line that names the file, the record and what is wrong with it; or no
+            record is left.
     """
     path = Path(path)
+    records = []
+    for where, item in _items(path):
+        remarks = Remarks()
+        try:
+            if isinstance(item, PromptError):
+                raise item
+            records.append(_record(item, where, remarks))
+        except PromptError as error:
+            if drops is None:
+                raise PromptError(f"{path}: {error}") from None
+            drops.picture(where, Dropped("a record that makes no sense", str(error)))
+        if drops is not None:
+            drops.add(where, remarks)
+    if not records:
+        raise PromptError(f"{path}: holds no records{drops.why() if drops is not None else ''}")
+    return records
+
+
+def _items(path: Path) -> Iterator[tuple[str, object]]:
+    """Where each record stands, and what stands there."""
     if path.suffix == ".jsonl":
-        return [_line(value, number, path) for number, value in read_json_lines(path)]
+        for number, value in read_json_lines(path):
+            where = f"line {number}"
+            wrong = isinstance(value, PromptError)
+            yield where, PromptError(f"{where} {value}") if wrong else value
+        return
     try:
         items = parse_json(read_text(path, MAX_BYTES))
         if not isinstance(items, list):
             raise PromptError(f"expected an array of records, got {describe(items)}")
-        if not items:
-            raise PromptError("holds no records")
-        return [_record(item, f"[{number}]") for number, item in enumerate(items)]
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
+    yield from ((f"[{number}]", item) for number, item in enumerate(items))
 
 
 def write_records(records: Iterable[Record], path: str | Path) -> None:
@@ -103,29 +132,20 @@ def write_records(records: Iterable[Record], path: str | Path) -> None:
     write_files({path: text.encode()})
 
 
-def _line(value: object, number: int, path: Path) -> Record:
-    if isinstance(value, PromptError):
-        raise PromptError(f"{path}: line {number} {value}")
-    try:
-        return _record(value, "the record")
-    except PromptError as error:
-        raise PromptError(f"{path}: line {number}: {error}") from None
-
-
-def _record(item: Any, where: str) -> Record:
+def _record(item: Any, where: str, remarks: Remarks) -> Record:
     if not isinstance(item, dict):
         raise PromptError(f"{where}: expected a record {{id, conversations}}, got {describe(item)}")
     name, image = item.get("id"), item.get("image")
     if not isinstance(name, str | int) or isinstance(name, bool):
         raise PromptError(f"{where}.id: expected text or a number, got {describe(name)}")
+    if isinstance(image, list) and len(image) == 1:
+        image = image[0]
     if image is not None:
         image = _inside(image, f"{where}.image")
     said = item.get("conversations")
     if not isinstance(said, list) or not said:
         raise PromptError(f"{where}.conversations: expected turns, got {describe(said)}")
-    texts = [_text(turn, number, f"{where}.conversations") for number, turn in enumerate(said)]
-    if len(texts) % 2:
-        raise PromptError(f"{where}.conversations: the last word must be gpt's")
+    texts = _texts(said, f"{where}.conversations", remarks)
     marked = [number for number, text in enumerate(texts) for _ in range(text.count(MARK))]
     if len(marked) != (image is not None):
         raise PromptError(
@@ -142,10 +162,26 @@ def _record(item: Any, where: str) -> Record:
     )
 
 
-def _text(turn: Any, number: int, where: str) -> str:
+def _texts(said: list[Any], where: str, remarks: Remarks) -> list[str]:
+    """What is said by turns, from the human's first word to gpt's last."""
+    turns = said
+    if len(turns) > 1 and isinstance(turns[0], dict) and turns[0].get("from") == SPEAKERS[1]:
+        remarks.change("a first turn of gpt's left out", f"{where}[0]")
+        turns = turns[1:]
+    first = len(said) - len(turns)
+    texts = [_text(turn, number, first, where) for number, turn in enumerate(turns)]
+    if len(texts) == 1:
+        raise PromptError(f"{where}: the last word must be gpt's")
+    if len(texts) % 2:
+        remarks.change("a last turn of the human's left out", f"{where}[{len(said) - 1}]")
+        texts.pop()
+    return texts
+
+
+def _text(turn: Any, number: int, first: int, where: str) -> str:
     """What is said in a turn of the one whose turn it is."""
     speaker = SPEAKERS[number % 2]
-    where = f"{where}[{number}]"
+    where = f"{where}[{number + first}]"
     if not isinstance(turn, dict) or turn.get("from") != speaker:
         got = turn.get("from") if isinstance(turn, dict) else turn
         raise PromptError(f"{where}.from: expected {speaker!r}, got {describe(got)}")

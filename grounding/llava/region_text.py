@@ -5,6 +5,7 @@ What a model says is searched for boxes, never evaluated.
 """
 
 import logging
+import re
 from collections.abc import Iterable
 
 from grounding.errors import AnswerError, LavallamaError, PromptError
@@ -17,6 +18,17 @@ from grounding.region import Region
 __all__ = ["place_text", "regions_to_text", "text_to_regions"]
 
 log = logging.getLogger(__name__)
+# How places look in dialects, and which of ours read them.
+SIGNS: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
+    (re.compile(r'"point_2d"'), "points as Qwen's models write them (point_2d)", ()),
+    (re.compile(r"<points?\s"), "points as Molmo writes them (<points>)", ()),
+    (re.compile(r'"box_2d"'), "boxes as Gemini writes them (box_2d, y before x)", ()),
+    (re.compile(r"<loc\d{4}>"), "boxes as PaliGemma writes them (<loc0123>)", ()),
+    (re.compile(r'"bbox_2d"'), "boxes in JSON (bbox_2d)", ("qwen2.5-vl", "qwen3-vl")),
+    (re.compile(r"<box>\s*\[\["), "boxes in <box>", ("internvl",)),
+    (re.compile(r"<loc_\d"), "boxes in <loc_123>", ("florence2",)),
+    (re.compile(r"<patch_index_"), "boxes in <patch_index_0123>", ("kosmos2",)),
+)
 PHRASE_LIMIT = 200  # characters; a phrase, not a story
 
 
@@ -65,6 +77,10 @@ def text_to_regions(
     Raises:
         AnswerError: Under `strict`, a box has no extent, or lies beside the picture.
     """
+    for sign, what, readers in SIGNS:
+        if dialect.name not in readers and sign.search(text):
+            cure = f"; name its dialect: {' or '.join(readers)}" if readers else ""
+            log.warning("the model's answer has %s, of which no region is made%s", what, cure)
     regions = []
     back = view.inverse()
     for mention in dialect.read(text, view.target):

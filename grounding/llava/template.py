@@ -183,6 +183,19 @@ TEMPLATES: dict[str, Template] = {
             "You are able to understand the visual content that the user provides, "
             "and assist the user with a variety of tasks using natural language.",
         ),
+        Template(  # LLaVA-VL/LLaVA-NeXT, llava/conversation.py: Llama 3's own chat template
+            name="llava_llama_3",
+            style="chatml",
+            roles=(
+                "<|start_header_id|>user<|end_header_id|>\n\n",
+                "<|start_header_id|>assistant<|end_header_id|>\n\n",
+            ),
+            separators=("<|eot_id|>", "<|eot_id|>"),
+            system="You are a helpful language and vision assistant. "
+            "You are able to understand the visual content that the user provides, "
+            "and assist the user with a variety of tasks using natural language.",
+            header="<|start_header_id|>system<|end_header_id|>\n\n",
+        ),
         Template(name="mistral_instruct", style="llama_2", separators=("", "</s>")),
         Template(
             name="chatml_direct",

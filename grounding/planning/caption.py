@@ -6,6 +6,7 @@ and by prepositions of place; a preposition joins the two noun phrases beside it
 or a comma it speaks of the subject before. What does not fit is listed as unread, not guessed.
 """
 
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -48,7 +49,20 @@ def read_caption(text: str, names: Collection[str] = ()) -> SceneGraph:
     total = sum(thing.count for thing in graph.things)
     if total > MAX_THINGS:
         raise PromptError(f"the caption asks for {total} things; at most {MAX_THINGS} are planned")
-    return graph
+    foreign = _other_scripts(text)
+    return replace(graph, unread=(*graph.unread, *foreign)) if foreign else graph
+
+
+def _other_scripts(text: str) -> list[str]:
+    """Runs of words in other letters than English has, which are no noun that is known."""
+    runs: list[list[str]] = [[]]
+    for word in text.split():
+        letters = [character for character in word if character.isalpha()]
+        if any(not unicodedata.name(letter, "").startswith("LATIN") for letter in letters):
+            runs[-1].append(word)
+        elif runs[-1]:
+            runs.append([])
+    return [" ".join(run) for run in runs if run]
 
 
 def read_phrase(phrase: str, names: Collection[str] = ()) -> Thing | None:

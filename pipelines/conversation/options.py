@@ -37,6 +37,7 @@ TEMPLATES = (
     "llava_v1",
     "plain",
     "llava_llama_2",
+    "llava_llama_3",
     "mistral_instruct",
     "chatml_direct",
     "mpt",

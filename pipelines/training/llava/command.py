@@ -169,7 +169,7 @@ class _Run:
         from weights.llava_chat import default_template, load_chat_tokenizer
 
         options, recipe = self.options, self.recipe
-        records = read_records(options.data)
+        records = read_records(options.data, broken.drops)
         check_pictures(records, options.images, broken, options.data)
         model = self.model()
         own = model.config.template or default_template(model.config.text.model_type)

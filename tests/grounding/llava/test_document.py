@@ -170,3 +170,19 @@ def test_answers_say_their_regions_once_and_in_words():
         for showing in ("text", "marks", "crops"):
             conversation = conversation_of(told, PICTURE, dialect=LLAVA, showing=showing)
             assert conversation.turns[1].text == said
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ('[{"point_2d": [500, 250], "label": "llama"}]', "point_2d"),
+        ('<points x1="10" y1="20" alt="llama">llama</points>', "Molmo"),
+        ('[{"box_2d": [100, 200, 300, 400], "label": "llama"}]', "Gemini"),
+        ('{"bbox_2d": [1, 2, 3, 4], "label": "a"}', "its dialect: qwen2.5-vl or qwen3-vl"),
+    ],
+)
+def test_places_in_dialects_that_are_not_read_are_told(answer, said, caplog):
+    dialect = find_dialect("kosmos2")
+    with caplog.at_level("WARNING"):
+        text_to_regions(answer, dialect, dialect.view((100, 100)))
+    assert said in caplog.text

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grounding.drops import Drops
 from grounding.errors import PromptError
 from grounding.llava.records import Record, read_records, write_records
 from tests.grounding.llava import tiny
@@ -91,7 +92,9 @@ def test_what_is_written_reads_the_same(tmp_path, name):
         (said(("human", "<image><image>"), ("gpt", "x")), "once.*2 times"),
         (said(("human", "a"), ("gpt", "<image>")), "only the human"),
         (said(("human", "<image>")), "the last word must be gpt's"),
-        (said(("gpt", "x"), ("human", "<image>")), r"\[0\].from: expected 'human', got \"gpt\""),
+        (said(("gpt", "x"), ("human", "<image>")), "the last word must be gpt's"),
+        (said(("human", "<image>"), ("human", "x")), r"\[1\].from: expected 'gpt', got \"human\""),
+        (changed(image=["7.jpg", "8.jpg"]), "expected the name of a file, got a list of 2"),
         (said(("human", "<image>"), ("gpt", " ")), r"\[1\].value: expected text"),
         ("[{", "not valid JSON"),
     ],
@@ -102,6 +105,23 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path, data, message):
         read_records(path)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith(str(path))
+
+
+def test_what_the_papers_code_leaves_out_is_left_out_and_counted(tmp_path):
+    turns = (("gpt", "Hi."), ("human", "<image>a"), ("gpt", "b"), ("human", "c"))
+    [item] = said(*turns)
+    broken = {"id": 1}
+    drops = Drops()
+    [record] = read_records(saved(tmp_path, [item | {"image": [item["image"]]}, broken]), drops)
+    assert record.turns == ("a", "b")
+    assert record.image == item["image"]
+    assert drops.changed_regions == {
+        "a first turn of gpt's left out": 1,
+        "a last turn of the human's left out": 1,
+    }
+    assert drops.lost_pictures == {"a record that makes no sense": 1}
+    with pytest.raises(PromptError, match=r"holds no records; the first: \[0\]"):
+        read_records(saved(tmp_path, [broken]), Drops())
 
 
 JSON = st.recursive(

@@ -9,7 +9,8 @@ from grounding.llava.conversation import Conversation, Turn
 from grounding.llava.template import IMAGE, TEMPLATES, fence, find_template
 
 # Written by llava/conversation.py of haotian-liu/LLaVA, commit c121f04 (and preprocess_plain of
-# train.py), for the conversations below.
+# train.py), for the conversations below; llava_llama_3 by the chat template of Llama 3, which
+# LLaVA-NeXT applies, without the token that opens a text.
 GOLDEN: dict[str, dict[str, str]] = json.loads(
     (Path(__file__).parents[2] / "golden" / "llava_prompts.json").read_text()
 )
@@ -55,8 +56,9 @@ def test_targets_are_the_answers_and_what_ends_them(name):
     pieces = TEMPLATES[name].pieces(CONVERSATIONS["dialogue"])
     said = [piece.text for piece in pieces if piece.target]
     end = {"llama_2": " </s>", "two": "</s>", "chatml": "<|im_end|>", "plain": "\n"}
+    ends = "<|eot_id|>" if name == "llava_llama_3" else end[TEMPLATES[name].style]
     assert "".join(map(str, said)) == "".join(
-        answer + end[TEMPLATES[name].style] for answer in ("A llama.", "Of lava.")
+        f"{words}{ends}" for words in ("A llama.", "Of lava.")
     )
 
 

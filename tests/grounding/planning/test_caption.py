@@ -109,6 +109,7 @@ def test_grounds_are_no_things() -> None:
         ("a crown on its head", ["its head", "on"], ["1 x crown"]),
         ("a cat and a dog left of it", ["it", "left of"], ["1 x cat", "1 x dog"]),
         ("a llama, one of lava", ["one", "of lava"], ["1 x llama"]),
+        ("три ламы слева", ["три ламы слева"], ["1 x три ламы слева"]),
         ("§ near a house", ["§", "near"], ["1 x house"]),
         ("two dogs. A red dog and the dog left of a cat", ["the dog", "left of"], None),
     ],
