@@ -128,11 +128,11 @@ def _diffusers_names(name: str, shapes: Shapes, unet: UNet2DConditionModel) -> d
     if any(key.startswith(DIFFUSERS_HINT) for key in inner):
         return {key: new for new, key in inner.items()}
     if OFFICIAL_HINT not in inner:
-        what = describe(shapes)
-        but = "" if what is None or what.startswith(CONTROLNET) else f", but {what}"
+        what = describe(shapes) or "a file of another kind"
+        but = what if what.startswith(CONTROLNET) else f"not a ControlNet, but {what}"
         raise CheckpointError(
-            f"{name}: not a ControlNet{but}: expected {OFFICIAL_HINT}* (with or without "
-            f"{PREFIX} before it) or {DIFFUSERS_HINT}*"
+            f"{name}: is {but}: expected {OFFICIAL_HINT}* (with or without {PREFIX} before it) or "
+            f"{DIFFUSERS_HINT}*"
         )
     layers = unet.config["layers_per_block"]
     starts = [1 + level * (layers + 1) for level in range(len(unet.config["block_out_channels"]))]

@@ -169,7 +169,11 @@ def test_what_is_refused_is_named(tmp_path):
         ({**state, "task_embedding": torch.zeros(1)}, "union"),
         ({**official(state, unet), "x.weight": torch.zeros(1)}, "unknown parameter x.weight"),
         ({"lora_unet_mid_block_x.lora_up.weight": torch.zeros(1)}, "not a ControlNet, but a LoRA"),
-        ({"x": torch.zeros(1)}, "not a ControlNet: expected input_hint_block"),
+        ({"x": torch.zeros(1)}, "is not a ControlNet, but a file of another kind: expected input"),
+        (
+            {"controlnet_blocks.0.weight": torch.ones(1), "single_blocks.0.x": torch.ones(1)},
+            "is a ControlNet for FLUX: expected",
+        ),
     ):
         save_file(bad, tmp_path / "bad.safetensors")
         with pytest.raises(CheckpointError, match=said) as refused:

@@ -9,6 +9,7 @@ nothing while it draws, and a weight of 0 leaves every bit as it was.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +100,9 @@ def _files_of(name: str, offline: bool) -> dict[str, Path]:
     """The files that are named, by the part of the base that they are for; "": it is in them."""
     path = Path(name)
     if not path.exists():
-        # peft's file says nothing without the config beside it.
-        path = fetch_files(name.removesuffix(f"/{PEFT_FILE}"), _choose, offline=offline)
+        # peft's file says too little without the config beside it.
+        place = re.sub(r"/adapter_model\.(safetensors|bin)$", "", name)
+        path = fetch_files(place, _choose, offline=offline)
     if not path.is_dir():
         return {"": path}
     inside = sorted(

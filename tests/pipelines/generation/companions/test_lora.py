@@ -144,6 +144,25 @@ def test_a_folder_of_peft_for_each_part(load, lora, tmp_path):
             torch.testing.assert_close(tensor, expected[key])
 
 
+def test_a_folder_of_peft_on_the_hub(load, lora, tmp_path, loopback_hub):
+    """Its config comes with it, whether the folder or the file is named."""
+    head = "base_model.model."
+    state = {key: t for key, t in load_file(lora).items() if key.startswith("unet.")}
+    save_file(
+        {key.replace("unet.", head): t for key, t in state.items()}, tmp_path / "x.safetensors"
+    )
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 6}
+    files = {
+        "README.md": b"a card",
+        "adapter_config.json": json.dumps(config).encode(),
+        "adapter_model.safetensors": (tmp_path / "x.safetensors").read_bytes(),
+    }
+    loopback_hub.put("someone/lora", files)
+    for name in ("someone/lora", "someone/lora/adapter_model.safetensors=0.5"):
+        [found] = load(name).company.loras
+        assert {update.scale for update in found.updates["unet"].values()} == {3.0}
+
+
 def test_words_come_with_a_lora(load, lora, embedding, tmp_path):
     """OneTrainer bundles them; they are drawn again with the LoRA alone."""
     [vectors] = load_file(embedding).values()
