@@ -6,14 +6,18 @@ The same from Python: `pipelines.retrieval.embedders.open_embedder` and
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 
-from pipelines.console import Parser, guarded, quiet_libraries
+from grounding.errors import PromptError
+from pipelines.console import EXIT_ERROR, Parser, guarded, quiet_libraries
 from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import whole
 
 __all__ = ["main"]
+
+log = logging.getLogger(__name__)
 
 PROG = "lavallama classify"
 SETS = ("plain", "photo", "sticker")
@@ -108,22 +112,33 @@ def _names(text: str) -> tuple[str, ...]:
 def _run(options: argparse.Namespace) -> int:
     """Check everything that was given, and only then load the model."""
     quiet_libraries()
+    from PIL.Image import Image
+
     from grounding.picture_file import open_picture
     from pipelines.retrieval.classifier import TEMPLATES, Classifier
     from pipelines.retrieval.embedders import open_embedder
 
-    pictures = [open_picture(path) for path in options.image]
+    pictures, broken = dict[str, Image](), []
+    for path in options.image:
+        try:
+            pictures[path] = open_picture(path)
+        except PromptError as error:
+            broken.append(error)
+    if not pictures:
+        raise broken[0]
     templates = tuple(options.template) or TEMPLATES[options.templates or "plain"]
     embedder = open_embedder(options.model, device=options.device, offline=options.offline)
     classifier = Classifier(embedder=embedder, templates=templates)
-    for path, picture in zip(options.image, pictures, strict=True):
+    for path, picture in pictures.items():
         if options.caption:
             [values] = classifier.similarities([picture], options.caption).tolist()
             _tell_captions(path, dict(zip(options.caption, values, strict=True)), options)
         else:
             [values] = classifier.probabilities([picture], options.labels).tolist()
             _tell_labels(path, dict(zip(options.labels, values, strict=True)), options)
-    return 0
+    for error in broken:
+        log.error("%s", error)
+    return EXIT_ERROR if broken else 0
 
 
 def _tell_labels(path: str, chances: dict[str, float], options: argparse.Namespace) -> None:

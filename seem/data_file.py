@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 
 from grounding.drops import Dropped
 from grounding.errors import LavallamaError, PromptError
+from grounding.find_file import FileFinder
 from grounding.formats.annotation import Entry, image_size, pixel_rings, same_shape
 from grounding.formats.fields import as_object
 from grounding.formats.foreign import check_kind
@@ -26,6 +27,7 @@ from grounding.region import RleMask
 
 __all__ = [
     "read_image",
+    "read_or_drop",
     "read_json",
     "read_segmentation",
     "told_size",
@@ -51,6 +53,22 @@ def read_json(path: Path, wanted: str | None = None) -> Mapping[str, object]:
         return as_object(data, "the file")
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
+
+
+def read_or_drop(find: FileFinder, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    """Read an image of a data set.
+
+    Raises:
+        Dropped: it is missing or cannot be read; the others are fine.
+    """
+    try:
+        file = find(name)
+    except PromptError as error:
+        raise Dropped("no such file", str(error)) from None
+    try:
+        return read_image(file)
+    except PromptError as error:
+        raise Dropped("a picture that cannot be read", str(error)) from None
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:

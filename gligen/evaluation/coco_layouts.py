@@ -8,12 +8,14 @@ only the largest. What is left out so is ignored where it is found.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
 import numpy as np
 from jaxtyping import UInt8
 
 from gligen.evaluation.layout import Instance, Layout, LayoutSet
-from grounding.drops import Drops
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.formats.annotation import (
     NO_SENSE,
@@ -86,7 +88,7 @@ def coco_layouts(
     drops = Drops() if drops is None else drops
     reader = _Reader(data, captions or {}, read_image, read_size, drops)
     asked = [number for number in in_order(reader.boxes) if reader.instances(number)[0]]
-    numbers = asked[:limit]
+    numbers = list(islice(filter(reader.can_show, asked), limit))
     if not numbers:
         raise PromptError(
             f"expected an image with a box of at least {MIN_AREA:.0%} of its middle square; got "
@@ -196,9 +198,38 @@ class _Reader:
         """The place of an image in the file."""
         return list(self.images).index(number)
 
-    def layout(self, number: Id) -> Layout:
+    def can_show(self, number: Id) -> bool:
+        """Whether the true picture of an image, if they are at hand, can be read; else drop it."""
+        if self.read_image is not None:
+            try:
+                self.truth(number)
+            except PromptError as error:
+                name = self.images[number][0]
+                self.drops.picture(name, Dropped("a picture that cannot be read", str(error)))
+                return False
+        return True
+
+    def truth(self, number: Id) -> np.ndarray:
+        """The middle square of the true picture.
+
+        Raises:
+            PromptError: it cannot be read, or is of another shape than its annotations.
+        """
         name, size = self.images[number]
+        assert self.read_image is not None, "asked only where pictures are at hand"
         assert size is not None, "without one there are no boxes"
+        image = self.read_image(name)
+        height, width = image.shape[:2]
+        if not same_shape(size, (width, height)):
+            raise PromptError(
+                f"{name}: is of another shape than its annotations: expected {size[0]}x"
+                f"{size[1]} pixels, got {width}x{height}"
+            )
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return np.ascontiguousarray(image[top : top + side, left : left + side])
+
+    def layout(self, number: Id) -> Layout:
         asked, ignored, _ = self.instances(number)
         nouns = list(dict.fromkeys(instance.noun for instance in asked))
         seed = number if isinstance(number, int) and number >= 0 else self._place(number)
@@ -209,25 +240,12 @@ class _Reader:
             sampling=Sampling(seed=seed),
         )
 
-        def truth() -> np.ndarray:
-            assert self.read_image is not None, "asked only where pictures are at hand"
-            image = self.read_image(name)
-            height, width = image.shape[:2]
-            if not same_shape(size, (width, height)):
-                raise PromptError(
-                    f"{name}: is of another shape than its annotations: expected {size[0]}x"
-                    f"{size[1]} pixels, got {width}x{height}"
-                )
-            side = min(width, height)
-            left, top = (width - side) // 2, (height - side) // 2
-            return np.ascontiguousarray(image[top : top + side, left : left + side])
-
         return Layout(
             name=f"image-{number}",
             document=document,
             instances=asked,
             ignored=ignored,
-            truth=None if self.read_image is None else truth,
+            truth=None if self.read_image is None else partial(self.truth, number),
         )
 
 

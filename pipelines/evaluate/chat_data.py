@@ -10,7 +10,7 @@ A path is recognised by its files:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tqdm import tqdm
 
-from grounding.drops import Drops
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.find_file import find_beside
 from grounding.formats import load
@@ -27,7 +27,8 @@ from grounding.formats.remarks import Remarks
 from grounding.llava.evaluation.pairs import Pair
 from grounding.llava.evaluation.subject import Subject, Thing, scene_subject
 from grounding.masks import bitmap_to_box, region_box
-from grounding.picture_file import open_picture
+from grounding.picture_file import PICTURE_SUFFIXES, open_picture
+from grounding.picture_folder import list_picture_files
 from grounding.stickers.scene import Scene
 from grounding.stickers.world import Split, World
 from pipelines.evaluate.chat_coco import coco_subjects
@@ -44,7 +45,7 @@ __all__ = ["ChatData", "Seeing", "open_data"]
 OBJECTS = ("instances*.json", "panoptic*.json")
 REFERENCES, PHRASES = "refs*.json", "phrases*.json"
 PAIRS = ("pairs*.jsonl", "examples.jsonl")
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+UNREADABLE = "a picture that cannot be read"
 NO_IMAGE, SAME_IMAGE = "documents without an image", "further documents of an image"
 NO_PHRASE = "regions without a phrase"
 
@@ -113,14 +114,38 @@ def open_data(
     path = Path(data)
     if not path.exists():
         raise PromptError(f"{path}: no such file or folder; expected {STICKERS!r} or a data set")
+    return _with_pictures(_open_path(path, split=split, limit=limit, seeing=seeing))
+
+
+def _with_pictures(data: ChatData) -> ChatData:
+    """The data without what cannot be shown, found out before anything is asked."""
+    shown = [subject for subject in data.subjects if _can_show(subject, data.drops)]
+    if not shown:
+        raise PromptError(f"{data.what}: none of the pictures can be read{data.drops.why()}")
+    names = {subject.name for subject in shown}
+    pairs = [pair for pair in data.pairs if names.issuperset(pair.images)]
+    return replace(data, subjects=shown, pairs=pairs)
+
+
+def _can_show(subject: Subject, drops: Drops) -> bool:
+    try:
+        subject.picture()
+    except PromptError as error:
+        drops.picture(subject.name, Dropped(UNREADABLE, str(error)))
+        return False
+    return True
+
+
+def _open_path(path: Path, *, split: str, limit: int | None, seeing: Seeing) -> ChatData:
     file = _annotations(path)
     if file is None:
-        if path.suffix.lower() in PICTURES:
-            return _seen([path], seeing)
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            return _seen([path], Drops(), seeing)
         documents = [path] if path.is_file() else sorted(path.glob("*.json"))
-        return (
-            _documents(documents[:limit]) if documents else _seen(_pictures(path)[:limit], seeing)
-        )
+        if documents:
+            return _documents(documents[:limit])
+        drops = Drops()
+        return _seen(_pictures(path, drops)[:limit], drops, seeing)
     if fnmatch(file.name, REFERENCES):
         return _referred(refcoco_source(file, split=split, limit=limit))
     if fnmatch(file.name, PHRASES):
@@ -238,15 +263,17 @@ def _documents(files: Sequence[Path]) -> ChatData:
     )
 
 
-def _pictures(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
-    if not files:
-        known = ", ".join((*OBJECTS, REFERENCES, PHRASES, *PAIRS, "*.json", *PICTURES))
+def _pictures(folder: Path, drops: Drops) -> Sequence[Path]:
+    listed = list_picture_files(folder, deep=False)
+    if not listed.files:
+        known = ", ".join((*OBJECTS, REFERENCES, PHRASES, *PAIRS, "*.json", *PICTURE_SUFFIXES))
         raise PromptError(f"{folder}: expected one of {known}; found none of them")
-    return files
+    for file, reason in listed.passed_over:
+        drops.picture(file.name, Dropped(reason))
+    return listed.files
 
 
-def _seen(files: Sequence[Path], seeing: Seeing) -> ChatData:
+def _seen(files: Sequence[Path], drops: Drops, seeing: Seeing) -> ChatData:
     """Pictures alone: what a SEEM finds on them is there; of its own classes, things alone."""
     from seem.vocabulary import spoken_name
 
@@ -255,7 +282,11 @@ def _seen(files: Sequence[Path], seeing: Seeing) -> ChatData:
     stuff = () if predictor.vocabulary is None or seeing.classes else predictor.vocabulary.stuff
     subjects = []
     for file in tqdm(files, "segmenting", disable=None):
-        predictor.set_image(open_picture(file))
+        try:
+            predictor.set_image(open_picture(file))
+        except PromptError as error:
+            drops.picture(file.name, Dropped(UNREADABLE, str(error)))
+            continue
         found = predictor.panoptic(seeing.classes)
         names = [classes[each.label] for each in found.segments]
         nouns = dict.fromkeys(spoken_name(name) for name in names if name not in stuff)
@@ -271,6 +302,7 @@ def _seen(files: Sequence[Path], seeing: Seeing) -> ChatData:
         subjects=subjects,
         tasks=("pope",),
         classes=tuple(dict.fromkeys(spoken_name(name) for name in classes if name not in stuff)),
+        drops=drops,
     )
 
 

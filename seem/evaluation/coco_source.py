@@ -32,8 +32,8 @@ from grounding.formats.remarks import Remarks
 from grounding.jsonfile import describe
 from seem.coco import read_panoptic_png
 from seem.data_file import (
-    read_image,
     read_json,
+    read_or_drop,
     read_segmentation,
     told_size,
 )
@@ -177,6 +177,9 @@ class _Reader:
                 segment = read_segment(value, here, self.label, remarks)
                 if segment is not None:
                     truths += self._truth(ids == segment.id, self.label[segment.category], segment)
+        except Dropped as dropped:
+            self.drops.picture(str(self.images[number]["file_name"]), dropped)
+            return
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise PromptError(f"{file}: cannot be read: {reason}") from None
@@ -189,13 +192,12 @@ class _Reader:
         """The sample of an image with its objects."""
         try:
             pixels, name = self._pixels(number)
-        except LavallamaError as error:
-            raise PromptError(f"{self.path}: {error}") from None
-        try:
             told = told_size(self.images[number], pixels)
         except Dropped as dropped:
-            self.drops.picture(name, dropped)
+            self.drops.picture(str(self.images[number]["file_name"]), dropped)
             return
+        except LavallamaError as error:
+            raise PromptError(f"{self.path}: {error}") from None
         remarks, truths = Remarks(), []
         for where, entry in self.groups[number]:
             category = find_category(entry, self.label, where, remarks)
@@ -220,7 +222,7 @@ class _Reader:
     def _pixels(self, number: Id) -> tuple[np.ndarray, str]:
         image = self.images[number]
         name = as_text(needed(image, "file_name", f"image {number}"), "file_name")
-        return read_image(self.find(name)), Path(name).stem
+        return read_or_drop(self.find, name), Path(name).stem
 
     def _truth(self, mask: np.ndarray, label: int, segment: Segment) -> list[Truth]:
         """The truth of a segment; none if it has no pixel."""

@@ -38,8 +38,8 @@ from grounding.geometry import Size
 from grounding.jsonfile import parse_json, read_text
 from seem.data_file import (
     MAX_BYTES,
-    read_image,
     read_json,
+    read_or_drop,
     read_segmentation,
     told_size,
 )
@@ -148,10 +148,10 @@ def _source(
             image = images[number]
             try:
                 name = as_text(needed(image, "file_name", f"image {number}"), "file_name")
-                pixels = read_image(find(name))
             except LavallamaError as error:
                 raise PromptError(f"{path}: {error}") from None
             try:
+                pixels = read_or_drop(find, name)
                 told = told_size(image, pixels)
             except Dropped as dropped:
                 drops.picture(name, dropped)

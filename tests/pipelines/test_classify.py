@@ -84,3 +84,15 @@ def test_what_is_wrong_is_one_line(arguments, problem, tmp_path, capsys):
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("lavallama classify: error: ")
     assert problem in line
+
+
+def test_one_broken_picture_does_not_hide_the_others(tmp_path, capsys):
+    red = str(write_pictures(tmp_path) / "red.png")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0")
+    assert classify.main([str(broken), red, "--labels", "red,blue", *PLUGIN]) == 2
+    said = capsys.readouterr()
+    assert said.out == f"{red}: red 1.00, blue 0.00\n"
+    assert said.err == (
+        f"lavallama classify: error: {broken}: is not a whole picture; give a PNG, JPEG or WebP\n"
+    )

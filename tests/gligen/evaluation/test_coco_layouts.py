@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gligen.evaluation.coco_layouts import coco_captions, coco_layouts
+from grounding.drops import Drops
 from grounding.errors import PromptError
 
 WIDE = {"id": 7, "file_name": "wide.jpg", "width": 200, "height": 100}  # the square: x from 50
@@ -69,9 +70,23 @@ def test_the_true_picture_is_the_middle_square():
     boxes = data(box(7, 18, [60, 10, 30, 20]))
     [layout] = coco_layouts(boxes, read_image={"wide.jpg": pixels}.__getitem__).layouts()
     assert np.array_equal(layout.truth(), pixels[:, 50:150])
-    [turned] = coco_layouts(boxes, read_image=lambda _: pixels.transpose(1, 0, 2)).layouts()
     with pytest.raises(PromptError, match=r"expected 200x100 pixels.*got 100x200"):
-        turned.truth()
+        coco_layouts(boxes, read_image=lambda _: pixels.transpose(1, 0, 2))  # nothing is left
+
+
+def test_an_image_that_cannot_be_read_is_dropped_and_named():
+    def read(name):
+        if name == "wide.jpg":
+            raise PromptError("wide.jpg: is cut off")
+        return np.zeros((100, 100, 3), np.uint8)
+
+    boxes = data(box(7, 18, [60, 10, 30, 20]), box(3, 18, [0, 0, 50, 50]))
+    drops = Drops()
+    layouts = coco_layouts(boxes, read_image=read, limit=1, drops=drops)
+    assert [layout.name for layout in layouts.layouts()] == ["image-3"]
+    both = coco_layouts(boxes, read_image=read, drops=drops)
+    assert [layout.name for layout in both.layouts()] == ["image-3"]
+    assert drops.named == {"a picture that cannot be read": ["wide.jpg: wide.jpg: is cut off"]}
 
 
 def test_images_come_in_the_order_of_their_ids_up_to_the_limit():

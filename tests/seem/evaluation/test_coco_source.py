@@ -109,7 +109,6 @@ def test_the_official_layout_is_known(tmp_path):
         (lambda d: [a.update(segments_info=[]) for a in d["annotations"]], "are empty"),
         (lambda d: d["annotations"][0].update(segments_info=3), "segments_info: expected a list"),
         (lambda d: d["annotations"][0].update(file_name="none.png"), "no such file"),
-        (lambda d: d["images"][0].update(file_name="none.jpg"), "'none.jpg' is in none of"),
         (lambda d: d["images"].append(d["images"][0]), "7 appears twice"),
         (lambda d: d["categories"].append({"id": 1, "name": "dog"}), "names that differ"),
         (lambda d: d.update(annotations=[{"bbox": [1, 2, 3, 4]}]), "is COCO instances, expected"),
@@ -253,3 +252,16 @@ def test_a_map_of_another_size_is_refused(panoptic):
     file.write_bytes(b"no picture")
     with pytest.raises(PromptError, match="PNG"):
         list(panoptic_source(panoptic).samples())
+
+
+@pytest.mark.parametrize("broken", [None, b"", b"text"])
+def test_a_picture_that_cannot_be_read_is_dropped_and_named(panoptic, broken):
+    whole = len(list(panoptic_source(panoptic).samples()))
+    path = rewritten(panoptic, lambda d: d["images"][0].update(file_name="none.jpg"))
+    if broken is not None:
+        (path.parent / "none.jpg").write_bytes(broken)
+    source = panoptic_source(path)
+    assert len(list(source.samples())) == whole - 1
+    [(reason, [named])] = source.drops.named.items()
+    assert reason in ("no such file", "a picture that cannot be read")
+    assert named.startswith("none.jpg: ")
