@@ -43,6 +43,10 @@ def kept_to_marks(
     cells, sign = _drawn_cells(positive, negative)
     if not len(cells):
         return masks
+    logits = masks.flatten(1).float().clamp(-LARGEST, LARGEST)
+    missing = sign * (MARGIN - sign * logits[:, cells]).clamp(min=0)
+    if not missing.any():  # they agree already: nothing is spread, and no kernel need be known
+        return logits.view_as(masks).to(masks)
     height, width = masks.shape[-2:]
     likeness = functional.normalize(features.flatten(1).T.float(), dim=1) / LIKENESS
     rows, columns = torch.meshgrid(
@@ -54,8 +58,6 @@ def kept_to_marks(
     points = torch.cat([likeness, places], dim=1)
     kernel = _kernel(points, points[cells])
     noisy = kernel[cells] + NOISE * torch.eye(len(cells), device=masks.device)
-    logits = masks.flatten(1).float().clamp(-LARGEST, LARGEST)
-    missing = sign * (MARGIN - sign * logits[:, cells]).clamp(min=0)
     spread = kernel @ torch.linalg.solve(noisy, missing.T)
     return (logits + spread.T).view_as(masks).to(masks)
 

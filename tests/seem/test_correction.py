@@ -2,6 +2,7 @@
 
 import torch
 
+from seem import correction
 from seem.correction import MARGIN, MOST_CELLS, kept_to_marks
 from seem.mask_rules import MaskRules
 from tests.seem.predicting import picture, tiny_predictor
@@ -37,7 +38,8 @@ def test_a_click_beside_the_object_pushes_out():
     assert found[4, 6] < 0 < found[4, 12]
 
 
-def test_a_mask_that_agrees_stays_to_the_bit():
+def test_a_mask_that_agrees_stays_to_the_bit_and_costs_no_kernel(monkeypatch):
+    monkeypatch.setattr(correction, "_kernel", None)
     right = torch.where(two_kinds()[:1] > 0, MARGIN + 1, -MARGIN - 1)
     assert torch.equal(kept_to_marks(right, two_kinds(), drawn((4, 3)), drawn((4, 12))), right)
     assert torch.equal(kept_to_marks(right, two_kinds(), drawn(), drawn()), right)
