@@ -250,7 +250,8 @@ class Guard:
             await visit.send(head)
             body = b"" if visit.scope_method == "HEAD" else visit.answer
             for start in range(0, max(1, len(body)), PIECE):
-                if visit.status == CLIENT_LEFT:
+                if visit.is_gone():
+                    visit.status = CLIENT_LEFT
                     return
                 piece, more = body[start : start + PIECE], start + PIECE < len(body)
                 await visit.send({"type": "http.response.body", "body": piece, "more_body": more})
@@ -329,10 +330,19 @@ class _Visit:
         """Answer nothing."""
         self.head, self.answer, self.status = None, bytearray(), CLIENT_LEFT
 
+    @property
+    def _transport(self) -> asyncio.WriteTransport | None:
+        """Of the connection (`pipelines.serve.server`); None: there is none, in tests."""
+        return self.scope.get("state", {}).get("transport")
+
+    def is_gone(self) -> bool:
+        """Whether the connection is broken off."""
+        return self._transport is not None and self._transport.is_closing()
+
     def abort(self) -> None:
         """Break the connection off."""
-        self.status = CLIENT_LEFT
-        self.scope.get("state", {}).get("abort", lambda: None)()
+        if self._transport is not None:
+            self._transport.abort()
 
 
 def _is_json(visit: _Visit) -> bool:

@@ -186,7 +186,7 @@ class Connection(H11Protocol):
         """Look for room, and begin to count time."""
         super().connection_made(transport)
         self.address = _network(self.client[0] if self.client else "")
-        self.app_state = {**self.app_state, "abort": transport.abort}
+        self.app_state = {**self.app_state, "transport": transport}
         if not self.table.enter(self, self.address):
             if len(self.table) > self.table.most + PROBES:
                 self.table.leave(self)

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.serve import guard
 from pipelines.serve.settings import Settings
+from pipelines.serve.worker import CLIENT
 from tests.pipelines.serve.asking import Api, file_of, refusal, served
 from tests.seem.predicting import picture
 
@@ -418,3 +419,29 @@ def test_readiness_falls_while_work_is_stuck(make_api) -> None:
     assert api.get("/healthz").status_code == 200
     held.gate.set()
     _until(lambda: api.get("/readyz").status_code == 200)
+
+
+def test_clients_behind_a_proxy_are_told_apart(make_api) -> None:
+    api, seen = make_api(), []
+    image, run = api.upload(), api.desk.worker.run
+
+    def watch(work):
+        seen.append(CLIENT.get())
+        return run(work)
+
+    api.desk.worker.run = watch
+    with served(api) as port:
+        url = f"http://127.0.0.1:{port}/v1/images/{image}/segment"
+        for headers in ({}, {"X-Forwarded-For": "192.0.2.7"}):
+            httpx.post(url, json=QUESTION, headers=headers, trust_env=False)
+    assert seen == ["127.0.0.1", "192.0.2.7"]
+
+
+def test_requests_are_logged_without_what_is_secret(make_api, caplog) -> None:
+    api = make_api()
+    image = api.upload()
+    with caplog.at_level("INFO", logger="pipelines.serve"):
+        api.post(f"/v1/images/{image}/segment", QUESTION, headers={"X-Request-ID": "mine"})
+    [line] = [record.message for record in caplog.records if "mine" in record.message]
+    assert "POST /v1/images/{image_id}/segment 200" in line
+    assert image not in caplog.text

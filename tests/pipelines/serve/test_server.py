@@ -233,6 +233,7 @@ def test_answers_that_nobody_reads_are_dropped(make_api: Callable[..., Api]) -> 
     with served(api) as port, Client(port, asked, buffer=2048):
         until(lambda: len(api.desk.connections) == 1)
         until(lambda: len(api.desk.connections) == 0)
+        until(lambda: 499 in {status for _, _, status in api.desk.metrics.requests})
 
 
 def test_unread_answers_are_bounded_together(make_api: Callable[..., Api]) -> None:
