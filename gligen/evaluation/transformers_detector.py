@@ -122,7 +122,12 @@ class _View:
 
 
 def load_detector(
-    source: str, *, device: torch.device, offline: bool = False, threshold: float | None = None
+    source: str,
+    *,
+    device: torch.device,
+    offline: bool = False,
+    threshold: float | None = None,
+    name: str | None = None,
 ) -> TransformersDetector:
     """Load a detector of transformers.
 
@@ -131,6 +136,7 @@ def load_detector(
         device: Where it runs.
         offline: Never use the network.
         threshold: The score from which a detection counts; None: the kind's usual.
+        name: What it is called; None: the folder's name, or the hub id.
 
     Raises:
         CheckpointError: it is no object detector, or broken.
@@ -165,9 +171,8 @@ def load_detector(
         if isinstance(error, LavallamaError):
             raise
         raise _unreadable(source, here, error) from error
-    return TransformersDetector(
-        model.to(device), processor, name=Path(source).name if here else source, threshold=threshold
-    )
+    called = name or (Path(source).name if here else source)
+    return TransformersDetector(model.to(device), processor, name=called, threshold=threshold)
 
 
 def _unreadable(source: str, here: bool, error: Exception) -> LavallamaError:

@@ -23,6 +23,8 @@ from pipelines.segmentation.segmenter import open_predictor
 from seem.encoded_image import EncodedImage
 from seem.predictor import Predictor
 from seem.results import mask_boxes
+from weights.choose import choose_chat
+from weights.hub import fetch_files
 from weights.registry import EMBEDDED
 
 __all__ = ["SegmenterDetector", "object_proposals", "open_detector"]
@@ -119,7 +121,8 @@ def open_detector(
     """Open a detector.
 
     Args:
-        name: "judge", "seem", "seem:MODEL", or a detector of transformers by folder or hub id.
+        name: "judge", "seem", "seem:MODEL", or a detector of transformers by folder, hub id
+            or URL.
         judge: The judge's folder.
         threshold: The score from which a detection counts; None: its own.
         device: "auto", "cpu", "cuda", ...
@@ -141,7 +144,11 @@ def open_detector(
     if kind == SEEM:
         predictor = open_predictor(model or EMBEDDED, device=device, offline=offline)
         return SegmenterDetector(predictor, name=name, **given)
-    return load_detector(name, device=choose_device(device), offline=offline, threshold=threshold)
+    where = choose_device(device)
+    if Path(name).is_dir():
+        return load_detector(name, device=where, threshold=threshold)
+    folder = fetch_files(name, choose_chat, offline=offline)
+    return load_detector(str(folder), device=where, threshold=threshold, name=name)
 
 
 def _boxes(masks: Tensor) -> list[Box | None]:

@@ -1,5 +1,7 @@
 """SEEM as a detector and as the judge's eyes, and detectors by name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -105,3 +107,20 @@ def test_the_embedded_judge_finds_most_of_what_is_rendered():
     for layout in layouts:
         success.add(layout.instances, detector.view(layout.truth()), detector)
     assert success.result()["all"]["success"] > 0.6
+
+
+def test_a_detector_of_the_hub_comes_through_its_one_door(loopback_hub, tmp_path, monkeypatch):
+    files = {"config.json": b"{}", "preprocessor_config.json": b"{}", "model.safetensors": b"w"}
+    loopback_hub.put("someone/detector", {**files, "pytorch_model.bin": b"w", "README.md": b"x"})
+    asked = []
+
+    def load(source, **options):
+        asked.append((source, options))
+
+    monkeypatch.setattr(grounding_detectors, "load_detector", load)
+    for name in ("someone/detector", f"{loopback_hub.url}/someone/detector"):
+        open_detector(name, judge=tmp_path, device="cpu")
+    (folder, options), (again, _) = asked
+    assert folder == again
+    assert {path.name for path in Path(folder).iterdir()} == set(files)
+    assert options["name"] == "someone/detector"
