@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from grounding.checkpoint import LAST, Checkpoints, check_fit
-from grounding.errors import CheckpointError
+from grounding.errors import CheckpointError, OutputError
 from grounding.sharding import gathered, holds_shares, is_share, like, take_shares, total_norm
 from grounding.telemetry import JsonLines, Writer
 
@@ -242,7 +242,12 @@ class _Run:
             path = folder / f"{step:07d}.png"
             for name, value in self.average.items():
                 self.parameters[name].copy_(value)
-            measured = self.task.sample(path)
+            try:
+                measured = self.task.sample(path)
+            except OSError as error:  # the writing of a picture does not say which
+                if error.filename is not None or not error.strerror:
+                    raise
+                raise OutputError(f"cannot write {path}: {error.strerror.lower()}") from None
             for name, value in current.items():
                 self.parameters[name].copy_(value)
             for writer in self.writers:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 from grounding.errors import OutputError, PromptError
 from grounding.files import remove_parts, write_files
 from grounding.jsonfile import describe, parse_json, read_text
-from grounding.lock import locked
+from grounding.lock import LOCK, locked
 from pipelines.version import software
 
 __all__ = ["RECORD", "RunRecord", "file_digest", "open_run", "read_record", "take_recorded"]
@@ -29,6 +30,7 @@ CHECKPOINTS = ("checkpoint.pt",)
 VERSIONS = "versions"
 LIBRARIES = ("torch", "numpy", "diffusers", "transformers")
 DIGEST = re.compile("[0-9a-f]{64}")
+DATA_DIGEST = "data_digest"
 SHOWN = 12  # digits of a digest in a message
 MAY_CHANGE = frozenset(
     {
@@ -156,7 +158,7 @@ def open_run(
     def is_begun() -> bool:
         return any(file.stat().st_size for pattern in work for file in folder.glob(pattern))
 
-    with locked(folder) if held and writes else contextlib.nullcontext():
+    with _held(folder) if held and writes else contextlib.nullcontext():
         if held and writes:
             for place in (folder, *(file for file in folder.glob("*") if file.is_dir())):
                 remove_parts(place)
@@ -168,6 +170,18 @@ def open_run(
                 path.unlink(missing_ok=True)
             raise
         record.finish()
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder; if an error leaves nothing in it, it goes away again."""
+    try:
+        with locked(folder):
+            yield
+    except BaseException:
+        if folder.is_dir() and [file.name for file in folder.iterdir()] == [LOCK]:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -243,6 +257,12 @@ def _compare(theirs: Any, ours: Any, folder: Path, elsewhere: str, inside: str =
             if theirs[name].keys() == value.keys():
                 continue
         before, now = (_shown(name, one) for one in (theirs[name], value))
+        if name == DATA_DIGEST:
+            label = "data"
+            before, now = (
+                f"{of['data']} ({shown})" if "data" in of else shown
+                for of, shown in ((theirs, before), (ours, now))
+            )
         raise OutputError(
             f"{folder} was begun with {label} {before}, now it is {now}; go on with what it was "
             f"begun with, or name another folder with {elsewhere}"

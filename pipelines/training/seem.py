@@ -224,6 +224,7 @@ class _Run:
         predictor: "Predictor",
     ) -> None:
         from grounding.loop import train
+        from pipelines.training.progress import progress
         from seem.train.task import SeemTask
 
         model = predictor.model.train().requires_grad_(True).to(accelerator.device)
@@ -241,7 +242,8 @@ class _Run:
             sizes=self.recipe.sizes,
             features_first=self.recipe.features_first,
         )
-        train(task, self.recipe.loop, self.folder, accelerator)
+        writers = progress(self.recipe.loop.steps, is_main=accelerator.is_main_process)
+        train(task, self.recipe.loop, self.folder, accelerator, writers)
 
     def _settings(self, processes: int) -> dict[str, Any]:
         """What the run is."""

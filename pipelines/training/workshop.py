@@ -98,10 +98,12 @@ class Workshop:
         """Train a stage to its last step, on the record of what it was begun with."""
         from grounding.loop import train
         from pipelines.run_record import RECORD, open_run
+        from pipelines.training.progress import progress
 
         with open_run(self.folder / stage / RECORD) as record:
             record.settle(self._settings(stage))
-            train(task, getattr(self.recipe, stage), self.folder / stage)
+            loop = getattr(self.recipe, stage)
+            train(task, loop, self.folder / stage, writers=progress(loop.steps))
 
     def _settings(self, stage: str) -> dict[str, Any]:
         """What a stage is: the recipe but for other stages' numbers."""

@@ -1,6 +1,7 @@
 """A run that is killed and resumed ends with the same bits as one that never was."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from grounding.errors import CheckpointError, OutputError
 from grounding.loop import PROCESS_STRIDE, LoopConfig, learning_rate, train
 
 CONFIG = LoopConfig(steps=12, learning_rate=1e-2, warmup=3, save_every=4, sample_every=6)
@@ -168,3 +170,28 @@ def test_a_constant_rate_stays():
 @pytest.mark.parametrize(("step", "rate"), [(0, 1e-2 / 3), (3, 1e-2), (12, 0.05 * 1e-2)])
 def test_learning_rate(step, rate):
     assert learning_rate(step, CONFIG) == pytest.approx(rate)
+
+
+def test_a_full_disk_names_the_picture(tmp_path):
+    class Full(Line):
+        def sample(self, path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OutputError, match=r"cannot write .*0000006.png: no space left"):
+        train(Full(), CONFIG, tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_one_line(tmp_path):
+    class Wide(Line):
+        def __init__(self):
+            super().__init__()
+            self.module = nn.Linear(3, 5)
+
+    train(Line(), CONFIG, tmp_path)
+    with pytest.raises(CheckpointError, match="weight is 2x3 in it, and 5x3 is asked for"):
+        train(Wide(), CONFIG, tmp_path)
+    without = dataclasses.replace(CONFIG, ema=0.0, rates={"weight": 2.0})
+    with pytest.raises(CheckpointError, match="weight is 2x3 in it, and none is asked for"):
+        train(Line(), without, tmp_path)
+    with pytest.raises(CheckpointError, match="its optimiser is of other options"):
+        train(Line(), dataclasses.replace(CONFIG, rates={"weight": 2.0}), tmp_path)

@@ -10,7 +10,9 @@ import pytest
 from grounding.errors import OutputError, PromptError
 from pipelines.run_record import MAY_CHANGE, open_run, read_record
 
-BEGUN = {"seed": 0, "names": ("a", "b"), "rate": 0.5, "steps": 10, "data_digest": "ab" * 32}
+BEGUN = {"seed": 0, "names": ("a", "b"), "rate": 0.5, "steps": 10, "data": "mine.json"} | {
+    "data_digest": "ab" * 32
+}
 
 
 def begin(path, **settings):
@@ -37,7 +39,11 @@ def path(tmp_path):
         ("seed", 1, "begun with seed 0, now it is 1;"),
         ("names", ("a",), "begun with names a,b, now it is a;"),
         ("rate", None, "begun with rate 0.5, now it is none;"),
-        ("data_digest", "cd" * 32, f"data digest {'ab' * 6}, now it is {'cd' * 6};"),
+        (
+            "data_digest",
+            "cd" * 32,
+            f"data mine.json ({'ab' * 6}), now it is mine.json ({'cd' * 6});",
+        ),
     ],
 )
 def test_what_is_another_is_named_with_both_values_and_the_cure(path, name, value, words):
@@ -92,7 +98,7 @@ def test_what_failed_before_any_work_binds_nobody(tmp_path, error):
     path = tmp_path / "run" / "run.json"
     with pytest.raises(type(error)):
         fail(path, error)
-    assert not path.exists()
+    assert not path.parent.exists()
     begin(path, seed=1)
 
 

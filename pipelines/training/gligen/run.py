@@ -31,9 +31,11 @@ from pipelines.generation.layout import notice
 from pipelines.run_record import RECORD, RunRecord, open_run
 from pipelines.training.gligen.adapter import starting_adapter
 from pipelines.training.gligen.cache import Cache, CachedImages, CachedReader
+from pipelines.training.gligen.followed import Followed
 from pipelines.training.gligen.held_out import BEST, HeldOut, held_out_requests, open_eyes
 from pipelines.training.gligen.prepare import Prepared, Preparer
 from pipelines.training.gligen.prepared_examples import PreparedExamples
+from pipelines.training.progress import progress
 from pipelines.training.sources import STICKERS, open_source
 from weights.base import BaseModel, load_base
 from weights.image_encoder import ImageEncoder, find_image_encoder
@@ -268,7 +270,9 @@ class Run:
     def _writers(self) -> list[Writer]:
         if not self.accelerator.is_main_process:
             return []
-        writers: list[Writer] = []
+        writers: list[Writer] = [*progress(self.options.steps)]
+        if self.options.modality in ("text", "text_image"):
+            writers.append(Followed())
         if has_tensorboard():
             writers.append(TensorBoard(self.options.runs))
         if self.options.wandb:

@@ -166,6 +166,7 @@ class _Run:
         from grounding.llava.template import find_template
         from grounding.llava.train.task import LlavaTask, check_pictures
         from grounding.loop import train
+        from pipelines.training.progress import progress
         from weights.llava_chat import default_template, load_chat_tokenizer
 
         options, recipe = self.options, self.recipe
@@ -187,7 +188,9 @@ class _Run:
             process=accelerator.process_index,
             broken=broken,
         )
-        train(task, self._loop(task.batches, accelerator.num_processes), self.folder, accelerator)
+        loop = self._loop(task.batches, accelerator.num_processes)
+        writers = progress(loop.steps, is_main=accelerator.is_main_process)
+        train(task, loop, self.folder, accelerator, writers)
 
     def export(self, out: Path) -> None:
         """Write what is trained so far."""

@@ -27,6 +27,7 @@ from grounding.llava.train.tower import normalized
 from grounding.loop import LoopConfig, Task, train
 from grounding.stickers.scene import Rendered, Scene, render
 from pipelines.run_record import RECORD, open_run
+from pipelines.training.progress import progress
 from seem.train.scenes import owners
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class StickerLlava:
         main = self.accelerator is None or self.accelerator.is_main_process
         with open_run(self.folder / stage / RECORD, writes=main) as record:
             record.settle(self._settings(stage))
-            train(task, loop, self.folder / stage, self.accelerator)
+            writers = progress(loop.steps, is_main=main)
+            train(task, loop, self.folder / stage, self.accelerator, writers)
 
     def export(self, out: Path) -> None:
         """Write the model as far as it is trained, in float16.

@@ -121,10 +121,10 @@ def test_fine_tuning_on_coco_pictures_leaves_frozen_parts_alone(run, tmp_path, c
     other, before = coco_folder(tmp_path / "other", 3), (tuned / "checkpoint.pt").read_bytes()
     capsys.readouterr()
     for more, words in (
-        (["--data", str(other)], "was begun with data digest"),
+        (["--data", str(other)], f"was begun with data {data} ("),
         (["--freeze", "backbone"], 'freeze "backbone,text_encoder", now it is "backbone"'),
         (["--size", "96"], "size"),
-        (["--data", str(other), "--export", "x"], "was begun with data digest"),
+        (["--data", str(other), "--export", "x"], f"was begun with data {data} ("),
         (["--recipe", "coco", "--export", "x"], 'was begun with recipe "stickers"'),
     ):
         assert main([*arguments, "--steps", "3", *more]) == 2

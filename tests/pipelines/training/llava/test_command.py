@@ -80,7 +80,7 @@ def test_a_run_goes_on_with_what_it_was_begun_with(parts, capsys):
     capsys.readouterr()
     for more, words in (
         (["--rank", "4"], "was begun with lora rank 2, now it is 4"),
-        (["--data", str(parts / "seen.jsonl")], "was begun with data digest"),
+        (["--data", str(parts / "seen.jsonl")], "all.json ("),
         (["--batch", "4"], "was begun with global batch 2, now it is 4"),
         (["--seed", "9"], "was begun with seed 0, now it is 9"),
         (["--recipe", "v1.5-stage2"], 'was begun with trains "lora", now it is "all"'),
