@@ -132,14 +132,16 @@ def write_step(folder: Path, trace: Trace, steps: Sequence[Step]) -> None:
     last, best = steps[-1], steps[trace.best]
     stem = _stem(len(steps) - 1, last)
     result = best.order.plan.replace(image=RESULT, files={"image": RESULT})
+    document = (folder / RESULT).with_suffix(".json")
     write_files(
         {
             folder / f"{stem}.png": encode_png(last.image, last.order.request),
             folder / f"{stem}.found.png": _overlay(last),
             folder / RESULT: encode_png(best.image, best.order.plan),
-            (folder / RESULT).with_suffix(".json"): _json(result),
+            document: _json(result),
             folder / NAME: trace.text().encode(),
-        }
+        },
+        last=document,
     )
 
 
