@@ -1,6 +1,6 @@
 """What the server works with: the predictor, its thread, the pictures and sessions of clients."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -60,7 +60,6 @@ class Desk:
         predictor.check = check_stop
         self.worker = Worker()
         self.stopping = False
-        self.connections: Collection[Any] = ()
         self.sessions: Shelf[OpenSession] = Shelf(
             "session",
             count=settings.sessions,
@@ -151,7 +150,11 @@ class Desk:
         return {
             "lavallama_requests_open": ("Requests in the house.", self.metrics.open),
             "lavallama_body_bytes": ("Bodies of them.", self.metrics.body_bytes),
-            "lavallama_connections": ("Connections open.", len(self.connections)),
+            "lavallama_connections": ("Connections open.", self.metrics.connections),
+            "lavallama_connections_dropped_total": (
+                "Idle connections closed to make room.",
+                self.metrics.dropped_connections,
+            ),
             "lavallama_work_waiting": (
                 "Pieces of work in line for the model.",
                 self.worker.waiting,

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import errno
 import hmac
+import ipaddress
 import logging
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +30,7 @@ from pipelines.serve.refusal import Refusal, problem
 from pipelines.serve.settings import MIB, Settings
 from pipelines.serve.worker import CLIENT
 
-__all__ = ["DOCS_FILES", "HEALTH_PATHS", "OPEN_PATHS", "PARSED", "UPLOAD_PATH", "Guard"]
+__all__ = ["DOCS_FILES", "HEALTH_PATHS", "OPEN_PATHS", "PARSED", "UPLOAD_PATH", "Guard", "is_local"]
 
 UPLOAD_PATH = "/v1/images"
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
@@ -55,6 +57,7 @@ class Guard:
     def __init__(self, app: ASGIApp, *, settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
         self._parsing = asyncio.Lock()
+        self._held: Counter[str] = Counter()  # places, by client
         self._sending: dict[_Visit, int] = {}  # bytes, the oldest first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -173,7 +176,7 @@ class Guard:
         """Refuse who finds no place.
 
         Raises:
-            Refusal: too many are here.
+            Refusal: too many are here, or half of them are this client's.
         """
         if visit.path in HEALTH_PATHS:
             return
@@ -182,15 +185,21 @@ class Guard:
             places = max(1, places * 3 // 4)
         if self.metrics.open >= places:
             raise Refusal(429, "too many requests are waiting; come back in a second")
+        share = places if is_local(visit.client) else max(1, places // 2)
+        if self._held[visit.client] >= share:
+            raise Refusal(429, f"{share} requests of yours are waiting; come back in a second")
 
     @contextlib.contextmanager
     def _place(self, visit: "_Visit") -> Iterator[None]:
         self._check_crowd(visit)
         self.metrics.open += 1
+        self._held[visit.client] += 1
         try:
             yield
         finally:
             self.metrics.open -= 1
+            self._held[visit.client] -= 1
+            self._held += Counter()  # without zeros
 
     async def _read(self, visit: "_Visit", deadline: float) -> None:
         """Read the body, as much as is allowed, as slowly as is allowed.
@@ -380,6 +389,14 @@ def _parse(body: bytes) -> object:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         continue
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is of this machine, where it may be a proxy that speaks for many."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == ""
 
 
 def _host_name(host: str) -> str:

@@ -17,6 +17,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.open = 0
+        self.connections = self.dropped_connections = 0
         self.wrong_tokens = 0
         self.body_bytes = 0  # of requests that have no answer yet
         self.requests: Counter[tuple[str, str, int]] = Counter()

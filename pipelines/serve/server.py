@@ -23,8 +23,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from grounding.errors import LavallamaError
-from pipelines.serve.guard import HEALTH_PATHS
+from pipelines.serve.guard import HEALTH_PATHS, is_local
 from pipelines.serve.log import Seldom
+from pipelines.serve.metrics import Metrics
 from pipelines.serve.refusal import problem
 from pipelines.serve.settings import Settings
 
@@ -84,8 +85,8 @@ class Server(uvicorn.Server):
             LavallamaError: too few files may be open.
         """
         self.grace_s, self.desk = settings.grace_s, app.state.desk
-        table = Connections(_affordable(settings.connections), settings.connections_per_address)
-        app.state.desk.connections = table
+        most = _affordable(settings.connections)
+        table = Connections(most, settings.connections_per_address, self.desk.metrics)
         config = uvicorn.Config(
             app,
             http=functools.partial(Connection, table=table, settings=settings),  # pyright: ignore
@@ -110,16 +111,16 @@ class Server(uvicorn.Server):
 class Connections:
     """All connections; when there is no room, those that wait without a request make some."""
 
-    def __init__(self, most: int, per_address: int | None) -> None:
+    def __init__(self, most: int, per_address: int | None, metrics: Metrics) -> None:
         """Begin without any.
 
         Args:
             most: At one time.
             per_address: Of these, from one address (IPv6: one network of 64 bits); None: half of
                 them, and all from this machine, where a proxy may be.
+            metrics: Is told how many there are.
         """
-        self.most, self.per_address = most, per_address
-        self.dropped = 0
+        self.most, self.per_address, self.metrics = most, per_address, metrics
         self._open: dict[Connection, str] = {}
         self._idle: dict[Connection, None] = {}  # the longest idle one first
         self._from: Counter[str] = Counter()
@@ -131,6 +132,7 @@ class Connections:
         """Take a connection in; returns whether there is room for more than a probe."""
         self._open[connection], self._idle[connection] = address, None
         self._from[address] += 1
+        self.metrics.connections = len(self)
         if self._from[address] > self._share(address) and not self._drop_idle(connection, address):
             return False
         return len(self) <= self.most or self._drop_idle(connection, None)
@@ -149,14 +151,12 @@ class Connections:
         if address is not None:
             self._from[address] -= 1
             self._from += Counter()  # without zeros
+            self.metrics.connections = len(self)
 
     def _share(self, address: str) -> int:
         if self.per_address is not None:
             return self.per_address
-        with contextlib.suppress(ValueError):
-            if ipaddress.ip_address(address).is_loopback:
-                return self.most
-        return max(1, self.most // 2)
+        return self.most if is_local(address) else max(1, self.most // 2)
 
     def _drop_idle(self, new: "Connection", address: str | None) -> bool:
         """Close the connection that has been idle for longest, of an address or of all."""
@@ -164,7 +164,7 @@ class Connections:
         if not others or (len(others) < PROBES and others[0].age < YOUNG_S):
             return False  # nearly all have a request; who has just come is about to have one
         self.leave(others[0])
-        self.dropped += 1
+        self.metrics.dropped_connections += 1
         seldom("%s: too many connections; the longest idle ones are closed", others[0].address)
         others[0].transport.abort()
         return True

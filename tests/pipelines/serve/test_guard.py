@@ -445,3 +445,30 @@ def test_requests_are_logged_without_what_is_secret(make_api, caplog) -> None:
     [line] = [record.message for record in caplog.records if "mine" in record.message]
     assert "POST /v1/images/{image_id}/segment 200" in line
     assert image not in caplog.text
+
+
+def test_one_client_has_half_of_the_places(make_api) -> None:
+    api = make_api(waiting=4)
+    path, held = f"/v1/images/{api.upload()}/segment", Held(api)
+
+    async def crowd(port: int) -> list[httpx.Response]:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http:
+
+            def ask(client: str):
+                headers = {"X-Forwarded-For": client}
+                return asyncio.ensure_future(http.post(path, json=QUESTION, headers=headers))
+
+            first = [ask("192.0.2.7") for _ in range(2)]
+            while api.desk.metrics.open < 2:
+                await asyncio.sleep(0.01)
+            third, other = await ask("192.0.2.7"), ask("192.0.2.8")
+            while api.desk.metrics.open < 3:
+                await asyncio.sleep(0.01)
+            held.gate.set()
+            return [third, await other, *await asyncio.gather(*first)]
+
+    with served(api) as port:
+        third, *others = asyncio.run(crowd(port))
+    assert "2 requests of yours" in refusal(third, 429)
+    assert [response.status_code for response in others] == [200] * 3

@@ -121,7 +121,7 @@ def check_silence(api: Api, client: "Client", sent: bytes, kept: bool) -> None:
             assert status == 408
             assert "0.2 s" in said["error"]
         assert silent.closed()
-        until(lambda: len(api.desk.connections) == 0)
+        until(lambda: api.desk.metrics.connections == 0)
 
 
 def test_drops_of_a_head_do_not_gain_time(make_api: Callable[..., Api]) -> None:
@@ -151,8 +151,9 @@ def test_silent_connections_make_room(make_api: Callable[..., Api], monkeypatch)
         silent = [Client(port) for _ in range(30)]
         with Client(port, METRICS) as one:
             assert one.status()[0] == 200
-            assert len(api.desk.connections) <= 20
+            assert api.desk.metrics.connections <= 20
         assert silent[0].closed()
+        assert api.desk.metrics.dropped_connections >= 11
         for client in silent:
             client.socket.close()
 
@@ -165,7 +166,7 @@ def test_probes_find_room_among_requests(make_api: Callable[..., Api], monkeypat
     api = make_api(waiting=2)
     with served(api) as port:
         busy = [Client(port, begun) for _ in range(8)]
-        until(lambda: len(api.desk.connections) == 8)
+        until(lambda: api.desk.metrics.connections == 8)
         time.sleep(0.1)  # each has been read
         with Client(port, HEALTH) as probe, Client(port, METRICS) as other:
             assert probe.status() == (200, {"status": "ok"})
@@ -185,7 +186,7 @@ def test_an_address_has_its_share(make_api: Callable[..., Api]) -> None:
         with Client(port, HEALTH) as last:
             assert last.status()[0] == 200
         assert clients[0].closed()
-        assert len(api.desk.connections) <= 18
+        assert api.desk.metrics.connections <= 18
         for client in clients:
             client.socket.close()
 
@@ -231,8 +232,8 @@ def test_answers_that_nobody_reads_are_dropped(make_api: Callable[..., Api]) -> 
     api = make_api(stall_s=0.3)
     asked = large(api)
     with served(api) as port, Client(port, asked, buffer=2048):
-        until(lambda: len(api.desk.connections) == 1)
-        until(lambda: len(api.desk.connections) == 0)
+        until(lambda: api.desk.metrics.connections == 1)
+        until(lambda: api.desk.metrics.connections == 0)
         until(lambda: 499 in {status for _, _, status in api.desk.metrics.requests})
 
 
@@ -241,7 +242,7 @@ def test_unread_answers_are_bounded_together(make_api: Callable[..., Api]) -> No
     asked = large(api)
     with served(api) as port:
         readers = [Client(port, asked, buffer=2048) for _ in range(3)]
-        until(lambda: len(api.desk.connections) == 1)
+        until(lambda: api.desk.metrics.connections == 1)
         for reader in readers:
             reader.socket.close()
         until(lambda: sum(api.desk.metrics.requests.values()) == len(readers))
