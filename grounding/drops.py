@@ -41,6 +41,7 @@ class Drops:
         changed_regions: How many are kept in part, or not as they were, by reason: "a box clipped
             to its picture".
         named: Of each reason the first few, by name.
+        nouns: What the two are called for people: of conversations, records and turns.
     """
 
     pictures: int = 0
@@ -49,6 +50,7 @@ class Drops:
     lost_regions: Counter[str] = field(default_factory=Counter)
     changed_regions: Counter[str] = field(default_factory=Counter)
     named: dict[str, list[str]] = field(default_factory=dict)
+    nouns: tuple[str, str] = ("pictures", "regions")
     _all: io.BytesIO = field(default_factory=io.BytesIO, repr=False, compare=False)
 
     def picture(self, name: str, dropped: Dropped) -> None:
@@ -106,15 +108,16 @@ class Drops:
 
     def lines(self) -> list[str]:
         """The counts and an example of each reason, for people."""
-        return [f"{self.pictures} pictures with {self.regions} regions", *self.losses()]
+        kept = f"{self.pictures} {self.nouns[0]} with {self.regions} {self.nouns[1]}"
+        return [kept, *self.losses()]
 
     def losses(self) -> list[str]:
         """The same, without what is kept."""
         lines = []
         for what, lost in (
-            ("dropped {} pictures", self.lost_pictures),
-            ("dropped {} regions", self.lost_regions),
-            ("changed {} regions", self.changed_regions),
+            (f"dropped {{}} {self.nouns[0]}", self.lost_pictures),
+            (f"dropped {{}} {self.nouns[1]}", self.lost_regions),
+            (f"changed {{}} {self.nouns[1]}", self.changed_regions),
         ):
             lines += [
                 f"{what.format(count)}: {reason} (such as {self.named[reason][0]})"

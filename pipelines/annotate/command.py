@@ -30,7 +30,8 @@ PICTURE.json. Their noun phrases are found on the picture, and so are the vocabu
 Without a caption the model named by --model writes one; without a model it is made by rule from
 what was found ("made by rule" in the document's provenance).
 
-A run that was stopped goes on where it was. What was dropped, and why, is in report.json.
+A run that was stopped goes on where it was. report.json counts what was dropped, and why;
+dropped.jsonl names all of it.
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.console import Parser, guarded, quiet_libraries
-from pipelines.flags import device_flag, endpoint_flags, offline_flag
+from pipelines.flags import device_flag, endpoint_flags, offline_flag, strict_flag
 from weights.hub_place import is_endpoint
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", metavar="FILE.jsonl", type=Path, required=True, help="a record a line")
     add("--instances", metavar="FILE", type=Path, help="COCO instances, for COCO captions")
     add("--images", metavar="FOLDER", type=Path, help="below which pictures are named")
+    strict_flag(parser)
     add("--kinds", default=KINDS, help=f"what is written; default {KINDS}")
     add("--objects", metavar="FILE", type=Path,
         help="further names of objects that must not be invented, a line each")  # fmt: skip
@@ -103,7 +104,11 @@ def _run(options: argparse.Namespace) -> int:
     read = Drops()
     scenes = read_scenes(options.captions, options.instances, options.images, read)
     if not scenes:
-        raise LavallamaError(f"{options.captions}: expected pictures with captions; found none")
+        raise LavallamaError(
+            f"{options.captions}: expected pictures with captions; found none{read.why()}"
+        )
+    if options.strict:
+        read.refuse(options.captions)
     work = options.out.with_name(f"{options.out.name}.journal")
     check_writable([options.out])
     tasks = tasks_of(scenes, kinds)

@@ -128,6 +128,30 @@ def test_what_the_data_lacks_is_one_line(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_left_out_is_named_in_full_or_refused(tmp_path, capsys):
+    file, out = instances_file(tmp_path / "data"), tmp_path / "out"
+    data = json.loads(file.read_text())
+    data["annotations"][0]["segmentation"].append([48, 30])
+    data["annotations"].append({**data["annotations"][1], "image_id": 77})
+    file.write_text(json.dumps(data))
+    assert run("--data", file, "--tasks", "mask", "--out", out) == 0
+    left_out = json.loads(capsys.readouterr().out.splitlines()[-1])["left_out"]
+    assert left_out["a part of an outline left out"] == 1
+    assert left_out["an annotation of an image that the file does not list"] == 1
+    lines = (out / "dropped.jsonl").read_text().splitlines()
+    assert [json.loads(line)["of"] for line in lines] == ["instances.json", "a"]
+    said = refused(capsys, "--data", file, "--tasks", "mask", "--strict")
+    assert "2 entries" in said
+    assert "annotations[3].image_id: 77" in said
+    small = [1, 1, 2, 1, 2, 2]
+    for annotation in data["annotations"]:
+        annotation["segmentation"] = [small]
+    file.write_text(json.dumps(data))
+    said = refused(capsys, "--data", file, "--tasks", "mask", "--out", tmp_path / "other")
+    assert "there is nothing to measure of mask; left out: " in said
+    assert not (tmp_path / "other").exists()
+
+
 def test_nothing_is_written_when_an_image_is_broken(tmp_path, capsys):
     folder = panoptic_folder(tmp_path / "photos")
     (folder / "images" / "007.jpg").write_bytes(b"no picture")

@@ -170,6 +170,7 @@ class _Run:
         from weights.llava_chat import default_template, load_chat_tokenizer
 
         options, recipe = self.options, self.recipe
+        broken.drops.nouns = ("records", "turns")
         records = read_records(options.data, broken.drops)
         check_pictures(records, options.images, broken, options.data)
         model = self.model()

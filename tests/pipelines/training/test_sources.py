@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gligen.train.scenes import Record, Scenes
-from grounding.drops import Dropped
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.prompt import GroundedPrompt, Region
 from grounding.stickers.scene import render
@@ -265,3 +265,54 @@ def test_names_that_were_written_elsewhere_are_found(tmp_path):
     with pytest.raises(Dropped) as dropped:
         b.read()
     assert f"is in none of {tmp_path / 'images'}" in dropped.value.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (LABELME, "is a LabelMe file, expected COCO instances: name the folder"),
+        ({"schema": "lavallama/prompt/v1"}, "is a prompt document, expected"),
+        ([{"image_id": 1, "category_id": 1}], "is a results file of COCO"),
+        ({"annotations": [{"segments_info": []}]}, "is COCO panoptic segments"),
+        ({"annotations": [{"caption": "a"}]}, "captions go to --captions"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_by_its_name(content, words, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=words):
+        found(path, tmp_path)
+
+
+def test_sizes_are_those_of_the_pictures_where_the_file_has_none(tmp_path):
+    (tmp_path / "a.png").write_bytes(png((40, 20)))
+    annotations = [
+        {"id": 1, "image_id": "1", "category_id": 1, "bbox": [-1, 5, 21, 10], "attributes": None},
+        {"id": 2, "image_id": 1, "category_id": "1", "segmentation": [[0, 0, 20, 0, 20, 10]]},
+        {"id": 3, "image_id": 2, "category_id": 1, "bbox": [1, 1, 5, 5]},
+    ]
+    data = {
+        "images": [{"id": 1, "file_name": "a.png", "width": None, "height": None}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": annotations,
+    }
+    path, drops = tmp_path / "instances.json", Drops()
+    path.write_text(json.dumps(data))
+    [one] = found(path, tmp_path, drops=drops)
+    assert boxes(one) == [(0, 0.25, 0.5, 0.75), (0, 0, 0.5, 0.5)]
+    assert [reason for reason, _ in one.remarks.changed] == ["a box clipped to its picture"]
+    assert drops.lost_regions == {"an annotation of an image that the file does not list": 1}
+
+
+def test_lines_and_shapes_cost_themselves(tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    stray = {"label": "cat", "points": [[1, 1], [2, 2]], "shape_type": "polygon"}
+    (tmp_path / "a.json").write_text(json.dumps(LABELME | {"shapes": [*LABELME["shapes"], stray]}))
+    [one] = found(tmp_path, tmp_path)
+    assert boxes(one) == [tuple(BOX)]
+    assert len(one.remarks.lost) == 1
+    line = {"image": "a.png", "regions": [{"phrase": "dog", "box": BOX}, {"box": [0, 0, 2, 1]}]}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(line))
+    [one] = found(tmp_path / "mine.jsonl", tmp_path)
+    assert boxes(one) == [tuple(BOX)]
+    assert len(one.remarks.lost) == 1
