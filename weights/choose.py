@@ -97,12 +97,7 @@ def choose_adapter(files: Iterable[str]) -> list[str]:
     if set(OWN_ADAPTER) <= sizes.keys():
         return list(OWN_ADAPTER)
     if _under("unet/", sizes):
-        chosen = _model_in("unet/", sizes)
-        for folder in PICTURE_FOLDERS:
-            if inside := _under(f"{folder}/", sizes):
-                chosen += [f for f in inside if f == f"{folder}/config.json"]
-                chosen += choose_set(inside)
-        return chosen
+        return [*_model_in("unet/", sizes), *_picture_parts(sizes)]
     return choose_set({f: size for f, size in sizes.items() if "/" not in f})
 
 
@@ -168,8 +163,10 @@ def choose_any(files: Iterable[str], *, half: bool = False) -> list[str]:
         half: As for `choose_base`.
     """
     sizes = _sized(files)
-    if chosen := choose_base(sizes, half=half) or choose_segmenter(sizes):
-        return chosen
+    if base := choose_base(sizes, half=half):
+        return [*base, *_picture_parts(sizes)]
+    if segmenter := choose_segmenter(sizes):
+        return segmenter
     has_words = any(f in ("tokenizer.json", "tokenizer.model", "vocab.json") for f in sizes)
     if has_words or any(f.startswith(CHAT_PARTS) for f in sizes):
         return choose_chat(sizes)
@@ -233,6 +230,16 @@ def is_half(file: str) -> bool:
     """Whether a file's name says that it is a half-precision variant."""
     match = NAME.fullmatch(file.rpartition("/")[2])
     return match is not None and not {match["early"], match["late"], match["last"]}.isdisjoint(HALF)
+
+
+def _picture_parts(sizes: Mapping[str, int]) -> list[str]:
+    """What reads reference pictures in a GLIGEN pipeline; most have none."""
+    chosen: list[str] = []
+    for folder in PICTURE_FOLDERS:
+        inside = _under(f"{folder}/", sizes)
+        chosen += [f for f in inside if f == f"{folder}/config.json"]
+        chosen += choose_set(inside)
+    return chosen
 
 
 def _model_in(folder: str, sizes: Mapping[str, int], *, half: bool = False) -> list[str]:

@@ -60,7 +60,7 @@ def parse_place(source: str, *, endpoint: str | None = None) -> HubPlace | None:
     if "://" in source:
         return _parse_url(source, endpoint or os.environ.get("HF_ENDPOINT", ""))
     match = WRITTEN.fullmatch(source)
-    if match is None or ".." in source or " " in source:
+    if match is None or ".." in source:
         return None
     return HubPlace(repo=match["repo"], revision=match["revision"], inside=match["inside"] or "")
 

@@ -179,3 +179,33 @@ def test_of_a_llava_one_set_of_weights_and_the_tokenizer_are_chosen():
     lora = ["config.json", "adapter_config.json", "adapter_model.bin", "non_lora_trainables.bin"]
     assert set(choose.choose_chat([*lora, "README.md"])) == set(lora)
     assert choose.choose_chat(others) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "chosen"),
+    [
+        (SD, choose.choose_base(SD)),
+        (
+            [*SD, "image_encoder/config.json", "image_encoder/model.safetensors"],
+            [
+                *choose.choose_base(SD),
+                "image_encoder/config.json",
+                "image_encoder/model.safetensors",
+            ],
+        ),
+        (["seem.pt", "README.md"], ["seem.pt"]),
+        (
+            ["config.json", "vocab.json", "merges.txt", "pytorch_model.bin"],
+            ["config.json", "vocab.json", "merges.txt", "pytorch_model.bin"],
+        ),
+        (
+            ["config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"],
+            ["config.json", "diffusion_pytorch_model.safetensors"],
+        ),
+        (["adapter.safetensors", "config.json", "x.md"], ["adapter.safetensors", "config.json"]),
+        (["pytorch_lora_weights.safetensors", "x.png"], ["pytorch_lora_weights.safetensors"]),
+        (["a.safetensors", "b.safetensors"], []),
+    ],
+)
+def test_the_files_of_whatever_it_is(files, chosen):
+    assert choose.choose_any(files) == chosen

@@ -13,7 +13,11 @@ MIRROR = "https://mirror.example:8443"
         ("owner/name@v1.0", ("owner/name", "v1.0", "")),
         ("owner/name@refs/pr/3", ("owner/name", "refs/pr/3", "")),
         ("owner/name@refs/pr/3/unet", ("owner/name", "refs/pr/3", "unet")),
-        ("owner/name/a b.safetensors", None),
+        ("owner/name/a b.safetensors", ("owner/name", None, "a b.safetensors")),
+        (
+            "https://huggingface.co/owner/name/resolve/main/a%20b.safetensors",
+            ("owner/name", "main", "a b.safetensors"),
+        ),
         ("owner/name/a.safetensors", ("owner/name", None, "a.safetensors")),
         ("owner/name@main/sub/a.bin", ("owner/name", "main", "sub/a.bin")),
         ("h94/IP-Adapter/models/image_encoder", ("h94/IP-Adapter", None, "models/image_encoder")),
