@@ -221,7 +221,8 @@ def _model(group) -> None:
         "--image-encoder",
         metavar="PATH|ID",
         help="reads reference pictures: a folder with image_encoder/ and image_project/ "
-        "(default: the adapter's or the model's own); or --ip-image: one with image_encoder/",
+        "(default: the adapter's or the model's own); or --ip-image: a CLIP, also in a folder of a "
+        "repository (default: the one of the right width, beside the --ip-adapter or on the hub)",
     )
     part_flags(group)
     device_flag(group)

@@ -264,7 +264,7 @@ def _find_encoder(
     """
     kind, width = reads
     known = (POOLED if kind == PLAIN else TOKENS).get(width)
-    places = [encoder] if encoder is not None else [*_beside(name, path), *([known] * bool(known))]
+    places = [*_beside(name, path), *filter(None, (known,))] if encoder is None else [encoder]
     others: list[str] = []
     for place in places:
         try:
