@@ -17,7 +17,7 @@ The answer to a box is clipped to it and a margin around it (`clip_to_box`).
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from grounding.geometry import Box
@@ -141,7 +141,7 @@ def box_overlap(inside: Bool[Tensor, "Q h w"], box: Box, size: ImageSize) -> Flo
     seen = inside[:, : -(-size.image[0] // STRIDE), : -(-size.image[1] // STRIDE)]
     rows, columns = (_span(near) for near in _near(box, size, seen))
     kept = seen[:, rows, columns]
-    part = kept.sum((1, 2)) / seen.sum((1, 2)).clamp(min=1)
+    part = _areas(kept) / _areas(seen).clamp(min=1)
     start = kept.new_tensor([columns.start, rows.start] * 2, dtype=torch.float32)
     found = STRIDE * (mask_boxes(kept) + start)
     asked = _model_box(box, size)
@@ -150,6 +150,11 @@ def box_overlap(inside: Bool[Tensor, "Q h w"], box: Box, size: ImageSize) -> Flo
     common = (high - low).clamp(min=0).prod(1)
     areas = (found[:, 2:] - found[:, :2]).prod(1) + (target[2:] - target[:2]).prod()
     return common / (areas - common) * part
+
+
+def _areas(masks: Bool[Tensor, "Q h w"]) -> Int[Tensor, " Q"]:
+    """Pixels of each mask; as bytes they are counted many times as fast as bools."""
+    return masks.view(torch.uint8).sum((1, 2), dtype=torch.int32)
 
 
 def clip_to_box(masks: Float[Tensor, "C h w"], box: Box, size: ImageSize) -> Float[Tensor, "C h w"]:

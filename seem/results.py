@@ -196,12 +196,14 @@ def mask_boxes(masks: Bool[Tensor, "N H W"]) -> Float[Tensor, "N 4"]:
     """The xyxy boxes around bitmaps, in pixels, ends exclusive; zeros for an empty one."""
     if not len(masks):
         return torch.zeros(0, 4, device=masks.device)
+    numbers = masks.view(torch.uint8)  # their maximum is found many times as fast as `any`
+    columns, rows = numbers.amax(1), numbers.amax(2)
     sides = []
-    for across in (masks.any(1).int(), masks.any(2).int()):
+    for across in (columns, rows):
         sides.append((across.argmax(1), across.shape[1] - across.flip(1).argmax(1)))
     (left, right), (top, bottom) = sides
     boxes = torch.stack((left, top, right, bottom), dim=1).float()
-    return boxes * masks.flatten(1).any(1)[:, None]
+    return boxes * rows.amax(1)[:, None]
 
 
 def _region(bitmap: np.ndarray, name: str, score: float, *, thing: bool) -> Region:
