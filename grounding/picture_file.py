@@ -35,6 +35,7 @@ from grounding.errors import PromptError
 __all__ = [
     "PICTURE_SUFFIXES",
     "as_seen",
+    "changes_as_seen",
     "check_jpeg_scans",
     "is_sixteen_bits",
     "is_turned",
@@ -89,6 +90,7 @@ TURNS = {
 }
 EXIF_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # in Pillow's info
 ON_ITS_SIDE = 5  # this orientation and those above it swap width and height
+OPAQUE = 255
 CURE = "give a PNG, JPEG or WebP"
 # A marker in the pixels of a JPEG: not a stuffed byte (00), a restart (D0-D7) or a fill byte (FF).
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
@@ -186,6 +188,29 @@ def as_seen(image: Image.Image, name: str = "the picture") -> Image.Image:
         seen.paste(colours, mask=layer.getchannel("A"))
         return seen
     return _in_srgb(image, image.info.get("icc_profile"), name)
+
+
+def changes_as_seen(file: File) -> tuple[str, ...]:
+    """What `open_picture` changes of a picture's numbers, in words for those who get them back.
+
+    Raises:
+        PromptError: As for `open_upright`.
+    """
+    image = open_upright(file)
+    changes = []
+    if is_sixteen_bits(image):
+        changes.append("16 bits are scaled to 8")
+    if (
+        image.has_transparency_data
+        and np.asarray(image.convert("RGBA").getchannel("A")).min() < OPAQUE
+    ):
+        changes.append("transparency is laid on white")
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and profile and not _is_srgb(profile):
+        changes.append("colours are converted from the profile of the file to sRGB")
+    elif image.mode == "CMYK":
+        changes.append("CMYK is converted to sRGB")
+    return tuple(changes)
 
 
 def is_sixteen_bits(image: Image.Image) -> bool:
@@ -370,13 +395,26 @@ def _converted(image: Image.Image, profile: bytes) -> Image.Image:
     return converted
 
 
+def _is_srgb(profile: bytes) -> bool:
+    """Whether a profile changes nothing, since it is sRGB or cannot be used."""
+    colours = Image.fromarray(_grid())
+    try:
+        return np.array_equal(np.asarray(_converted(colours, profile)), np.asarray(colours))
+    except Exception:  # profiles are written by anyone
+        return True
+
+
+def _grid() -> np.ndarray:
+    """Colours from everywhere, uint8 [H, W, 3]."""
+    steps = np.linspace(0, 255, 6).astype(np.uint8)
+    return np.stack(np.meshgrid(steps, steps, steps), -1).reshape(6, 36, 3)
+
+
 def _moves_nothing(transform: object, mode: str) -> bool:
     """Whether a transform to sRGB leaves a grid of colours where they are."""
     from PIL import ImageCms
 
-    steps = np.linspace(0, 255, 6).astype(np.uint8)
-    grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(6, 36, 3)
-    before = Image.fromarray(grid).convert(mode)
+    before = Image.fromarray(_grid()).convert(mode)
     after = ImageCms.applyTransform(before, transform)  # pyright: ignore[reportArgumentType]
     moved = np.asarray(before.convert("RGB"), int) - np.asarray(after, int)
     return int(abs(moved).max()) <= _SRGB_SLACK

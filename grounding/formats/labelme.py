@@ -190,16 +190,16 @@ def _plain(kind: str, points: list[Xy], where: str) -> tuple[str, list[Xy]]:
 def _mask(shape: Mapping[str, object], points: list[Xy], where: str, size: Size) -> dict[str, Any]:
     """A bitmap: a PNG in base64, whose first and last pixel lie at the two points."""
     import numpy as np
-    from PIL import Image
 
     from grounding.masks import bitmap_to_box, bitmap_to_rle
+    from grounding.picture_file import open_upright
 
     text = as_text(needed(shape, "mask", where), f"{where}.mask")
     try:
-        with Image.open(io.BytesIO(base64.b64decode(text))) as image:
-            bitmap = np.asarray(image.convert("L")) > 0
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        image = open_upright(io.BytesIO(base64.b64decode(text)))
+    except ValueError:  # base64's and ours
         raise PromptError(f"{where}.mask: expected a PNG in base64") from None
+    bitmap = np.asarray(image.convert("L")) > 0
     if not points or size == (1, 1):
         raise PromptError(f"{where}.points: a mask needs its place in pixels")
     left, top = (int(min(xy[axis] for xy in points)) for axis in (0, 1))

@@ -20,7 +20,8 @@ Edit a picture step by step, and write
   OUT/history.json        all steps, with OUT/pictures/: `lavallama edit OUT` goes on with them
 
 Without --do, --script and --replay, steps are read from the terminal, one a line; `help` lists
-them. What lies outside of the things that are edited stays as it is, bit for bit.
+them. What lies outside of the things that are edited stays as it is, bit for bit: as people see
+it, that is in 8 bits, upright, in sRGB, transparency on white. A warning says if that changes it.
 """
 
 USAGE = """\

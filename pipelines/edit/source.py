@@ -12,7 +12,7 @@ from grounding.formats import load
 from grounding.jsonfile import MAX_BYTES
 from grounding.prompt import GroundedPrompt
 from pipelines.generation.png import read_png
-from pipelines.generation.source_picture import read_picture
+from pipelines.generation.source_picture import read_picture, tell_changes
 
 __all__ = ["read_source"]
 
@@ -33,7 +33,9 @@ def read_source(path: Path) -> tuple[Image.Image, GroundedPrompt]:
         name = document.image or document.files.get("image")
         if name is None:
             raise PromptError(f"{path}: names no picture; give the picture, or its image")
+        tell_changes(name)
         return read_picture(name), document
+    tell_changes(str(path))
     picture = read_picture(str(path))
     try:
         document = read_png(path)

@@ -25,6 +25,7 @@ from pipelines.generation.source_picture import (
     read_picture,
     source_picture,
     starting_picture,
+    tell_changes,
 )
 from pipelines.generation.text import TextReader
 from pipelines.generation.wishes import Wishes
@@ -136,6 +137,8 @@ class Interpreter:
         inpaints = start is not None and start.inpaints
         if source is None or not (inpaints or wishes.strength is not None):
             return None
+        if inpaints:
+            tell_changes(source)
         return read_picture(source)
 
     def _original(

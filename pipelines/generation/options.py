@@ -100,8 +100,9 @@ def _what(group) -> None:
     group.add_argument(
         "--image",
         metavar="FILE",
-        help="a picture to start from: it is redrawn inside the boxes and kept outside; canny "
-        "adapters follow its edges; with --strength all of it is redrawn",
+        help="a picture to start from: it is redrawn inside the boxes and kept outside, at the "
+        "size that is drawn (larger ones are scaled to it, with a warning; `lavallama edit` keeps "
+        "their size); canny adapters follow its edges; with --strength all of it is redrawn",
     )
     group.add_argument(
         "--control",

@@ -3,13 +3,14 @@
 import base64
 import binascii
 import io
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gligen.config import BOX_MODALITIES, AdapterConfig
 from grounding.document_paths import DATA_URI
 from grounding.errors import PromptError
-from grounding.picture_file import open_picture
+from grounding.picture_file import changes_as_seen, open_picture
 from grounding.prompt import GroundedPrompt
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ __all__ = [
     "read_picture",
     "source_picture",
     "starting_picture",
+    "tell_changes",
 ]
+
+log = logging.getLogger(__name__)
 
 # In a result's provenance: the picture that it was made from; 1 if it was redrawn inside boxes and
 # kept outside; and the pixels over which old and new were mixed.
@@ -48,6 +52,18 @@ def read_picture(name: str) -> "Image.Image":
     if "://" in name:
         raise PromptError(f"{name}: pictures are not downloaded; fetch it and name the file")
     return open_picture(name)
+
+
+def tell_changes(name: str) -> None:
+    """Warn of what is changed all over a picture that is redrawn in parts and given back.
+
+    Raises:
+        PromptError: it cannot be read.
+    """
+    if name.startswith(DATA_URI) or "://" in name:
+        return
+    if changes := changes_as_seen(name):
+        log.warning("%s: %s, in all of the picture", name, "; ".join(changes))
 
 
 def source_picture(document: GroundedPrompt) -> str | None:

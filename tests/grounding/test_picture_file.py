@@ -14,6 +14,7 @@ from grounding import picture_file
 from grounding.errors import PromptError
 from grounding.picture_file import (
     as_seen,
+    changes_as_seen,
     check_jpeg_scans,
     is_turned,
     open_picture,
@@ -246,3 +247,26 @@ def test_a_pipe_is_read_if_somebody_writes_to_it(tmp_path):
     finally:
         os.close(reader)
         closer.join()
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "said"),
+    [
+        (Image.new("RGB", (2, 2)), {}, None),
+        (Image.new("RGB", (2, 2)), {"icc_profile": b"nonsense"}, None),
+        (Image.new("RGB", (2, 2)), {"icc_profile": "sRGB"}, None),
+        (Image.new("RGBA", (2, 2), (1, 2, 3, 255)), {}, None),
+        (Image.new("RGBA", (2, 2), (1, 2, 3, 254)), {}, "transparency is laid on white"),
+        (Image.new("RGB", (2, 2)), {"icc_profile": "swapped"}, "colours are converted"),
+        (Image.fromarray(np.zeros((2, 2), np.uint16)), {}, "16 bits are scaled to 8"),
+    ],
+)
+def test_what_is_changed_of_a_picture_is_told(image, options, said):
+    profiles = {
+        "sRGB": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+        "swapped": swapped_profile(),
+    }
+    options = {key: profiles.get(value, value) for key, value in options.items()}
+    told = changes_as_seen(saved(image, **options))
+    assert len(told) == (said is not None)
+    assert all(one.startswith(said) for one in told)

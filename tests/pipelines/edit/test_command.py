@@ -119,3 +119,15 @@ def test_sources_that_are_none(image, capsys, tmp_path):
     Image.fromarray(picture()).save(tmp_path / "edited.png")
     assert command.main([str(tmp_path / "edited.png"), "--out", str(tmp_path)]) == 2
     assert "would be replaced while it is read" in capsys.readouterr().err
+
+
+def test_what_is_changed_all_over_a_picture_is_said(image, capsys, tmp_path):
+    clear = Image.fromarray(picture()).convert("RGBA")
+    clear.putpixel((0, 0), (0, 0, 0, 0))
+    clear.save(tmp_path / "llama.png")
+    out = tmp_path / "out"
+    assert command.main([str(image), "--do", "recolour r1 teal", "--out", str(out)]) == 0
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.endswith("llama.png: transparency is laid on white, in all of the picture")
+    with Image.open(out / "edited.png") as edited:
+        assert edited.getpixel((0, 0)) == (255, 255, 255)
