@@ -59,12 +59,12 @@ PREFIXES: dict[str, tuple[str, ...]] = {
     "text_encoder_2": ("text_encoder_2.", "lora_te2_", "text_encoders.clip_g.transformer."),
 }
 TENSORS: dict[str, str] = {
-    "down": r"\.lora_down\.weight|[._]lora\.down\.weight|\.lora_A(\.default)?\.weight"
+    "down": r"\.lora_down\.weight|[._]lora\.down\.weight|\.lora_A(?:\.default)?\.weight"
     r"|\.lora_linear_layer\.down\.weight",
-    "up": r"\.lora_up\.weight|[._]lora\.up\.weight|\.lora_B(\.default)?\.weight"
+    "up": r"\.lora_up\.weight|[._]lora\.up\.weight|\.lora_B(?:\.default)?\.weight"
     r"|\.lora_linear_layer\.up\.weight",
     "mid": r"\.lora_mid\.weight",
-    "magnitude": r"\.lora_magnitude_vector(\.default)?(\.weight)?",
+    "magnitude": r"\.lora_magnitude_vector(?:\.default)?(?:\.weight)?",
     **{name: rf"\.{name}" for name in ("alpha", "dora_scale", "diff", "diff_b")},
     **{name: rf"\.{name}" for name in ("w_norm", "b_norm")},
     **{f"hada_{name}": rf"\.hada_{name}" for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
@@ -72,9 +72,7 @@ TENSORS: dict[str, str] = {
     "lokr_t2": r"\.lokr_t2",
 }
 KEY = re.compile(
-    r"^(?P<layer>.+?)(?:"
-    + "|".join(f"(?P<{name}>{re.sub('[(]', '(?:', p)})" for name, p in TENSORS.items())
-    + ")$"
+    rf"^(?P<layer>.+?)(?:{'|'.join(f'(?P<{name}>{ends})' for name, ends in TENSORS.items())})$"
 )
 # Attention as diffusers named it before 0.22: "attn1.processor.to_out_lora", "self_attn.to_q_lora".
 OLD_TEXT = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
