@@ -26,7 +26,7 @@ from pipelines.version import software
 __all__ = ["RECORD", "RunRecord", "file_digest", "open_run", "read_record", "take_recorded"]
 
 RECORD = "run.json"
-CHECKPOINTS = ("checkpoint.pt",)
+CHECKPOINTS, EARLIER = ("checkpoint.pt",), "checkpoints"  # as `grounding.checkpoint` has them
 VERSIONS = "versions"
 LIBRARIES = ("torch", "numpy", "diffusers", "transformers")
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -160,7 +160,7 @@ def open_run(
 
     with _held(folder) if held and writes else contextlib.nullcontext():
         if held and writes:
-            for place in (folder, *(file for file in folder.glob("*") if file.is_dir())):
+            for place in (folder, folder / EARLIER):
                 remove_parts(place)
         record = RunRecord(path, elsewhere=elsewhere, is_begun=is_begun(), held=held, writes=writes)
         try:

@@ -28,6 +28,7 @@ from grounding.drops import DROPPED, Dropped, Drops
 from grounding.errors import OutputError, PromptError
 from grounding.files import write_files
 from grounding.llava.records import write_records
+from grounding.lock import locked
 from grounding.prompt import GroundedPrompt
 from pipelines.annotate.gligen_data import line_of, shard_files, write_lines
 from pipelines.annotate.llava_data import conversations
@@ -117,9 +118,13 @@ class Dataset:
             shard_size: Pictures of a webdataset shard; 0: no shards.
 
         Raises:
-            OutputError: a picture is not annotated yet, a file cannot be written, or one but the
-                documents was changed by hand.
+            OutputError: a picture is not annotated yet, a file cannot be written or is written by
+                another process, or one but the documents was changed by hand.
         """
+        with locked(self.folder):
+            return self._write(raws, kinds, shard_size)
+
+    def _write(self, raws: Sequence[Raw], kinds: Sequence[str], shard_size: int) -> Drops:
         drops, edits, documents = Drops(), HandEdits(self.folder / WRITTEN), self.folder / DOCUMENTS
         records = self._corrected(self._records(raws, drops), edits, drops)
         files: dict[Path, Content] = {}

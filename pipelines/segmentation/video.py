@@ -231,6 +231,7 @@ def _workshop(places: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".lavallama.") as rough:
             made = {kind: Path(rough) / path.name for kind, path in places.items()}
             yield made
+            places["document"].unlink(missing_ok=True)  # it speaks of the others, and comes last
             for kind, path in places.items():
                 if path.is_dir():
                     shutil.rmtree(path)
