@@ -21,9 +21,10 @@ from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 from grounding.embedder import Modality, check_modality, modality_of
 from grounding.errors import CheckpointError, PromptError
 from grounding.recording import Recording
+from weights.choose import choose_part
 from weights.components import read_config
 from weights.foreign_code import NO_CODE, reason_of
-from weights.hub import choose_part, fetch_files
+from weights.hub import fetch_files
 from weights.own_folder import state_digest
 
 __all__ = ["Clap", "choose_clap", "load_clap"]

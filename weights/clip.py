@@ -21,8 +21,9 @@ from transformers import CLIPConfig, CLIPModel
 from grounding.clip_pixels import clip_pixels
 from grounding.embedder import Modality, check_modality, modality_of
 from grounding.errors import CheckpointError, PromptError
+from weights.choose import choose_part
 from weights.components import fill, read_config, read_folder
-from weights.hub import choose_part, fetch_files
+from weights.hub import fetch_files
 from weights.own_folder import state_digest
 from weights.tokenizer import load_tokenizer
 

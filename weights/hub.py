@@ -40,7 +40,6 @@ from weights.choose import (
     choose_adapter,
     choose_base,
     choose_chat,
-    choose_part,
     choose_segmenter,
     choose_tokenizer,
     is_half,
@@ -51,7 +50,6 @@ from weights.registry import CHATS, KNOWN, SEGMENTERS, KnownRepo
 
 __all__ = [
     "HUB_TIMEOUT",
-    "choose_part",
     "fetch_adapter",
     "fetch_base",
     "fetch_chat",
