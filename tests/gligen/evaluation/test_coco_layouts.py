@@ -125,3 +125,28 @@ def test_a_broken_file_is_named_in_one_line(broken, said):
     with pytest.raises(PromptError, match=said) as caught:
         coco_layouts(broken)
     assert "\n" not in str(caught.value)
+
+
+def test_annotations_of_other_tools_are_read_leniently_and_counted():
+    """Texts for ids, a box that sticks out, an outline alone, a size that the picture tells."""
+    outline = {"image_id": 3, "category_id": 18, "segmentation": [[0, 0, 50, 0, 50, 50]]}
+    boxes = data(
+        {**box(3, 18, [-10, 0, 60, 50]), "image_id": "3", "category_id": "18"},
+        outline,
+        box(3, 18, [500, 0, 60, 50]),
+        images=[{"id": 3, "file_name": "a.jpg", "width": None, "height": None}],
+    )
+    layouts = coco_layouts(boxes, read_size=lambda name: (100, 100))
+    [layout] = layouts.layouts()
+    assert [i.box for i in layout.instances] == [(0, 0, 0.5, 0.5)] * 2
+    assert layouts.drops.counts() == {
+        "an annotation that makes no sense": 1,
+        "a box clipped to its picture": 1,
+    }
+
+
+def test_a_true_picture_of_another_size_and_the_same_shape_is_taken():
+    boxes = data(box(7, 18, [60, 10, 30, 20]))
+    small = np.zeros((50, 100, 3), np.uint8)
+    [layout] = coco_layouts(boxes, read_image=lambda _: small).layouts()
+    assert layout.truth().shape == (50, 50, 3)
