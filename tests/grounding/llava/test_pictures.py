@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import CLIPImageProcessorPil, LlavaNextImageProcessorPil
 from transformers.image_processing_utils import select_best_resolution
 
 from grounding.clip_pixels import CLIP_MEAN, CLIP_STD
@@ -18,6 +18,12 @@ from grounding.llava.anyres import (
     unpadded,
 )
 from grounding.llava.pictures import PictureReader
+
+# transformers 5 calls those that work with PIL so; in 4 they have the plain names.
+CLIPImageProcessorPil, LlavaNextImageProcessorPil = (
+    getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
+    for name in ("CLIPImageProcessor", "LlavaNextImageProcessor")
+)
 from tests.grounding.llava.tiny import config, picture
 
 SIZES = [(640, 480), (336, 336), (1000, 300), (300, 1000), (37, 61), (500, 499)]
