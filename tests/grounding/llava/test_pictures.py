@@ -18,14 +18,13 @@ from grounding.llava.anyres import (
     unpadded,
 )
 from grounding.llava.pictures import PictureReader
+from tests.grounding.llava.tiny import config, picture
 
 # transformers 5 calls those that work with PIL so; in 4 they have the plain names.
 CLIPImageProcessorPil, LlavaNextImageProcessorPil = (
     getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
     for name in ("CLIPImageProcessor", "LlavaNextImageProcessor")
 )
-from tests.grounding.llava.tiny import config, picture
-
 SIZES = [(640, 480), (336, 336), (1000, 300), (300, 1000), (37, 61), (500, 499)]
 
 
