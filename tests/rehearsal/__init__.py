@@ -1,0 +1,1 @@
+"""Rehearsals of public checkpoints: their layouts and sizes, with random weights."""
