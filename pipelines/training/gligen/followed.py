@@ -24,6 +24,7 @@ class Followed:
     def __init__(self) -> None:
         self._helped: deque[bool] = deque(maxlen=LAST)
         self._measured: dict[str, tuple[float, float]] = {}
+        self._said = ""
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
         """Take note of the errors, and of what was measured on held-out layouts."""
@@ -64,8 +65,10 @@ class Followed:
         return f"{said}; held-out {shares}" if shares else said
 
     def _say(self) -> None:
-        if said := self.sentence():
+        said = self.sentence()
+        if said and said != self._said:  # the last grid may be the end
             tqdm.write(said)
+        self._said = said
 
 
 def _chance(helped: int, tried: int) -> float:

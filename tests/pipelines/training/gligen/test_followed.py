@@ -1,5 +1,7 @@
 """Whether boxes are followed is said in words."""
 
+from pathlib import Path
+
 import pytest
 
 from pipelines.training.gligen.followed import Followed
@@ -34,5 +36,7 @@ def test_what_was_measured_is_said_too(capsys):
     followed = told(*[(0.5, 0.5, 0.5)] * 8)
     followed.numbers(0, {"held_out/accuracy": 0.03})
     followed.numbers(600, {"held_out/accuracy": 0.09})
+    followed.picture(600, Path("grid.png"))
     followed.close()
-    assert capsys.readouterr().out.endswith("train on; held-out accuracy 0.09 (first 0.03)\n")
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.endswith("train on; held-out accuracy 0.09 (first 0.03)")
