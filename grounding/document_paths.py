@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from grounding.errors import PromptError
 from grounding.find_file import FileFinder
 from grounding.prompt import GroundedPrompt
 
@@ -23,11 +24,13 @@ def place_beside(document: GroundedPrompt, folder: str | Path) -> GroundedPrompt
     """The document with what it names found from the folder that it lies in.
 
     Raises:
-        PromptError: A name may mean several files.
+        PromptError: A name may mean several files, or no file can be called so.
     """
     finder = FileFinder([Path(folder)])
 
     def placed(name: str) -> str:
+        if "\0" in name:
+            raise PromptError(f"{name!r:.80} is no file's name: it has a null character")
         found = finder.search(name)
         if found is None and "://" not in name:
             found = Path(folder) / name

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from grounding.document_paths import name_from, path_from, place_beside
+from grounding.errors import PromptError
 from grounding.prompt import GroundedPrompt
 
 NAMES = {"image": "a.png", "reference": "b.png", "map": "c.png", "audio": "d.wav", "shown": "e.png"}
@@ -65,3 +66,8 @@ def test_links_lead_where_the_system_follows_them(tmp_path):
     (tmp_path / "a.png").touch()
     name = path_from(tmp_path / "out", tmp_path / "a.png")
     assert (tmp_path / "out" / name).is_file()
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    with pytest.raises(PromptError, match="null character"):
+        place_beside(GroundedPrompt(image="a\0b.png"), tmp_path)
