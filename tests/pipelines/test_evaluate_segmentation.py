@@ -152,12 +152,18 @@ def test_what_is_left_out_is_named_in_full_or_refused(tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
-def test_nothing_is_written_when_an_image_is_broken(tmp_path, capsys):
+def test_a_broken_image_is_left_out_and_named_or_refused(tmp_path, capsys):
     folder = panoptic_folder(tmp_path / "photos")
     (folder / "images" / "007.jpg").write_bytes(b"no picture")
     out = tmp_path / "out"
-    assert "007.jpg" in refused(capsys, "--data", folder, "--tasks", "box", "--out", out)
+    asked = ("--data", folder, "--tasks", "box", "--out", out)
+    assert "007.jpg" in refused(capsys, *asked, "--strict")
     assert not out.exists()
+    assert run(*asked) == 0
+    assert "1 a picture that cannot be read" in capsys.readouterr().out
+    assert "007.jpg" in (out / "dropped.jsonl").read_text()
+    (folder / "images" / "005.jpg").write_bytes(b"no picture")
+    assert "nothing to measure of box" in refused(capsys, *asked)
 
 
 def test_a_model_without_a_tokenizer_is_asked_without_words(monkeypatch, capsys):
