@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from grounding.errors import PromptError
+from grounding.picture_file import as_seen
 from seem.config import GroupingName
 from seem.marks import pixel_marks
 from seem.model import Seem
@@ -200,8 +201,8 @@ def test_gray_palette_and_transparent_images_become_rgb() -> None:
     pairs = [
         (gray, np.dstack([gray] * 3)),
         (Image.fromarray(gray), np.dstack([gray] * 3)),
-        (alpha, rgb),
-        (Image.fromarray(alpha), rgb),
+        (alpha, np.asarray(as_seen(Image.fromarray(alpha)))),  # on white
+        (Image.fromarray(alpha), np.asarray(as_seen(Image.fromarray(alpha)))),
         (torch.from_numpy(rgb), rgb),
         (rgb[:, ::-1], np.ascontiguousarray(rgb[:, ::-1])),
     ]
@@ -216,7 +217,6 @@ def test_gray_palette_and_transparent_images_become_rgb() -> None:
         picture().astype(np.float32),
         np.zeros((3, 50, 70), np.uint8),
         np.zeros((0, 5, 3), np.uint8),
-        Image.new("I;16", (5, 5)),
         Image.new("F", (5, 5)),
         "llama.png",
         None,
