@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from grounding.errors import PromptError
 from grounding.llava.box_text import find_dialect
 from grounding.llava.decoding import GREEDY
 from grounding.llava.evaluation.question import Question
+from grounding.prompt import GroundedPrompt, Region
 from grounding.stickers.plans import draw_request, lay_out
 from grounding.stickers.questions import box_text
 from grounding.stickers.world import PRESETS
 from pipelines.conversation import speaker
 from pipelines.evaluate import main
+from pipelines.evaluate.chat_data import Seeing, open_data
 from pipelines.evaluate.chat_marks import mark
 from pipelines.evaluate.chat_options import TASKS
 from pipelines.segmentation import segmenter
@@ -300,3 +303,20 @@ def test_an_empty_folder_says_what_was_expected(tmp_path, capsys):
     assert "found none of them" in refused(
         capsys, "--questions", tmp_path / "q", "--data", tmp_path
     )
+
+
+def test_pictures_that_cannot_be_read_are_dropped_before_anything_is_asked(tmp_path):
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+        region = Region(phrase="llama", box=(0, 0, 1, 1))
+        GroundedPrompt(image=f"{name}.png", regions=(region,)).save(tmp_path / f"{name}.json")
+    seeing = Seeing(open=lambda: pytest.fail("nothing is to be looked at"))
+    how = {"world": PRESETS["crowd"], "scenes": 1, "split": "val", "limit": None, "seeing": seeing}
+    (tmp_path / "b.png").write_bytes(b"text")
+    data = open_data(str(tmp_path), **how)
+    assert [subject.name for subject in data.subjects] == ["a.png"]
+    [named] = data.drops.named["a picture that cannot be read"]
+    assert named.startswith("b.png: ")
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(PromptError, match="none of the pictures can be read"):
+        open_data(str(tmp_path), **how)
