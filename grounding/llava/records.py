@@ -195,7 +195,7 @@ def _inside(image: Any, where: str) -> str:
     """A name that stays below the folder of pictures."""
     if not isinstance(image, str) or not image.strip():
         raise PromptError(f"{where}: expected the name of a file, got {describe(image)}")
-    path = PurePosixPath(image)
+    path = PurePosixPath(image.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise PromptError(
             f"{where}: expected a name below the folder of pictures, got {describe(image)}"

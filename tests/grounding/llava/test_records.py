@@ -86,6 +86,7 @@ def test_what_is_written_reads_the_same(tmp_path, name):
         (changed(image=5), r"\[0\].image"),
         (changed(image="/etc/passwd"), "below the folder"),
         (changed(image="../7.jpg"), "below the folder"),
+        (changed(image="..\\7.jpg"), "below the folder"),
         (changed(image=None), "nowhere.*1 times"),
         (changed(conversations=[]), "expected turns"),
         (said(("human", "no mark"), ("gpt", "x")), "once.*0 times"),
