@@ -45,17 +45,18 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """Do a job."""
     do = {"picture": draw, "mask": segment, "answer": answer}[job["kind"]]
     memory = Memory()
-    loaded, seconds, digest = do(job)
+    loaded, seconds, result = do(job)
+    np.save(job["result"], result)
     return {
         "load_s": round(loaded, 1),
         "job_s": round(seconds, 1),
         "own_mb": memory.stop() // 2**20,
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10,
-        "result": digest,
+        "result": hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest()[:12],
     }
 
 
-def draw(job: dict[str, Any]) -> tuple[float, float, str]:
+def draw(job: dict[str, Any]) -> tuple[float, float, np.ndarray]:
     """Draw one small picture in one step."""
     from grounding.prompt import GroundedPrompt, Region
     from pipelines.generation.generator import Generator
@@ -79,10 +80,10 @@ def draw(job: dict[str, Any]) -> tuple[float, float, str]:
     pixels = np.asarray(drawn.image)
     if pixels.std() < 1:
         raise RuntimeError(f"a picture of one colour: {pixels.mean()}")
-    return loaded - begin, time.monotonic() - loaded, hashed(pixels)
+    return loaded - begin, time.monotonic() - loaded, pixels
 
 
-def segment(job: dict[str, Any]) -> tuple[float, float, str]:
+def segment(job: dict[str, Any]) -> tuple[float, float, np.ndarray]:
     """Click on a picture of noise."""
     from pipelines.segmentation.segmenter import open_predictor
 
@@ -92,10 +93,10 @@ def segment(job: dict[str, Any]) -> tuple[float, float, str]:
     noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     predictor.set_image(noise)
     _, _, logits = predictor.predict(points=[(40, 50)], labels=[1])
-    return loaded - begin, time.monotonic() - loaded, hashed(np.asarray(logits))
+    return loaded - begin, time.monotonic() - loaded, np.asarray(logits)
 
 
-def answer(job: dict[str, Any]) -> tuple[float, float, str]:
+def answer(job: dict[str, Any]) -> tuple[float, float, np.ndarray]:
     """Ask about a picture of noise; what counts are the logits of the answer's first token."""
     import torch
     from PIL import Image
@@ -114,12 +115,7 @@ def answer(job: dict[str, Any]) -> tuple[float, float, str]:
     model: torch.nn.Module = chat.model.language_model
     model.register_forward_hook(lambda _, __, out: seen.append(out.logits[0, -1, :words].float()))
     chat.answer(asked, Decoding(max_tokens=job["tokens"]))
-    return loaded - begin, time.monotonic() - loaded, hashed(seen[0].numpy())
-
-
-def hashed(array: np.ndarray) -> str:
-    """The first twelve digits of the sha256 of an array."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:12]
+    return loaded - begin, time.monotonic() - loaded, seen[0].numpy()
 
 
 if __name__ == "__main__":
