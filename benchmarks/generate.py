@@ -30,6 +30,7 @@ import torch
 
 from benchmarks.machine import device_name, peak_memory
 from benchmarks.random_model import SCHEDULER, SIZES, RandomModel
+from pipelines.device import choose_dtype
 
 PROMPT, NEGATIVE = "a lava llama beside a volcano", "blurry"
 REGIONS = {  # phrase -> normalised xyxy
@@ -128,7 +129,7 @@ def run_side(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    model = RandomModel(SIZES[options.size], device, DTYPES[options.dtype])
+    model = RandomModel(SIZES[options.size], device, _dtype(options, device))
     draw, vae = (build_ours if options.side == "ours" else build_peer)(model, options)
     latents, decode = [], vae.decode
 
@@ -151,6 +152,23 @@ def run_side(options: argparse.Namespace) -> None:
         memory=peak_memory(device),
         loaded=loaded,
     )
+
+
+def _dtype(options: argparse.Namespace, device: torch.device) -> torch.dtype:
+    """The type of a side's parameters; with "auto" the one that the side takes by itself."""
+    if options.dtype != "auto":
+        return DTYPES[options.dtype]
+    if options.side == "diffusers":
+        return torch.float32
+    with torch.device("meta"):
+        unet = RandomModel(SIZES[options.size], device, torch.float32).unet(gated=False)
+    return choose_dtype("auto", device, sum(p.numel() for p in unet.parameters()))
+
+
+def _psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal to noise of two pictures of 8 bits, in dB; 99 of equal ones."""
+    error = np.mean((one.astype(float) - other.astype(float)) ** 2)
+    return 99.0 if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -179,6 +197,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "peak_mib": {name: round(float(s["memory"]) / 2**20) for name, s in sides.items()},
         "loaded_mib": {name: round(float(s["loaded"]) / 2**20) for name, s in sides.items()},
         "max_picture_difference": int(difference.max()),
+        "psnr_db": round(_psnr(ours["picture"], peer["picture"]), 1),
         "max_relative_latent_difference": float(f"{apart:.3g}"),
         "picture_deviation": round(float(ours["picture"].std()), 1),
         "steps": options.steps,
@@ -207,7 +226,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, default=7.5)
     parser.add_argument("--repeats", type=int, default=3, help="pictures that are timed")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32")
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", *DTYPES],
+        default="float32",
+        help="of both sides; auto: what each takes by itself",
+    )
     parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch takes")
     parser.add_argument("--attention", default="auto", help="backend of our side")
     parser.add_argument("--compile", action="store_true", help="torch.compile on our side")
