@@ -17,8 +17,9 @@ from urllib.parse import unquote
 
 from grounding.errors import PromptError
 
-__all__ = ["FileFinder", "coco_finder", "find_beside"]
+__all__ = ["COCO_FILES", "FileFinder", "coco_finder", "find_beside"]
 
+COCO_FILES = ("instances*.json", "_annotations.coco.json")  # as COCO names instances, and Roboflow
 UP = ".."
 _URL = re.compile(r"(?:https?|file)://[^/]*", re.IGNORECASE)
 _QUERY = re.compile(r".*[?&]d=")  # of Label Studio's local files: /data/local-files/?d=pics/a.png

@@ -6,7 +6,7 @@
 | transparency                 | laid on white                                              |
 | 16 bits                      | the 8 bits that viewers show: 0..65535 is 0..255           |
 | 32 bits (integers, floats)   | refused: nobody knows their range                          |
-| CMYK, profiles but sRGB      | sRGB (ICC.1, by LittleCMS); a broken profile is left aside |
+| CMYK, Lab, other profiles    | sRGB (ICC.1, by LittleCMS); a broken profile is left aside |
 | an animation, several pages  | the first, with a warning                                  |
 
 A file is read whole before it is decoded, so that a picture depends on no open file, and is
@@ -208,8 +208,8 @@ def changes_as_seen(file: File) -> tuple[str, ...]:
     profile = image.info.get("icc_profile")
     if isinstance(profile, bytes) and profile and not _is_srgb(profile):
         changes.append("colours are converted from the profile of the file to sRGB")
-    elif image.mode == "CMYK":
-        changes.append("CMYK is converted to sRGB")
+    elif image.mode in ("CMYK", "LAB"):
+        changes.append(f"{image.mode} is converted to sRGB")
     return tuple(changes)
 
 
@@ -367,6 +367,8 @@ def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
 
 def _in_srgb(image: Image.Image, profile: object, name: str) -> Image.Image:
     """An opaque picture as RGB in sRGB."""
+    if image.mode == "LAB":  # says itself what its colours are, and Pillow converts it no other way
+        return _lab_in_srgb(image)
     if isinstance(profile, bytes) and profile:
         try:
             return _converted(image, profile)
@@ -391,6 +393,15 @@ def _converted(image: Image.Image, profile: bytes) -> Image.Image:
     if mode != "CMYK" and _moves_nothing(transform, mode):
         return image.convert("RGB")
     converted = ImageCms.applyTransform(image.convert(mode), transform)
+    assert converted is not None, "a new picture is asked for"
+    return converted
+
+
+def _lab_in_srgb(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
+    lab, srgb = (ImageCms.createProfile(space) for space in ("LAB", "sRGB"))
+    converted = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))
     assert converted is not None, "a new picture is asked for"
     return converted
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grounding.cache_folder import cache_folder
-from pipelines.console import Parser, guarded, quiet_libraries
+from pipelines.console import EXIT_ERROR, Parser, guarded, quiet_libraries
 from pipelines.flags import device_flag, offline_flag
 from pipelines.generation.options import whole
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The options; default those of the process.
 
     Returns:
-        The exit code: 0, or 2 after a one-line error.
+        The exit code: 0, or 2 after a one-line error, or if files could not be read.
     """
     options = _options(argv)
     return guarded(PROG, lambda: _run(options))
@@ -116,7 +116,7 @@ def _run(options: argparse.Namespace) -> int:
     else:
         for hit in hits:
             print(f"{hit.score:.3f}  {hit.path}")
-    return 0
+    return EXIT_ERROR if index.broken else 0
 
 
 def _wanted(options: argparse.Namespace) -> "list[Item]":

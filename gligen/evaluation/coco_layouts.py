@@ -78,7 +78,8 @@ def coco_layouts(
         data: The parsed file.
         captions: By image id; images without one are asked for by the names of their classes.
         read_image: Returns the image of a file name; None: the true pictures are not at hand.
-        read_size: Returns (width, height) of an image whose entry does not tell; None: unknown.
+        read_size: Returns (width, height) of an image whose entry does not tell; None: unknown. It
+            may raise `PromptError`, which costs the image.
         limit: Requests at most.
         drops: Counts annotations that make no sense, and boxes that are clipped.
 
@@ -152,7 +153,11 @@ class _Reader:
         """Read the boxes of an image."""
         name, size = self.images[number]
         if size is None and self.read_size is not None:
-            size = self.read_size(name)
+            try:
+                size = self.read_size(name)
+            except PromptError as error:
+                self._drop(name, error)
+                return
         self.images[number] = name, size
         remarks = Remarks()
         for where, entry in group:
@@ -204,10 +209,12 @@ class _Reader:
             try:
                 self.truth(number)
             except PromptError as error:
-                name = self.images[number][0]
-                self.drops.picture(name, Dropped("a picture that cannot be read", str(error)))
+                self._drop(self.images[number][0], error)
                 return False
         return True
+
+    def _drop(self, name: str, error: PromptError) -> None:
+        self.drops.picture(name, Dropped("a picture that cannot be read", str(error)))
 
     def truth(self, number: Id) -> np.ndarray:
         """The middle square of the true picture.

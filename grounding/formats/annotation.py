@@ -12,7 +12,7 @@ Format: https://cocodataset.org/#format-data
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "Id",
     "Segment",
     "NO_SENSE",
+    "category_name",
     "clip_ring",
     "find_category",
     "group_by_image",
@@ -44,6 +45,7 @@ __all__ = [
     "read_box",
     "read_segment",
     "same_shape",
+    "told_or_seen",
     "used_categories",
 ]
 
@@ -146,11 +148,23 @@ def name_categories(data: Entry, used: Collection[Id]) -> dict[Id, str]:
     above = {entry.get("supercategory") for entry in categories.values()}
     names = {}
     for number, entry in categories.items():
-        name = as_text(needed(entry, "name", f"category {number}"), f"category {number}: name")
+        name = category_name(entry, f"category {number}")
         is_root = name in above and entry.get("supercategory") in (None, "", "none")
         if number in used or not is_root:
             names[number] = name
     return names
+
+
+def category_name(entry: Entry, where: str) -> str:
+    """The name of a category; a number, such as a digit's, is its text.
+
+    Raises:
+        PromptError: it has none.
+    """
+    name = needed(entry, "name", where)
+    if isinstance(name, int | float) and not isinstance(name, bool):
+        return describe(name)
+    return as_text(name, f"{where}: name")
 
 
 def used_categories(annotations: Iterable[Entry]) -> set[Id]:
@@ -190,6 +204,21 @@ def image_size(entry: Entry, width: str = "width", height: str = "height") -> Si
             return None
         sides.append(int(number))
     return sides[0], sides[1]
+
+
+def told_or_seen(
+    told: Size | None, name: object, read_size: Callable[[str], Size | None] | None
+) -> Size | None:
+    """(width, height) of an image as its file tells, or else as its picture shows.
+
+    Args:
+        told: what the file tells.
+        name: of the picture.
+        read_size: looks at it, or returns None.
+    """
+    if told is None and read_size is not None and isinstance(name, str):
+        return read_size(name)
+    return told
 
 
 def same_shape(told: Size, real: Size) -> bool:

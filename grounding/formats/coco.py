@@ -4,18 +4,20 @@ Format: https://cocodataset.org/#format-data
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from grounding.errors import PromptError
 from grounding.formats.annotation import (
     Entry,
     Id,
+    category_name,
     find_category,
     group_by_image,
     identify,
     image_size,
     read_annotation,
+    told_or_seen,
 )
 from grounding.formats.fields import as_list, as_object, as_text
 from grounding.formats.remarks import Remarks
@@ -37,6 +39,7 @@ def read_coco(
     units: Units = "auto",
     image: int | str | None = None,
     remarks: Remarks | None = None,
+    read_size: Callable[[str], Size | None] | None = None,
 ) -> GroundedPrompt:
     """Read the annotations of one image.
 
@@ -46,6 +49,7 @@ def read_coco(
         units: "normalized" if the boxes are fractions; otherwise pixels, as COCO has.
         image: id or file name of the image; needed if the file holds several.
         remarks: notes what is left out or clipped (`grounding.formats.annotation`).
+        read_size: returns (width, height) of the picture of a name, or None; asked before `canvas`.
 
     Raises:
         PromptError: one line that names the entry.
@@ -53,11 +57,11 @@ def read_coco(
     remarks = Remarks() if remarks is None else remarks
     images = [as_object(v, f"images[{i}]") for i, v in _items(data, "images")]
     chosen = _choose(images, image)
-    canvas = image_size(chosen) or canvas
+    canvas = told_or_seen(image_size(chosen), chosen.get("file_name"), read_size) or canvas
     categories: dict[Id, Entry] = {}
     for index, value in _items(data, "categories"):
         category = as_object(value, f"categories[{index}]")
-        as_text(category.get("name"), f"categories[{index}].name")
+        category_name(category, f"categories[{index}]")
         if category.get("id") is not None:
             categories[identify(category["id"], f"categories[{index}].id")] = category
     document: dict[str, object] = {}

@@ -9,11 +9,11 @@ points and strokes that do not belong to it. Format: https://github.com/wkentaro
 import base64
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from grounding.errors import PromptError
-from grounding.formats.annotation import clip_ring, image_size, read_box
+from grounding.formats.annotation import clip_ring, image_size, read_box, told_or_seen
 from grounding.formats.fields import as_list, as_numbers, as_object, as_text, needed
 from grounding.formats.remarks import Remarks
 from grounding.formats.units import PIXEL_SLACK, Units, to_pixels
@@ -41,6 +41,7 @@ def read_labelme(
     canvas: Size | None = None,
     units: Units = "auto",
     remarks: Remarks | None = None,
+    read_size: Callable[[str], Size | None] | None = None,
 ) -> GroundedPrompt:
     """Read a LabelMe file.
 
@@ -49,12 +50,14 @@ def read_labelme(
         canvas: `(width, height)`, used if the file does not say its image's size.
         units: "normalized" if the points are fractions; otherwise pixels, as LabelMe has.
         remarks: notes what is left out or clipped.
+        read_size: returns (width, height) of the picture of a name, or None; asked before `canvas`.
 
     Raises:
         PromptError: one line that names the entry.
     """
     remarks = Remarks() if remarks is None else remarks
-    canvas = image_size(data, "imageWidth", "imageHeight") or canvas
+    told = image_size(data, "imageWidth", "imageHeight")
+    canvas = told_or_seen(told, data.get("imagePath"), read_size) or canvas
     if canvas is None and units != "normalized":
         raise PromptError(
             "imageWidth, imageHeight: are missing, and points are in pixels; add the image's size"

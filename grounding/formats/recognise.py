@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from grounding.errors import PromptError
+from grounding.find_file import coco_finder
 from grounding.formats.coco import read_coco
 from grounding.formats.document import read_document
 from grounding.formats.foreign import NOT_READ, name_kind
@@ -66,7 +67,8 @@ def load(
 
     Args:
         source: path of a file, its text, or parsed JSON.
-        canvas: `(width, height)` that pixels refer to where the format does not say.
+        canvas: `(width, height)` that pixels refer to where the format does not say, and no picture
+            beside the file does.
         units: of the coordinates; "auto" takes the format's own, or recognises them where only
             one reading makes sense.
         format: one of `FORMATS`, or "auto" to recognise it by content.
@@ -90,6 +92,7 @@ def load(
         return document
     inline = isinstance(source, str) and _is_text(source)
     name = "the text" if inline else str(source)
+    how.path = None if inline else Path(str(source))
     try:
         document = how.read_text(str(source) if inline else read_text(source))
         _tell(document, how, name, strict)
@@ -136,6 +139,7 @@ class _Reading:
     image: int | str | None
     remarks: Remarks
     lenient: bool = False
+    path: Path | None = None  # of a file
 
     def read_text(self, text: str) -> GroundedPrompt:
         try:
@@ -160,10 +164,33 @@ class _Reading:
                 )
             return read_document(data, self.remarks if self.lenient else None)
         if kind == "coco":
-            return read_coco(data, **place, image=self.image, remarks=self.remarks)
+            beside = self._sizes(data.get("images"))
+            given = {"remarks": self.remarks, "read_size": beside}
+            return read_coco(data, **place, image=self.image, **given)
         if kind == "labelme":
-            return read_labelme(data, **place, remarks=self.remarks)
+            beside = self._sizes([{"file_name": data.get("imagePath")}])
+            return read_labelme(data, **place, remarks=self.remarks, read_size=beside)
         return read_lgd(data, **place) if kind == "lgd" else read_gligen(data, **place)
+
+    def _sizes(self, images: object) -> Callable[[str], Size | None]:
+        """Who reads the size of a picture that lies beside the file.
+
+        Args:
+            images: that the file lists, as COCO does.
+        """
+        path = self.path
+
+        def read_size(name: str) -> Size | None:
+            from grounding.picture_file import read_picture_size
+
+            try:
+                listed = images if isinstance(images, list) else ()
+                file = None if path is None else coco_finder(path, listed).search(name)
+                return None if file is None else read_picture_size(file)
+            except PromptError:  # it cannot be told; what needs it says so
+                return None
+
+        return read_size
 
 
 def _tell(document: GroundedPrompt, how: _Reading, name: str, strict: bool) -> None:

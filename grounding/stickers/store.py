@@ -8,6 +8,7 @@ import concurrent.futures
 import functools
 import json
 import logging
+import math
 import multiprocessing
 import os
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ import numpy as np
 from accelerate import PartialState
 from numpy.lib.format import open_memmap
 
+from grounding.errors import OutputError
 from grounding.files import write_files
 from grounding.lock import locked
 
@@ -43,6 +45,9 @@ def open_store(
         shapes: Of one picture's part of each array.
         total: The number of pictures.
         draw: Makes picture number i; other processes must be able to import it.
+
+    Raises:
+        OutputError: there is no room for them.
     """
     with PartialState().main_process_first():
         if not (folder / RECORDS).exists():
@@ -59,13 +64,31 @@ def _draw_all(
     folder: Path, shapes: Mapping[str, tuple[int, ...]], total: int, draw: Callable[[int], Drawn]
 ) -> None:
     for name, shape in shapes.items():
-        open_memmap(folder / f"{name}.npy", "w+", np.uint8, (total, *shape)).flush()
+        _reserve(folder / f"{name}.npy", (total, *shape))
     chunks = [range(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
     work = functools.partial(_draw_chunk, folder, tuple(shapes), draw)
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as workers:
         lines = [line for some in workers.map(work, chunks) for line in some]
     write_files({folder / RECORDS: "".join(f"{line}\n" for line in lines).encode()})
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+    """Make a file for an array, with all its room: a full disk ends who writes into a memory map.
+
+    Raises:
+        OutputError: there is no room for it.
+    """
+    try:
+        open_memmap(path, "w+", np.uint8, shape).flush()
+        if hasattr(os, "posix_fallocate"):  # not on Windows, nor on macOS
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        reason = (error.strerror or str(error)).lower()
+        size = f"{math.prod(shape) / 2**30:.1f} GB"
+        raise OutputError(f"cannot write {path}: {reason}; it needs {size}") from None
 
 
 def _draw_chunk(

@@ -5,12 +5,14 @@ PICTURE.json beside it. A file of captions is COCO's, or an object of them by fi
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from grounding.errors import PromptError
+from grounding.find_file import FileFinder
 from grounding.formats.annotation import identify, index_by_id
 from grounding.formats.fields import as_list, as_object, as_text, needed
 from grounding.jsonfile import parse_json, read_text
@@ -23,6 +25,8 @@ __all__ = ["Raw", "list_pictures", "read_captions"]
 
 MOST_CAPTIONS = 16  # of a picture; COCO has five
 LONGEST_CAPTION = 2000  # characters
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,7 @@ def list_pictures(
     if without is not None:
         results = Path(os.path.realpath(without))  # Path.resolve raises at a link to itself
         files = [file for file in files if results not in Path(os.path.realpath(file)).parents]
-    pictures = []
+    pictures, said_of = [], {} if captions is None else _placed(folder, captions)
     for file in files:
         name = file.relative_to(folder).as_posix()
         try:
@@ -97,13 +101,28 @@ def list_pictures(
         if captions is None:
             said, problem = _beside(file)
         else:
-            said, problem = captions.get(name, ()), None
+            said, problem = said_of.get(os.path.realpath(file), ()), None
         pictures.append(Raw(name=name, path=file, captions=said, problem=problem))
     if all(raw.refused for raw in pictures):
         raise PromptError(
             f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}); found none"
         )
     return sorted(pictures, key=lambda raw: raw.name)
+
+
+def _placed(folder: Path, captions: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Captions by where their pictures lie, whoever named those; of no picture, they are told."""
+    find, placed, lost = FileFinder([folder], captions), dict[str, tuple[str, ...]](), list[str]()
+    for name, texts in captions.items():
+        try:
+            file = find(name)
+        except PromptError:
+            lost.append(name)
+        else:
+            placed[os.path.realpath(file)] = texts
+    if lost:
+        log.warning("captions of %d files that %s lacks (such as %s)", len(lost), folder, lost[0])
+    return placed
 
 
 def read_captions(path: Path) -> dict[str, tuple[str, ...]]:

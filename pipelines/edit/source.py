@@ -46,6 +46,8 @@ def read_source(path: Path) -> tuple[Image.Image, GroundedPrompt]:
 
 def _is_json(path: Path) -> bool:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            return False  # a pipe, which can be read once
         with path.open("rb") as file:
             return file.read(MAX_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in OBJECTS
     except (FileNotFoundError, IsADirectoryError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from grounding.drops import Drops
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.find_file import FileFinder, coco_finder
 from grounding.formats.annotation import (
@@ -78,9 +78,12 @@ def coco_subjects(
     subjects = []
     for number in in_order(groups):
         noted, size = Remarks(), image_size(images[number])
-        file = find.search(files[number]) if size is None else None
-        if file is not None:
-            size = read_picture_size(file)
+        try:
+            file = find.search(files[number]) if size is None else None
+            size = size if file is None else read_picture_size(file)
+        except PromptError as error:
+            drops.picture(files[number], Dropped("a picture that cannot be read", str(error)))
+            continue
         found = _objects(groups[number], names, size, noted)
         drops.add(files[number], noted)
         if found.things and (limit is None or len(subjects) < limit):

@@ -2,7 +2,9 @@
 
 A path is recognised by its files:
 
-    instances*.json, panoptic*.json   COCO's objects; itself, or in a folder or in its "annotations"
+    instances*.json, panoptic*.json   COCO's objects; itself, in a folder or in its "annotations";
+                                      so are Roboflow's _annotations.coco.json, and files of any
+                                      name that are COCO's and list several images
     refs*.json, phrases*.json         phrases for objects, of RefCOCO or ours; in the same places
     pairs*.jsonl, examples.jsonl      pictures and captions by twos, ours or Winoground's
     *.json                            prompt documents that name their image, in any format
@@ -21,7 +23,7 @@ from tqdm import tqdm
 
 from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
-from grounding.find_file import find_beside
+from grounding.find_file import COCO_FILES, find_beside
 from grounding.formats import load
 from grounding.formats.remarks import Remarks
 from grounding.llava.evaluation.pairs import Pair
@@ -34,6 +36,7 @@ from grounding.stickers.world import Split, World
 from pipelines.evaluate.chat_coco import coco_subjects
 from pipelines.evaluate.chat_options import STICKERS, TASKS
 from pipelines.evaluate.chat_pairs import read_pairs
+from pipelines.evaluate.coco_kind import coco_kind
 from seem.evaluation.phrase_source import phrase_source, refcoco_source
 from seem.evaluation.sample import Sample, Source
 
@@ -42,9 +45,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatData", "Seeing", "open_data"]
 
-OBJECTS = ("instances*.json", "panoptic*.json")
+OBJECTS = (*COCO_FILES, "panoptic*.json")
 REFERENCES, PHRASES = "refs*.json", "phrases*.json"
 PAIRS = ("pairs*.jsonl", "examples.jsonl")
+SEVERAL = 2  # images of a file of COCO's; of one it is a prompt document, too
 UNREADABLE = "a picture that cannot be read"
 NO_IMAGE, SAME_IMAGE = "documents without an image", "further documents of an image"
 NO_PHRASE = "regions without a phrase"
@@ -188,7 +192,8 @@ def _annotations(path: Path) -> Path | None:
     """The file of annotations that a path is or holds."""
     patterns = (*OBJECTS, REFERENCES, PHRASES, *PAIRS)
     if path.is_file():
-        return path if any(fnmatch(path.name, pattern) for pattern in patterns) else None
+        is_named = any(fnmatch(path.name, pattern) for pattern in patterns)
+        return path if is_named or coco_kind(path, SEVERAL) else None
     found = [
         file
         for place in (path, path / "annotations")
@@ -233,8 +238,15 @@ def _documents(files: Sequence[Path]) -> ChatData:
     left_out = {NO_IMAGE: 0, NO_PHRASE: 0, SAME_IMAGE: 0}
     for file in files:
         remarks = Remarks()
-        document = load(file, remarks=remarks)
-        drops.add(file.name, remarks)
+        try:
+            document = load(file, remarks=remarks)
+        except PromptError as error:
+            if len(files) == 1:
+                raise
+            drops.picture(file.name, Dropped("a document that makes no sense", str(error)))
+            continue
+        finally:
+            drops.add(file.name, remarks)
         if document.image is None or document.image in subjects:
             left_out[NO_IMAGE if document.image is None else SAME_IMAGE] += 1
             continue
@@ -244,12 +256,13 @@ def _documents(files: Sequence[Path]) -> ChatData:
             if region.phrase.strip()
         ]
         left_out[NO_PHRASE] += len(document.regions) - len(things)
-        picture = partial(open_picture, find_beside(file.parent, document.image))
         name = document.image
+        picture = partial(_open_beside, file.parent, name)
         subjects[name] = Subject(name=name, picture=picture, things=tuple(things))
     if not subjects:
         raise PromptError(
             f"{files[0]}: expected a prompt document with an image; name it in the field image"
+            f"{drops.why()}"
         )
     nouns = dict.fromkeys(noun for subject in subjects.values() for noun in subject.nouns)
     return ChatData(
@@ -261,6 +274,11 @@ def _documents(files: Sequence[Path]) -> ChatData:
         left_out={what: number for what, number in left_out.items() if number},
         drops=drops,
     )
+
+
+def _open_beside(folder: Path, name: str) -> Image.Image:
+    """The picture that a document in a folder names."""
+    return open_picture(find_beside(folder, name))
 
 
 def _pictures(folder: Path, drops: Drops) -> Sequence[Path]:

@@ -3,7 +3,9 @@
 A path is recognised by its files:
 
     instances*.json           COCO's boxes, itself, or in a folder or in its folder "annotations";
-                              captions*.json beside it gives the prompts, if it is there
+                              captions*.json beside it gives the prompts, if it is there;
+                              so are Roboflow's _annotations.coco.json, and files of any name that
+                              are COCO's and list several images
     anything else             prompt documents, in any format of `grounding.formats`, one a file
 """
 
@@ -18,21 +20,22 @@ from gligen.evaluation.coco_layouts import coco_captions, coco_layouts
 from gligen.evaluation.document_layouts import document_layouts
 from gligen.evaluation.layout import LayoutSet
 from gligen.evaluation.sticker_layouts import held_out_layouts
-from grounding.drops import Drops
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
-from grounding.find_file import FileFinder, coco_finder
+from grounding.find_file import COCO_FILES, FileFinder, coco_finder
 from grounding.formats import load
 from grounding.formats.foreign import COCO_INSTANCES
 from grounding.formats.remarks import Remarks
 from grounding.geometry import Size
 from grounding.picture_file import read_picture_size
 from grounding.stickers.world import World
+from pipelines.evaluate.coco_kind import coco_kind
 from seem.data_file import read_image, read_json
 
 __all__ = ["STICKERS", "open_layouts"]
 
 STICKERS = "stickers"
-INSTANCES = "instances*.json"
+SEVERAL = 2  # images of a file of COCO's; of one it is a prompt document, too
 DOCUMENTS = (".json", ".txt")
 
 
@@ -62,7 +65,12 @@ def open_layouts(data: str, *, world: World, scenes: int, limit: int | None = No
     documents, drops = [], Drops()
     for file in files[:limit]:
         remarks = Remarks()
-        documents.append((file.stem, load(file, remarks=remarks)))
+        try:
+            documents.append((file.stem, load(file, remarks=remarks)))
+        except PromptError as error:
+            if path.is_file():
+                raise
+            drops.picture(file.name, Dropped("a document that makes no sense", str(error)))
         drops.add(file.name, remarks)
     try:
         layouts = document_layouts(documents)
@@ -74,9 +82,13 @@ def open_layouts(data: str, *, world: World, scenes: int, limit: int | None = No
 def _instances(path: Path) -> Path | None:
     """The file of COCO's boxes that a path is or holds."""
     if path.is_file():
-        return path if fnmatch(path.name, INSTANCES) else None
+        is_named = any(fnmatch(path.name, pattern) for pattern in COCO_FILES)
+        return path if is_named or coco_kind(path, SEVERAL) == COCO_INSTANCES else None
     found = [
-        file for place in (path, path / "annotations") for file in sorted(place.glob(INSTANCES))
+        file
+        for place in (path, path / "annotations")
+        for pattern in COCO_FILES
+        for file in sorted(place.glob(pattern))
     ]
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
@@ -88,7 +100,7 @@ def _documents(folder: Path) -> Sequence[Path]:
     files = sorted(file for file in folder.iterdir() if file.suffix in DOCUMENTS)
     if not files:
         raise PromptError(
-            f"{folder}: expected {INSTANCES} of COCO, or prompt documents "
+            f"{folder}: expected {COCO_FILES[0]} of COCO, or prompt documents "
             f"({', '.join(DOCUMENTS)}); found neither"
         )
     stems = [file.stem for file in files]
@@ -102,7 +114,7 @@ def _coco(path: Path, limit: int | None) -> LayoutSet:
     """COCO's boxes; its images are the true pictures if the first of them is there."""
     beside = path.with_name(path.name.replace("instances", "captions", 1))
     captions = None
-    if beside.is_file():
+    if beside != path and beside.is_file():
         said = read_json(beside)
         try:
             captions = coco_captions(said)

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,8 +129,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.classes:
         source = source.with_classes(arguments.classes)
     if arguments.strict:
-        for _ in source.samples():
-            pass  # what is dropped is told as the samples are read
+        for _ in chain(source.samples(), source.clips() if "video" in tasks else ()):
+            pass  # what is dropped is told as they are read
         source.drops.refuse(arguments.data)
         source.left_out.clear()
     predictor = open_predictor(arguments.model, device=arguments.device, offline=arguments.offline)
@@ -199,16 +200,14 @@ def measure(
             if len(drawn) < pictures and objects(sample):
                 drawn[sample.name] = click_panels(predictor, sample, source.classes)
     results: dict[str, Any] = {name: task.result() for name, task in asked.items()}
-    left_out = source.left_out | source.drops.counts()
+    films = VideoTask()
     if "video" in tasks:
-        films = VideoTask()
         for clip in tqdm(source.clips(), "films", source.clip_count, disable=None):
             films.add(predictor, clip)
         results["video"] = films.result()
-        if films.left_out:
-            left_out["films without an object, or with fewer than 3 annotated frames"] = (
-                films.left_out
-            )
+    left_out = source.left_out | source.drops.counts()
+    if films.left_out:
+        left_out["films without an object, or with fewer than 3 annotated frames"] = films.left_out
     empty = [name for name, result in results.items() if _is_empty(result)]
     if len(empty) == len(results):
         why = ", ".join(f"{count} {what}" for what, count in left_out.items()) or "nothing"
@@ -224,7 +223,8 @@ def measure(
 def _is_empty(result: Any) -> bool:
     """Whether a task has measured nothing."""
     if isinstance(result, dict):
-        return result.get("images") == 0 or all(map(_is_empty, result.values()))
+        count = result.get("images", result.get("films"))
+        return count == 0 or all(map(_is_empty, result.values()))
     return False
 
 

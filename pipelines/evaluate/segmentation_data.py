@@ -3,17 +3,22 @@
 A folder is recognised by the names of its files, itself or in its folder `annotations`:
 
     panoptic*.json            COCO panoptic, with the PNGs in the folder of that name
-    instances*.json           COCO instances
+    instances*.json           COCO instances; so is Roboflow's _annotations.coco.json
     phrases*.json             phrases, our own form (`seem.evaluation.phrase_source`)
     refs*.json                RefCOCO's references, beside instances.json
     ImageSets/2017/val.txt    DAVIS 2017
+
+A file that is named itself may be called as it likes, if it is COCO's.
 """
 
 from fnmatch import fnmatch
 from pathlib import Path
 
 from grounding.errors import PromptError
+from grounding.find_file import COCO_FILES
+from grounding.formats.foreign import COCO_PANOPTIC
 from grounding.stickers.world import World
+from pipelines.evaluate.coco_kind import coco_kind
 from seem.evaluation.coco_source import instances_source, panoptic_source
 from seem.evaluation.davis_source import LIST, davis_source
 from seem.evaluation.phrase_source import phrase_source, refcoco_source
@@ -23,7 +28,7 @@ from seem.evaluation.sticker_source import sticker_source
 __all__ = ["STICKERS", "open_source"]
 
 STICKERS = "stickers"
-PATTERNS = ("panoptic*.json", "instances*.json", "phrases*.json", "refs*.json")
+PATTERNS = ("panoptic*.json", *COCO_FILES, "phrases*.json", "refs*.json")
 
 
 def open_source(
@@ -53,13 +58,18 @@ def open_source(
     file = _annotations(path) if path.is_dir() else path
     if fnmatch(file.name, "panoptic*.json"):
         return panoptic_source(file, limit=limit)
-    if fnmatch(file.name, "instances*.json"):
+    if any(fnmatch(file.name, pattern) for pattern in COCO_FILES):
         return instances_source(file, limit=limit)
     if fnmatch(file.name, "phrases*.json"):
         return phrase_source(file, limit=limit)
     if fnmatch(file.name, "refs*.json"):
         return refcoco_source(file, split=split, limit=limit)
-    raise PromptError(f"{file}: expected a file named as one of {', '.join(PATTERNS)}")
+    kind = coco_kind(file)
+    if kind is not None:
+        return (panoptic_source if kind == COCO_PANOPTIC else instances_source)(file, limit=limit)
+    raise PromptError(
+        f"{file}: expected a file named as one of {', '.join(PATTERNS)}, or COCO's annotations"
+    )
 
 
 def _annotations(folder: Path) -> Path:

@@ -56,11 +56,13 @@ class FileIndex:
         embedder: Whose.
         paths: N files.
         vectors: Of them.
+        broken: Files that could not be read, which were told.
     """
 
     embedder: Embedder
     paths: tuple[Path, ...]
     vectors: Float[Tensor, "N C"]
+    broken: tuple[Path, ...] = ()
 
     def search(self, wanted: Sequence[Item], *, count: int = 10) -> list[Hit]:
         """Find the files nearest to all that is wanted together, the nearest first.
@@ -92,7 +94,7 @@ def build_index(
         remembered: A folder where vectors are kept; None: nowhere.
 
     Returns:
-        The index; files that cannot be read are left out with a warning.
+        The index; files that cannot be read are left out, and each is logged as an error.
 
     Raises:
         PromptError: There is no such folder, or nothing in it that can be read.
@@ -113,21 +115,32 @@ def build_index(
     known = {} if store is None else _known(store)
     before = len(known)
     named: list[tuple[Path, str]] = []
+    broken: list[Path] = []
     for file in tqdm([file for file in files if file.is_file()], "indexing", disable=None):
         try:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             if digest not in known:
                 known[digest] = embedder.embed([_item(file, endings[file.suffix.lower()])])[0]
         except (LavallamaError, OSError) as error:
-            log.warning("left out: %s", error)
+            reason = f"{file}: {error.strerror}" if isinstance(error, OSError) else error
+            log.error("left out: %s", reason)
+            broken.append(file)
             continue
         named.append((file, digest))
     if not named:
-        raise PromptError(f"{root}: holds nothing that {embedder.name} reads: {_said(endings)}")
+        why = f"; {len(broken)} of them cannot be read" if broken else ""
+        raise PromptError(
+            f"{root}: holds nothing that {embedder.name} reads: {_said(endings)}{why}"
+        )
     if store is not None and len(known) > before:
         write_safetensors(known, store)
     vectors = torch.stack([known[digest] for _, digest in named])
-    return FileIndex(embedder=embedder, paths=tuple(file for file, _ in named), vectors=vectors)
+    return FileIndex(
+        embedder=embedder,
+        paths=tuple(file for file, _ in named),
+        vectors=vectors,
+        broken=tuple(broken),
+    )
 
 
 def _item(file: Path, kind: Modality) -> Item:

@@ -24,7 +24,7 @@ from gligen.evaluation.coco_layouts import coco_captions
 from grounding.document_paths import place_beside
 from grounding.drops import Dropped, Drops
 from grounding.errors import LavallamaError, PromptError
-from grounding.find_file import coco_finder
+from grounding.find_file import FileFinder, coco_finder
 from grounding.formats import load
 from grounding.formats.annotation import (
     Entry,
@@ -143,24 +143,39 @@ def _folder(folder: Path) -> Iterator[Found]:
     for file, reason in listed.passed_over:
         fail = _failing(Dropped(reason))
         yield Found(name=str(file.relative_to(folder)), document=fail, read=fail)
+    beside = _Beside(folder, listed.files)
     for file in listed.files:
         remarks = Remarks()
         yield Found(
             name=str(file.relative_to(folder)),
-            document=lambda file=file, remarks=remarks: _beside(file, remarks),
+            document=lambda file=file, remarks=remarks: beside.document(file, remarks),
             read=file.read_bytes,
             remarks=remarks,
         )
 
 
-def _beside(picture: Path, remarks: Remarks) -> GroundedPrompt:
-    """The document of a picture: the file of its name."""
-    size = read_picture_size(picture)
-    for end in DOCUMENTS:
-        path = picture.with_suffix(end)
-        if path.is_file():
-            return place_beside(load(path, canvas=size, remarks=remarks), picture.parent)
-    raise Dropped("no document of the picture's name beside it")
+class _Beside:
+    """Finds the document of a picture: the file of its name, however its letters are written.
+
+    Args:
+        folder: Of the pictures, and folders of them.
+        pictures: All of them.
+    """
+
+    def __init__(self, folder: Path, pictures: Sequence[Path]) -> None:
+        self.folder, self.find = folder, FileFinder([folder])
+        self.named = {picture.with_suffix("") for picture in pictures}
+
+    def document(self, picture: Path, remarks: Remarks) -> GroundedPrompt:
+        """Read it."""
+        size, name = read_picture_size(picture), picture.with_suffix("")
+        for end in DOCUMENTS:
+            path = self.find.search(str(picture.relative_to(self.folder).with_suffix(end)))
+            # A.json belongs to a.png only if there is no A.png.
+            owner = name if path is None else path.with_suffix("")
+            if path is not None and (owner == name or owner not in self.named):
+                return place_beside(load(path, canvas=size, remarks=remarks), picture.parent)
+        raise Dropped("no document of the picture's name beside it")
 
 
 def _lines(path: Path) -> Iterator[Found]:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from grounding.drops import Dropped, Drops
 from grounding.errors import LavallamaError, PromptError
-from grounding.find_file import coco_finder
+from grounding.find_file import FileFinder, coco_finder
 from grounding.formats.annotation import (
     NO_SENSE,
     Entry,
@@ -61,9 +62,6 @@ def panoptic_source(path: Path, *, limit: int | None = None) -> Source:
     data = read_json(path, COCO_PANOPTIC)
     try:
         reader = _Reader(path, data)
-        for group in reader.groups.values():
-            for where, entry in group:
-                as_text(needed(entry, "file_name", where), f"{where}.file_name")
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
     maps = path.with_suffix("")
@@ -71,12 +69,12 @@ def panoptic_source(path: Path, *, limit: int | None = None) -> Source:
         raise PromptError(
             f"{path}: expected the panoptic PNGs in the folder {maps}; put them there"
         )
-    chosen = in_order(reader.groups)[:limit]
+    chosen, find = in_order(reader.groups)[:limit], FileFinder([maps])
 
     def samples() -> Iterator[Sample]:
         for number in chosen:
             for where, entry in reader.groups[number]:
-                yield from reader.panoptic(number, entry, maps, where)
+                yield from reader.panoptic(number, entry, find, where)
 
     segments = [entry for _, entry in reader.entries()]
     if segments and not any(entry.get("segments_info") for entry in segments):
@@ -163,28 +161,20 @@ class _Reader:
             facts={"least_area": MIN_AREA},
         )
 
-    def panoptic(self, number: Id, entry: Entry, maps: Path, where: str) -> Iterator[Sample]:
-        """The sample of an image with its map."""
-        file = maps / as_text(entry["file_name"], f"{where}.file_name")
-        remarks = Remarks()
+    def panoptic(self, number: Id, entry: Entry, find: FileFinder, where: str) -> Iterator[Sample]:
+        """The sample of an image with its map; none, and counted, if one cannot be read."""
+        remarks, truths = Remarks(), []
         try:
             pixels, name = self._pixels(number)
-            ids = read_panoptic_png(file.read_bytes(), file, pixels.shape[:2])
-            segments = as_list(needed(entry, "segments_info", where), f"{where}.segments_info")
-            truths = []
-            for place, value in enumerate(segments):
+            ids = _ids(entry, where, find, pixels.shape[:2])
+            for place, value in enumerate(as_list(entry["segments_info"], where)):
                 here = f"{where}.segments_info[{place}]"
                 segment = read_segment(value, here, self.label, remarks)
                 if segment is not None:
                     truths += self._truth(ids == segment.id, self.label[segment.category], segment)
         except Dropped as dropped:
-            self.drops.picture(str(self.images[number]["file_name"]), dropped)
+            self._drop(number, dropped)
             return
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise PromptError(f"{file}: cannot be read: {reason}") from None
-        except LavallamaError as error:
-            raise PromptError(f"{self.path}: {error}") from None
         self.drops.add(name, remarks)
         yield self._sample(name, pixels, truths, complete=True)
 
@@ -194,10 +184,8 @@ class _Reader:
             pixels, name = self._pixels(number)
             told = told_size(self.images[number], pixels)
         except Dropped as dropped:
-            self.drops.picture(str(self.images[number]["file_name"]), dropped)
+            self._drop(number, dropped)
             return
-        except LavallamaError as error:
-            raise PromptError(f"{self.path}: {error}") from None
         remarks, truths = Remarks(), []
         for where, entry in self.groups[number]:
             category = find_category(entry, self.label, where, remarks)
@@ -219,9 +207,17 @@ class _Reader:
         self.drops.add(name, remarks)
         yield self._sample(name, pixels, truths, complete=False)
 
+    def _drop(self, number: Id, dropped: Dropped) -> None:
+        """Count an image that is not measured."""
+        name = self.images[number].get("file_name")
+        self.drops.picture(name if isinstance(name, str) else f"image {number}", dropped)
+
     def _pixels(self, number: Id) -> tuple[np.ndarray, str]:
         image = self.images[number]
-        name = as_text(needed(image, "file_name", f"image {number}"), "file_name")
+        try:
+            name = as_text(needed(image, "file_name", f"image {number}"), f"image {number}: name")
+        except PromptError as error:
+            raise Dropped("an image without a file name", str(error)) from None
         return read_or_drop(self.find, name), Path(name).stem
 
     def _truth(self, mask: np.ndarray, label: int, segment: Segment) -> list[Truth]:
@@ -262,3 +258,23 @@ class _Reader:
 
     def _leave(self, what: str) -> None:
         self.left_out[what] = self.left_out.get(what, 0) + 1
+
+
+def _ids(
+    entry: Entry, where: str, find: FileFinder, size: tuple[int, int]
+) -> Int[np.ndarray, "H W"]:
+    """The map of an image, whose entry lists its segments.
+
+    Raises:
+        Dropped: there is none, or none that fits.
+    """
+    try:
+        name = as_text(needed(entry, "file_name", where), f"{where}.file_name")
+        as_list(needed(entry, "segments_info", where), f"{where}.segments_info")
+        file = find(name)
+        return read_panoptic_png(file.read_bytes(), file, size)
+    except OSError as error:
+        detail = f"{error.filename}: {(error.strerror or str(error)).lower()}"
+    except LavallamaError as error:
+        detail = str(error)
+    raise Dropped("a panoptic map that cannot be read", detail)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.picture_file import open_upright
 from seem.data_file import read_image
@@ -45,9 +46,14 @@ def davis_source(folder: Path, *, limit: int | None = None) -> Source:
                 f"{folder / LIST}: there is no sequence {name!r:.60} in {folder / FRAMES}"
             )
 
+    drops = Drops(nouns=("films", "regions"))
+
     def clips() -> Iterator[Clip]:
         for name in names:
-            yield _clip(folder, name)
+            try:
+                yield _clip(folder, name)
+            except PromptError as error:
+                drops.picture(name, Dropped("a film that cannot be read", str(error)))
 
     return Source(
         what=f"DAVIS 2017 in {folder.name}, {len(names)} sequence{'s' * (len(names) != 1)}",
@@ -55,6 +61,7 @@ def davis_source(folder: Path, *, limit: int | None = None) -> Source:
         usual=("video",),
         clip_count=len(names),
         clips=clips,
+        drops=drops,
     )
 
 
@@ -63,6 +70,12 @@ def _clip(folder: Path, name: str) -> Clip:
     if not files:
         raise PromptError(f"{folder / FRAMES / name}: expected frames, 00000.jpg and so on")
     frames = [read_image(file) for file in files]
+    for file, frame in zip(files, frames, strict=True):
+        if frame.shape != frames[0].shape:
+            raise PromptError(
+                f"{file}: all frames must have the first one's size of {frames[0].shape[1]} x "
+                f"{frames[0].shape[0]} pixels; got {frame.shape[1]} x {frame.shape[0]}"
+            )
     ids: list[np.ndarray | None] = []
     for file, frame in zip(files, frames, strict=True):
         path = folder / IDS / name / f"{file.stem}.png"

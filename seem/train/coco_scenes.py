@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from grounding.drops import Dropped, Drops
 from grounding.errors import LavallamaError, PromptError
-from grounding.find_file import coco_finder
+from grounding.find_file import coco_finder, find_beside
 from grounding.formats.annotation import (
     Entry,
     Id,
@@ -151,7 +151,7 @@ def open_coco(path: Path, size: int) -> CocoScenes:
         kinds, named = index_by_id(data, "categories"), name_categories(data, used)
         names = {number: spoken_name(name) for number, name in named.items()}
         drops.add(path.name, remarks)
-        find = coco_finder(path, images.values())
+        find, maps = coco_finder(path, images.values()), path.with_suffix("")
         entries, records = [], []
         for number, where, annotation in annotations:
             image, remarks = images[number], Remarks()
@@ -169,7 +169,7 @@ def open_coco(path: Path, size: int) -> CocoScenes:
             entries.append(
                 _Entry(
                     image=found or Path(name),
-                    png=path.with_suffix("") / as_text(annotation.get("file_name"), where),
+                    png=find_beside(maps, as_text(annotation.get("file_name"), where)),
                     ids=tuple(number for number, _ in segments),
                     problem=problem,
                 )

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from grounding import formats
 from grounding.errors import PromptError
@@ -237,6 +238,48 @@ def test_coco_images_are_chosen_by_id_or_name() -> None:
     assert formats.load(data, image=1).regions == ()
     with pytest.raises(PromptError, match="none has the id or file name"):
         formats.load(data, image=3)
+
+
+@pytest.mark.parametrize("canvas", [None, (300, 300)])
+def test_sizes_that_a_file_does_not_tell_are_those_of_the_picture_beside_it(canvas, tmp_path):
+    picture = Image.new("RGB", (40, 20))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # people see 20 x 40
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    coco = {
+        "images": [{"id": "1", "file_name": "C:\\pics\\A.jpg", "width": None}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [10, 10, 10, 10]}],
+    }
+    shape = {"label": "cat", "shape_type": "rectangle", "points": [[10, 10], [20, 20]]}
+    (tmp_path / "labels").mkdir()
+    for name, data in (
+        ("coco.json", coco),
+        ("labels/a.json", {"shapes": [shape], "imagePath": "..\\a.jpg", "imageData": None}),
+    ):
+        path = tmp_path / name
+        path.write_text(json.dumps(data))
+        document = formats.load(path, canvas=canvas)
+        assert document.canvas == Canvas(width=20, height=40)
+        assert document.regions[0].box == (0.5, 0.25, 1.0, 0.5)
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+    if canvas is None:
+        with pytest.raises(PromptError, match="pixels"):
+            formats.load(path)
+    else:
+        assert formats.load(path, canvas=canvas).canvas == Canvas(width=300, height=300)
+
+
+def test_categories_may_be_numbers():
+    coco = {
+        "images": [{"id": 1, "width": 10, "height": 10}],
+        "categories": [{"id": 0, "name": 7}],
+        "annotations": [{"image_id": 1, "category_id": 0, "bbox": [0, 0, 5, 5]}],
+    }
+    assert formats.load(coco).regions[0].phrase == "7"
+    coco["categories"][0]["name"] = None
+    with pytest.raises(PromptError, match="name: expected text"):
+        formats.load(coco)
 
 
 def test_labelme_circles_and_groups() -> None:

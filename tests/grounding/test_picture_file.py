@@ -149,6 +149,14 @@ def test_cmyk_becomes_rgb():
     assert seen[1] > 200
 
 
+def test_lab_becomes_rgb():
+    """As Photoshop writes it; pure red is L 54.3, a 81, b 70 (CIE 1976, for D50)."""
+    lab = Image.new("LAB", (4, 3), (round(54.3 * 2.55), 128 + 81, 128 + 70))
+    red, green, blue = open_picture(saved(lab, "TIFF")).getpixel((1, 1))
+    assert red > 245
+    assert max(green, blue) < 25
+
+
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_of_several_pictures_the_first_is_taken_and_said(kind, caplog, tmp_path):
     pages = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
@@ -259,6 +267,7 @@ def test_a_pipe_is_read_if_somebody_writes_to_it(tmp_path):
         (Image.new("RGBA", (2, 2), (1, 2, 3, 254)), {}, "transparency is laid on white"),
         (Image.new("RGB", (2, 2)), {"icc_profile": "swapped"}, "colours are converted"),
         (Image.fromarray(np.zeros((2, 2), np.uint16)), {}, "16 bits are scaled to 8"),
+        (Image.new("LAB", (2, 2)), {"kind": "TIFF"}, "LAB is converted to sRGB"),
     ],
 )
 def test_what_is_changed_of_a_picture_is_told(image, options, said):

@@ -305,6 +305,28 @@ def test_an_empty_folder_says_what_was_expected(tmp_path, capsys):
     )
 
 
+def test_a_document_that_makes_no_sense_costs_itself(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    region = Region(phrase="llama", box=(0, 0, 1, 1))
+    GroundedPrompt(image="a.png", regions=(region,)).save(tmp_path / "a.json")
+    (tmp_path / "notes.json").write_text('{"name": "a package"')
+    how = {"world": PRESETS["crowd"], "scenes": 1, "split": "val", "limit": None, "seeing": None}
+    data = open_data(str(tmp_path), **how)
+    assert [subject.name for subject in data.subjects] == ["a.png"]
+    assert data.drops.lost_pictures == {"a document that makes no sense": 1}
+    with pytest.raises(PromptError, match=r"notes.json: is not valid JSON"):
+        open_data(str(tmp_path / "notes.json"), **how)
+
+
+def test_files_of_coco_may_have_any_name(tmp_path):
+    file = instances_file(tmp_path, "result.json")
+    content = json.loads(file.read_text())
+    content["images"].append({"id": 2, "file_name": "none.png"})
+    file.write_text(json.dumps(content))
+    how = {"world": PRESETS["crowd"], "scenes": 1, "split": "val", "limit": None, "seeing": None}
+    assert "counting" in open_data(str(file), **how).tasks
+
+
 def test_pictures_that_cannot_be_read_are_dropped_before_anything_is_asked(tmp_path):
     for name in ("a", "b"):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")

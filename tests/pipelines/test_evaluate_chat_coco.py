@@ -41,6 +41,19 @@ def test_what_makes_no_sense_costs_itself_and_is_counted(tmp_path):
     assert drops.count == 4
 
 
+def test_a_broken_picture_whose_size_is_not_told_costs_itself(tmp_path):
+    path = written(
+        tmp_path, *({"image_id": i, "category_id": 1, "bbox": [0, 0, 9, 9]} for i in "12")
+    )
+    data = json.loads(path.read_text())
+    data["images"].append({"id": 2, "file_name": "b.png", "width": None, "height": None})
+    path.write_text(json.dumps(data))
+    (tmp_path / "b.png").touch()
+    drops = Drops()
+    assert [subject.name for subject in coco_subjects(path, drops=drops)[0]] == ["a.png"]
+    assert drops.lost_pictures == {"a picture that cannot be read": 1}
+
+
 def test_a_picture_of_another_shape_is_refused_by_its_name(tmp_path):
     path = written(
         tmp_path, {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}, width=20, height=40

@@ -12,7 +12,9 @@ from PIL import Image
 
 from gligen.evaluation import frechet
 from gligen.evaluation.layout import Instance
+from grounding.stickers.world import PRESETS
 from pipelines.evaluate import grounding_detectors, main
+from pipelines.evaluate.grounding_data import open_layouts
 from pipelines.evaluate.grounding_options import TASKS, grounding_options
 from pipelines.evaluate.grounding_report import LABELS, report
 from pipelines.generation.generator import Generator
@@ -301,6 +303,27 @@ def test_broken_data_is_one_line_and_nothing_is_written(world, tmp_path, capsys)
     (coco / "val" / "5.png").write_bytes(b"no picture")
     assert "5.png" in refused(capsys, "--data", coco, "--out", out)
     assert not out.exists()
+
+
+def test_what_cannot_be_read_costs_itself(tmp_path):
+    how = {"world": PRESETS["small"], "scenes": 1}
+    (tmp_path / "documents").mkdir()
+    _document(tmp_path / "documents")
+    (tmp_path / "documents" / "README.txt").write_text("These are my boxes.")
+    layouts = open_layouts(str(tmp_path / "documents"), **how)
+    assert (layouts.count, sum(layouts.drops.lost_pictures.values())) == (1, 1)
+    coco = coco_folder(tmp_path / "coco")
+    file = coco / "annotations" / "instances_val.json"
+    data = json.loads(file.read_text())
+    for entry in data["images"]:
+        del entry["width"], entry["height"]
+    data["annotations"].append(data["annotations"][0] | {"id": 99, "image_id": 6})
+    file.rename(file.with_name("result.json")).write_text(json.dumps(data))
+    (coco / "val" / "6.png").write_bytes(b"")
+    (coco / "val").rename(coco / "images")
+    layouts = open_layouts(str(file.with_name("result.json")), **how)
+    assert [layout.name for layout in layouts.layouts()] == ["image-5"]
+    assert layouts.drops.lost_pictures == {"a picture that cannot be read": 1}
 
 
 def _document(folder):

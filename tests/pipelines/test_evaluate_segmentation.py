@@ -83,6 +83,26 @@ def test_a_folder_of_films(tmp_path, capsys):
     assert results["video"]["frames"] == 2
 
 
+def test_a_broken_film_is_left_out_and_named_or_refused(tmp_path, capsys):
+    folder, out = davis_folder(tmp_path / "films"), tmp_path / "out"
+    (folder / "JPEGImages" / "480p" / "squares" / "00002.jpg").write_bytes(b"")
+    assert "squares: a film that" in refused(capsys, "--data", folder, "--strict")
+    said = refused(capsys, "--data", folder, "--out", out)
+    assert "nothing to measure of video; left out: 1 a film that cannot be read" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["_annotations.coco.json", "result.json"])
+def test_files_of_coco_may_be_called_as_tools_call_them(name, tmp_path, capsys):
+    file = instances_file(tmp_path / "export", name)
+    assert run("--data", file, "--tasks", "box") == 0
+    folder = panoptic_folder(tmp_path / "maps")
+    for old, new in (("panoptic.json", name), ("panoptic", name.removesuffix(".json"))):
+        (folder / old).rename(folder / new)
+    if name == "result.json":
+        assert run("--data", folder / name, "--tasks", "panoptic") == 0
+
+
 def test_one_file_of_several(tmp_path, capsys):
     folder = panoptic_folder(tmp_path / "both")
     file = instances_file(folder)
@@ -162,7 +182,7 @@ def test_a_broken_image_is_left_out_and_named_or_refused(tmp_path, capsys):
     assert run(*asked) == 0
     assert "1 a picture that cannot be read" in capsys.readouterr().out
     assert "007.jpg" in (out / "dropped.jsonl").read_text()
-    (folder / "images" / "005.jpg").write_bytes(b"no picture")
+    (folder / "panoptic" / "005.png").unlink()
     assert "nothing to measure of box" in refused(capsys, *asked)
 
 

@@ -52,11 +52,16 @@ def test_recordings_are_found_too(tmp_path):
     assert names(index.search(["blue"])) == ["high.wav", "low.wav"]
 
 
-def test_what_cannot_be_read_is_left_out(tmp_path, caplog):
+def test_what_cannot_be_read_is_left_out(tmp_path, caplog, capsys):
     write_pictures(tmp_path)
     (tmp_path / "broken.png").write_bytes(b"x")
     assert len(build_index(tmp_path, Colours()).paths) == 3
     assert "broken.png" in caplog.text
+    cache = ("--cache", str(tmp_path / "kept"))
+    assert search.main([str(tmp_path), "--text", "red", "--top", "1", *PLUGIN, *cache]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == f"1.000  {tmp_path}/red.png\n"
+    assert "error: left out: " in printed.err
     (tmp_path / "empty").mkdir()
     with pytest.raises(PromptError, match="holds nothing that colours reads"):
         build_index(tmp_path / "empty", Colours())

@@ -54,6 +54,16 @@ def test_a_file_of_captions(tmp_path):
         read_captions(path)
 
 
+def test_captions_find_their_pictures_whoever_named_them(tmp_path, caplog):
+    (tmp_path / "day").mkdir()
+    for name in ("a.png", "day/u\u0308.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    said = {"C:\\pics\\A.png": ("one",), "day\\\u00fc.png": ("two",), "none.png": ("three",)}
+    assert [raw.captions for raw in list_pictures(tmp_path, said)] == [("one",), ("two",)]
+    assert "captions of 1 files" in caplog.text
+    assert "none.png" in caplog.text
+
+
 def test_shards_share_pictures_out(tmp_path):
     write_pictures(tmp_path, 30)
     raws = list_pictures(tmp_path)

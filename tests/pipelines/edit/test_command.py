@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 
 import pytest
@@ -107,10 +108,12 @@ def test_what_is_wrong_is_one_line(arguments, problem, image, capsys, tmp_path):
 def test_sources_that_are_none(image, capsys, tmp_path):
     (tmp_path / "bare.json").write_text('{"prompt": "a llama", "regions": []}')
     (tmp_path / "noise.png").write_bytes(b"\x89PNG noise")
+    os.mkfifo(tmp_path / "pipe.png")
     for name, problem in (
         ("bare.json", "names no picture"),
         ("noise.png", "is not a whole picture"),
         ("none.png", "no such file"),
+        ("pipe.png", "is a pipe that nobody writes to"),
         (".", "history.json: no such file"),
     ):
         source = str(tmp_path / name)

@@ -59,6 +59,19 @@ def test_a_folder_of_pictures_with_documents(tmp_path):
         c.document()
 
 
+def test_documents_are_found_however_their_names_are_composed(tmp_path):
+    composed, apart = "\u00fc \U0001f999", "u\u0308 \U0001f999"  # a u with dots, and a llama
+    for name in (composed, "B", "b"):
+        Image.new("RGB", (20, 10)).save(tmp_path / f"{name}.png")
+    for name in (apart, "B"):
+        (tmp_path / f"{name}.json").write_text('{"cat": [0, 0, 0.5, 0.5]}')
+    found = {one.name: one for one in open_source(str(tmp_path), folder=tmp_path)}
+    assert found[f"{composed}.png"].document().regions
+    assert found["B.png"].document().regions
+    with pytest.raises(Dropped, match="no document"):
+        found["b.png"].document()
+
+
 def test_json_lines(tmp_path):
     (tmp_path / "a.png").write_bytes(png())
     lines = [{"image": "a.png", **DOCUMENT}, {"image": "gone.png", **DOCUMENT}, DOCUMENT]

@@ -107,8 +107,6 @@ def test_the_official_layout_is_known(tmp_path):
         (lambda d: d.update(annotations=[]), "expected annotated images; got none"),
         (lambda d: [a.update(image_id=99) for a in d["annotations"]], "image_id: 99"),
         (lambda d: [a.update(segments_info=[]) for a in d["annotations"]], "are empty"),
-        (lambda d: d["annotations"][0].update(segments_info=3), "segments_info: expected a list"),
-        (lambda d: d["annotations"][0].update(file_name="none.png"), "no such file"),
         (lambda d: d["images"].append(d["images"][0]), "7 appears twice"),
         (lambda d: d["categories"].append({"id": 1, "name": "dog"}), "names that differ"),
         (lambda d: d.update(annotations=[{"bbox": [1, 2, 3, 4]}]), "is COCO instances, expected"),
@@ -239,19 +237,46 @@ def test_a_missing_folder_of_maps_is_named(panoptic):
         panoptic_source(panoptic)
 
 
-def test_a_map_of_another_size_is_refused(panoptic):
+def test_a_map_of_another_size_is_dropped_and_named(panoptic):
     from seem.coco import panoptic_png
 
     file = panoptic.parent / "panoptic" / "005.png"
     file.write_bytes(panoptic_png(np.full((HEIGHT // 2, WIDTH // 2), 9, np.int32)))
     second, _ = panoptic_source(panoptic).samples()
     assert second.truths[0].mask.all()  # of the same shape
-    file.write_bytes(panoptic_png(np.ones((3, 3), np.int32)))
-    with pytest.raises(PromptError, match="005.png"):
-        list(panoptic_source(panoptic).samples())
-    file.write_bytes(b"no picture")
-    with pytest.raises(PromptError, match="PNG"):
-        list(panoptic_source(panoptic).samples())
+    for broken in (panoptic_png(np.ones((3, 3), np.int32)), b"no picture", b""):
+        file.write_bytes(broken)
+        _lost(panoptic_source(panoptic), "005.png")
+
+
+def _lost(source, said):
+    """Check that one of two images is measured, and that the other is named."""
+    assert [sample.name for sample in source.samples()] == ["007"]
+    assert sum(source.drops.lost_pictures.values()) == 1
+    with pytest.raises(PromptError, match=said):
+        source.drops.refuse("data")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["annotations"][1].update(segments_info=3), "segments_info: expected a list"),
+        (lambda d: d["annotations"][1].update(file_name="none.png"), "none.png"),
+        (lambda d: d["annotations"][1].update(file_name="images"), "images"),
+        (lambda d: d["annotations"][1].pop("file_name"), "file_name: is missing"),
+        (lambda d: d["images"][1].pop("file_name"), "image without a file name"),
+    ],
+)
+def test_an_image_whose_map_cannot_be_read_costs_itself(panoptic, change, said):
+    _lost(panoptic_source(rewritten(panoptic, change)), said)
+
+
+def test_maps_are_found_as_other_systems_name_them(panoptic):
+    def renamed(data):
+        for entry in data["annotations"]:
+            entry["file_name"] = ".\\" + entry["file_name"].upper()
+
+    assert len(list(panoptic_source(rewritten(panoptic, renamed)).samples())) == 2
 
 
 @pytest.mark.parametrize("broken", [None, b"", b"text"])

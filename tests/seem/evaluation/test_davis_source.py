@@ -24,8 +24,34 @@ def test_frames_may_lack_ids_but_for_the_first(tmp_path):
     [clip] = davis_source(folder).clips()
     assert [ids is None for ids in clip.ids] == [False, False, True, False]
     (annotations / "00000.png").unlink()
-    with pytest.raises(PromptError, match=r"ids of the first frame, 00000.png"):
-        list(davis_source(folder).clips())
+    assert_lost(folder, r"ids of the first frame, 00000.png")
+
+
+def assert_lost(folder, said):
+    """Check that the film is left out and named."""
+    source = davis_source(folder)
+    assert list(source.clips()) == []
+    with pytest.raises(PromptError, match=said):
+        source.drops.refuse(folder)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"none", Image.fromarray(np.zeros((HEIGHT, 3, 3), np.uint8))]
+)
+def test_a_film_with_a_broken_frame_costs_itself(tmp_path, broken):
+    folder = davis_folder(tmp_path)
+    for kind in ("JPEGImages", "Annotations"):
+        place = folder / kind / "480p"
+        (place / "others").mkdir()
+        for file in (place / "squares").iterdir():
+            (place / "others" / file.name).write_bytes(file.read_bytes())
+    (folder / "ImageSets" / "2017" / "val.txt").write_text("others\nsquares\n")
+    frame = folder / "JPEGImages" / "480p" / "others" / "00002.jpg"
+    frame.write_bytes(broken) if isinstance(broken, bytes) else broken.save(frame)
+    source = davis_source(folder)
+    assert [clip.name for clip in source.clips()] == ["squares"]
+    with pytest.raises(PromptError, match="the first: others: a film"):
+        source.drops.refuse(folder)
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -47,8 +73,6 @@ def test_ids_must_be_a_palette_of_the_frames_size(tmp_path):
         Image.fromarray(np.zeros((3, 4), np.uint8)),
     ):
         image.save(path)
-        with pytest.raises(PromptError, match="expected ids in a palette image of 60 x 40"):
-            list(davis_source(folder).clips())
+        assert_lost(folder, "expected ids in a palette image of 60 x 40")
     path.write_bytes(b"none")
-    with pytest.raises(PromptError, match="is not a whole picture"):
-        list(davis_source(folder).clips())
+    assert_lost(folder, "is not a whole picture")
