@@ -232,10 +232,17 @@ def _check_places(places: list[tuple[Path, Path | None]]) -> None:
 def _size(
     options: argparse.Namespace, document: "GroundedPrompt", generator: "Generator"
 ) -> tuple[int, int] | None:
-    """(width, height) if the user insists: by options, or by naming a picture to draw again."""
+    """(width, height) if the user insists: by options, or by naming a picture to draw again.
+
+    Of a picture that is redrawn inside boxes the document says more than one size.
+    """
+    from pipelines.generation.source_picture import drawn_size
+
     if options.width is None and options.height is None:
-        again = options.from_image is not None and document.canvas is not None
-        return document.canvas.size if again and document.canvas else None
+        again = options.from_image is not None and options.image is None
+        if not again or document.canvas is None or drawn_size(document) is not None:
+            return None
+        return document.canvas.size
     frame = generator.frame
     return options.width or frame.width, options.height or frame.height
 

@@ -1,6 +1,7 @@
 """Original: a picture that is redrawn inside boxes and kept outside of them.
 
-Axes: H x W pixels of the picture that is drawn, C latent channels, h x w latent cells.
+The model draws at a size of its own; what it drew is scaled to that of the result.
+Axes: H x W pixels, C latent channels, h x w latent cells.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ class Original:
     """What is known of a picture that is to be inpainted.
 
     Attributes:
-        pixels: of the picture, at the size that is drawn.
+        pixels: of the picture, at the size of the result.
         free: where it is drawn anew.
         latents: of the picture, scaled as the UNet's are.
         mask: 1 in the latent cells that are kept, 0 in those that a box touches.
         beside: what an inpainting UNet reads after its latents: the mask, 1 where it draws, and the
             latents of the picture with the boxes painted grey (Rombach et al., arXiv 2112.10752,
             section 4.5; the channels are those of Stable Diffusion's inpainting checkpoints).
-        blend: pixels inside the boxes over which old fades into new; 0: a hard edge.
+        blend: pixels of the result inside the boxes over which old fades into new; 0: a hard edge.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]
@@ -54,15 +55,17 @@ class Original:
         boxes: Sequence[Box],
         base: BaseModel,
         size: tuple[int, int],
+        result: tuple[int, int],
         blend: int = 0,
     ) -> Original:
         """Prepare a picture.
 
         Args:
-            picture: RGB; scaled to `size`.
+            picture: RGB.
             boxes: normalised xyxy, what is drawn anew.
             base: its autoencoder reads the picture.
             size: (width, height) that is drawn.
+            result: (width, height) of the result; its own, and the picture stays as it is.
             blend: as the attribute.
 
         Raises:
@@ -70,21 +73,29 @@ class Original:
         """
         if not boxes:
             raise PromptError("inpainting redraws boxes, and the document has none; give some")
-        pixels = _scaled(picture, size)
-        free = np.zeros(pixels.shape[:2], dtype=bool)
-        for box in boxes:
-            free |= box_to_bitmap(box, size)
-        values = _values(pixels)
+        values = _values(_scaled(picture, size))
         latents, beside = encoded_picture(values, base.vae), None
         mask = latent_mask(boxes, *latents.shape[-2:]).to(latents.device)
         if base.inpaints:
-            hidden = values.masked_fill(torch.from_numpy(free), 0.0)
+            hidden = values.masked_fill(torch.from_numpy(_inside(boxes, size)), 0.0)
             beside = torch.cat((1 - mask, encoded_picture(hidden, base.vae)), dim=1)
-        return cls(pixels=pixels, free=free, latents=latents, mask=mask, beside=beside, blend=blend)
+        return cls(
+            pixels=_scaled(picture, result),
+            free=_inside(boxes, result),
+            latents=latents,
+            mask=mask,
+            beside=beside,
+            blend=blend,
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the result."""
+        return self.pixels.shape[1], self.pixels.shape[0]
 
     def composed(self, drawn: Image.Image) -> Image.Image:
-        """The drawn picture inside the boxes, the original, bit for bit, outside."""
-        new = np.asarray(drawn)
+        """The drawn picture, scaled, inside the boxes; the original, bit for bit, outside."""
+        new = _scaled(drawn, self.size)
         if self.blend == 0:
             return Image.fromarray(np.where(self.free[..., None], new, self.pixels), "RGB")
         depth = cv2.distanceTransform(self.free.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
@@ -132,6 +143,14 @@ def encoded_picture(values: Float[Tensor, "1 3 H W"], vae: Any) -> Float[Tensor,
     latents = seen.latent_dist.mode() if hasattr(seen, "latent_dist") else seen.latents
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     return (latents.float() - shift) * vae.config.scaling_factor
+
+
+def _inside(boxes: Sequence[Box], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """The pixels, of (width, height), whose centre lies in a box."""
+    inside = np.zeros((size[1], size[0]), dtype=bool)
+    for box in boxes:
+        inside |= box_to_bitmap(box, size)
+    return inside
 
 
 def _scaled(picture: Image.Image, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:

@@ -75,7 +75,7 @@ class Repainting:
         old = picture[rows, columns]
         larger = (math.prod(own) / math.prod(view.target)) ** 0.5 if self.closeup else 1.0
         width, height = (round(max(1.0, larger) * side) for side in view.target)
-        canvas = frame.fitting((width, height), lambda message: None).size
+        canvas = frame.fitting((width, height))
         seen = Image.fromarray(old).resize(canvas, Image.Resampling.LANCZOS)
         [drawn] = generator(
             self._document(view),

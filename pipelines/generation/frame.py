@@ -84,23 +84,21 @@ class Frame:
             return own
         return canvas.size
 
-    def fitting(self, picture: tuple[int, int], say: Notice) -> Canvas:
-        """The canvas that a picture is redrawn on: of its shape, as far as the model can draw it.
+    def fitting(self, picture: tuple[int, int]) -> tuple[int, int]:
+        """The size that a picture is redrawn at: of its shape, as far as the model can draw it.
 
         Args:
             picture: its (width, height) in pixels.
-            say: told if it must be scaled.
+
+        Returns:
+            (width, height) in pixels; the picture's own if the model can draw that.
         """
         times = math.prod(picture) / (self.width * self.height)
         scale = 1.0 if 1 / FAR <= times <= FAR else times**-0.5
-        sides = [max(1, round(scale * side / self.multiple)) * self.multiple for side in picture]
-        if tuple(sides) != picture:
-            say(
-                f"the picture of {picture[0]}x{picture[1]} is scaled to {sides[0]}x{sides[1]}, "
-                f"which this model can draw (multiples of {self.multiple}); width and height ask "
-                "for another size"
-            )
-        return Canvas(width=sides[0], height=sides[1])
+        width, height = (
+            max(1, round(scale * side / self.multiple)) * self.multiple for side in picture
+        )
+        return width, height
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """(C, h, w) of the latents of a picture of (width, height)."""

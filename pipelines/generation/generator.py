@@ -212,7 +212,7 @@ class Generator:
             prompts: one document or several, each with its own words, boxes and sampling.
             images: how many of each; picture i of a document uses its seed + i.
             size: (width, height) in pixels; default the document's canvas if the model can draw
-                it, else the model's own.
+                it, else the model's own; of a picture that is redrawn inside boxes, its own.
             batch: how many to draw at once. At 1 a picture is the same to the bit whatever is
                 drawn beside it; more is faster on a GPU and changes the last bits.
             strict: raise instead of warning about what cannot be used as it stands.
@@ -220,11 +220,12 @@ class Generator:
             wishes: win over the documents' own settings.
                 seed, steps, guidance, schedule, scheduler, isolate: as in `Sampling`.
                 image: path or data URI of a picture to start from, in place of the documents': it
-                is redrawn inside the boxes and kept outside, whatever the adapter for boxes, by
-                Blended Latent Diffusion (Avrahami et al., arXiv 2206.02779); a canny adapter
-                follows its edges. A document's own image is redrawn by models for inpainting only.
-                blend: pixels inside the boxes over which an inpainted picture fades from old to
-                new; 0 is a hard edge. Outside of them nothing changes.
+                is redrawn inside the boxes and kept outside, at its own size, whatever the adapter
+                for boxes, by Blended Latent Diffusion (Avrahami et al., arXiv 2206.02779); a canny
+                adapter follows its edges. A document's own image is redrawn by models for
+                inpainting only.
+                blend: pixels of the result inside the boxes over which it fades from old to new; 0
+                is a hard edge. Outside of them nothing changes.
                 strength: in (0, 1]: begin from the picture, made as noisy as the last `strength`
                 of the steps expect, and redraw all of it (SDEdit, arXiv 2108.01073).
                 controls: one map for each ControlNet, PICTURE or PICTURE=WEIGHT; "canny:PICTURE"

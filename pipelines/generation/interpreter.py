@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from PIL import Image
@@ -19,9 +20,11 @@ from pipelines.generation.layout import Notice
 from pipelines.generation.request import Request, Solver
 from pipelines.generation.source_picture import (
     BLEND_KEY,
+    DRAWN_KEY,
     INPAINTED_KEY,
     SOURCE_KEY,
     Start,
+    drawn_size,
     read_picture,
     source_picture,
     starting_picture,
@@ -33,6 +36,8 @@ from pipelines.original import Original, picture_latents
 from weights.base import BaseModel
 
 __all__ = ["Interpreter"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -80,20 +85,17 @@ class Interpreter:
         sampling = self._sampling(wishes.sampling)
         start, source = self._start(document, wishes)
         picture = self._picture(start, source, wishes)
-        canvas = document.canvas
-        if picture is not None:
-            canvas = self.frame.fitting(picture.size, say) if size is None else None
-        size = self.frame.size(size, canvas, say)
+        size, result = self._sizes(document, start, picture, size, say)
         self._refuse_boxes(document, say)
         cells = self.frame.latent_shape(size)[1:] if sampling.isolate else None
         grounding = None
         if self.grounder is not None:
             drawn = _described(document) if start is not None and start.inpaints else document
             grounding = self.grounder(drawn, size, say, cells=cells)
-        original = self._original(document, start, picture, size, wishes)
+        original = self._original(document, start, picture, (size, result), wishes)
         return Request(
             document=document.replace(
-                canvas=Canvas(width=size[0], height=size[1]),
+                canvas=Canvas(width=result[0], height=result[1]),
                 sampling=sampling,
                 image=None,
                 files={},
@@ -106,7 +108,7 @@ class Interpreter:
             original=original,
             beginning=self._beginning(picture, size, wishes),
             cues=self._cues(size, wishes, say),
-            notes=_notes(wishes, source, original),
+            notes=_notes(wishes, source, original, size),
         )
 
     def _sampling(self, asked: Sampling) -> Sampling:
@@ -141,19 +143,56 @@ class Interpreter:
             tell_changes(source)
         return read_picture(source)
 
+    def _sizes(
+        self,
+        document: GroundedPrompt,
+        start: Start | None,
+        picture: Image.Image | None,
+        size: tuple[int, int] | None,
+        say: Notice,
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(width, height) that is drawn, and that of the result: of an inpainted picture its own.
+
+        If the caller insists on a size, both are that; of a result that is drawn again, both are
+        what they were.
+        """
+        if size is not None or picture is None:
+            size = self.frame.size(size, document.canvas, say)
+            return size, size
+        size, result = self.frame.fitting(picture.size), picture.size
+        if start is None or not start.inpaints:
+            if size != result:
+                say(
+                    f"the picture of {_spelled(result)} is scaled to {_spelled(size)}, which this "
+                    f"model can draw (multiples of {self.frame.multiple}); width and height ask "
+                    "for another size"
+                )
+            return size, size
+        before = drawn_size(document)
+        if before is not None and document.canvas is not None:
+            size, result = self.frame.size(before, None, say), document.canvas.size
+        if size != result:
+            log.warning(
+                "the boxes are drawn in a picture of %s, which this model can draw, and scaled to "
+                "the %s of the result: they may look softer than the rest, which stays as it is",
+                _spelled(size),
+                _spelled(result),
+            )
+        return size, result
+
     def _original(
         self,
         document: GroundedPrompt,
         start: Start | None,
         picture: Image.Image | None,
-        size: tuple[int, int],
+        sizes: tuple[tuple[int, int], tuple[int, int]],
         wishes: Wishes,
     ) -> Original | None:
-        """What is inpainted."""
+        """What is inpainted; `sizes` as of `_sizes`."""
         if start is None or not start.inpaints or picture is None:
             return None
         boxes = [box for region in document.regions if (box := region.bounds()) is not None]
-        return Original.of(picture, boxes, self.base, size, wishes.blend or 0)
+        return Original.of(picture, boxes, self.base, *sizes, wishes.blend or 0)
 
     def _beginning(
         self, picture: Image.Image | None, size: tuple[int, int], wishes: Wishes
@@ -197,13 +236,19 @@ def _described(document: GroundedPrompt) -> GroundedPrompt:
 
 
 def _notes(
-    wishes: Wishes, source: str | None, original: Original | None
+    wishes: Wishes, source: str | None, original: Original | None, size: tuple[int, int]
 ) -> dict[str, str | int | float]:
     """For the provenance: what the picture is made from, beside words and boxes."""
     notes: dict[str, str | int | float] = {} if source is None else {SOURCE_KEY: source}
     if original is not None:
         notes |= {INPAINTED_KEY: 1, **({BLEND_KEY: original.blend} if original.blend else {})}
+        if original.size != size:
+            notes[DRAWN_KEY] = _spelled(size)
     if wishes.strength is not None:
         notes[STRENGTH] = wishes.strength
     notes |= numbered(CONTROL, wishes.controls or ())
     return notes if wishes.ip_image is None else {**notes, IP_IMAGE: wishes.ip_image}
+
+
+def _spelled(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -100,9 +100,9 @@ def _what(group) -> None:
     group.add_argument(
         "--image",
         metavar="FILE",
-        help="a picture to start from: it is redrawn inside the boxes and kept outside, at the "
-        "size that is drawn (larger ones are scaled to it, with a warning; `lavallama edit` keeps "
-        "their size); canny adapters follow its edges; with --strength all of it is redrawn",
+        help="a picture to start from: it is redrawn inside the boxes and kept outside, at its own "
+        "size (what the model draws is scaled to it); canny adapters follow its edges; with "
+        "--strength all of it is redrawn, at a size that the model can draw",
     )
     group.add_argument(
         "--control",
@@ -173,7 +173,8 @@ def _how(group) -> None:
             f"--{side}",
             metavar="PX",
             type=whole(1, MAX_SIDE),
-            help="in pixels (default: the boxes' canvas if it suits the model, else the model's)",
+            help="in pixels (default: the --image's that is redrawn inside boxes; else the boxes' "
+            "canvas if it suits the model, else the model's)",
         )
     group.add_argument(
         "--images",
@@ -195,8 +196,8 @@ def _how(group) -> None:
         "--blend",
         metavar="PX",
         type=whole(0, MAX_SIDE),
-        help="inpainting: pixels inside the boxes over which old fades into new; outside nothing "
-        "changes (default: 0)",
+        help="inpainting: pixels of the result, inside the boxes, over which old fades into new; "
+        "outside nothing changes (default: 0)",
     )
     group.add_argument(
         "--strength",

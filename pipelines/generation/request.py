@@ -90,8 +90,8 @@ class Request:
     """All that the pictures of one document have in common.
 
     Attributes:
-        document: its sampling without gaps, its canvas the picture's size.
-        size: (width, height) in pixels.
+        document: its sampling without gaps, its canvas the result's size.
+        size: (width, height) in pixels that is drawn; an original scales it to the result's.
         solver: how to denoise.
         positive: the prompt.
         negative: the negative prompt.

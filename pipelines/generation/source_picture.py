@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 import logging
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLEND_KEY",
+    "DRAWN_KEY",
     "FOLLOWS_EDGES",
     "INPAINTED_KEY",
     "SOURCE_KEY",
     "Start",
     "blend_of",
+    "drawn_size",
     "read_picture",
     "source_picture",
     "starting_picture",
@@ -32,8 +35,9 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 # In a result's provenance: the picture that it was made from; 1 if it was redrawn inside boxes and
-# kept outside; and the pixels over which old and new were mixed.
-SOURCE_KEY, INPAINTED_KEY, BLEND_KEY = "source", "inpainted", "blend"
+# kept outside; the pixels over which old and new were mixed; and WIDTHxHEIGHT that the model drew,
+# if the result has another size.
+SOURCE_KEY, INPAINTED_KEY, BLEND_KEY, DRAWN_KEY = "source", "inpainted", "blend", "drawn"
 FOLLOWS_EDGES = "canny"  # the modality whose map can be made of a picture
 
 
@@ -141,3 +145,29 @@ def blend_of(document: GroundedPrompt) -> int:
     """How many pixels the edges of a result were blended over; 0 of any other document."""
     blend = None if document.provenance is None else document.provenance.settings.get(BLEND_KEY)
     return blend if isinstance(blend, int) and blend > 0 else 0
+
+
+def drawn_size(document: GroundedPrompt) -> tuple[int, int] | None:
+    """The (width, height) that a model drew for a result that was redrawn inside boxes.
+
+    Returns:
+        None of any other document, and of one that now names another picture.
+
+    Raises:
+        PromptError: its provenance says no size.
+    """
+    made = document.provenance
+    if made is None or document.canvas is None or not made.settings.get(INPAINTED_KEY):
+        return None
+    if source_picture(document) == document.image:
+        return None
+    said = made.settings.get(DRAWN_KEY)
+    if said is None:
+        return document.canvas.size
+    sides = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", str(said))
+    if sides is None:
+        raise PromptError(
+            f"the provenance says that {said!r} was drawn, expected WIDTHxHEIGHT in pixels; name "
+            "the picture to redraw anew (--image)"
+        )
+    return int(sides[1]), int(sides[2])

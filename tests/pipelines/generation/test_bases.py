@@ -140,6 +140,17 @@ def test_an_inpainting_unet_redraws_boxes_and_keeps_the_rest(folders, family, ph
         drawn(generator, asked(boxes=False, image=photo))
 
 
+def test_an_inpainting_unet_redraws_boxes_of_a_photo_at_its_own_size(folders, photo, tmp_path):
+    large = Image.open(photo).resize((4 * SIDE, 3 * SIDE))
+    large.save(tmp_path / "large.png")
+    generator, before = load(folders, "sd1_inpainting"), np.asarray(large)
+    after = drawn(generator, asked(image=str(tmp_path / "large.png")))
+    inside = np.zeros(before.shape[:2], bool)
+    inside[24:72, 32:96] = True
+    assert np.array_equal(after[~inside], before[~inside])
+    assert (after[inside] != before[inside]).any(-1).mean() > 0.9
+
+
 def test_an_inpainting_unet_draws_what_diffusers_pipeline_draws(folders, photo, monkeypatch):
     kind = autoencoder_kl.DiagonalGaussianDistribution
     monkeypatch.setattr(kind, "sample", lambda self, generator=None: self.mode())  # as ours
