@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = ["default_template", "load_chat", "load_chat_tokenizer"]
 
 TEMPLATES = {"mistral": "mistral_instruct", "mpt": "mpt"}
 """By the type of the language model; vicuna_v1 for all others."""
+LLAMA_ENDS = ("<s>", "</s>")  # 1 and 2 of Llama's, Vicuna's and Mistral's vocabulary
 
 
 def load_chat(
@@ -68,14 +70,31 @@ def default_template(model_type: str) -> str:
 def load_chat_tokenizer(folder: Path) -> Any:
     """Load a language model's tokenizer, from files alone.
 
+    What reads Llama's vocabulary was trained on texts that open with `<s>`. transformers 4 opens
+    them so unless the config says `"add_bos_token": false`; transformers 5 opens them only if it
+    says `true`, and what it then saves has lost the opening, so it is given back here.
+
     Raises:
         CheckpointError: There is none.
     """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, **NO_CODE)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, **NO_CODE)
+        if _lacks_opening(tokenizer, folder):
+            tokenizer.add_bos_token = True
     except Exception as error:  # tokenizers raise bare Exceptions
         raise CheckpointError(
             f"{folder}: has no tokenizer that can be read: {reason_of(error)}"
         ) from error
+    return tokenizer
+
+
+def _lacks_opening(tokenizer: Any, folder: Path) -> bool:
+    """Whether texts should open with the token for it, and do not."""
+    ends = tokenizer.bos_token, tokenizer.eos_token
+    if ends != LLAMA_ENDS or tokenizer.convert_tokens_to_ids(list(ends)) != [1, 2]:
+        return False
+    path = folder / "tokenizer_config.json"
+    said = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return said.get("add_bos_token") is None and tokenizer("a")["input_ids"][:1] != [1]

@@ -18,7 +18,7 @@ from weights.llava import llava_state
 from weights.llava_config import LARGE
 from weights.llava_keys import original_key, transformers_key
 
-__all__ = ["rehearse_llava"]
+__all__ = ["rehearse_llava", "tokenizer_model"]
 
 WORDS, IMAGE, PADDED = 32000, 32000, 32064  # Vicuna's; llava-hf adds <image> and <pad>
 SHARD = 5_000_000_000  # bytes, as transformers cuts
@@ -158,7 +158,11 @@ def write_shards(folder: Path, named: Mapping[str, Entry], *, pickled: bool = Fa
 
 @cache
 def tokenizer_model(folder: Path) -> Path:
-    """Train a small SentencePiece model; with it the original layout has no other tokenizer."""
+    """Train a small SentencePiece model; with it the original layout has no other tokenizer.
+
+    As Llama's it leaves texts as they are: what SentencePiece does by default (NFKC, spaces and
+    line breaks made one) transformers reads off tokenizer.model by some ways, and by others not.
+    """
     import sentencepiece
 
     text = folder / "text.txt"
@@ -168,6 +172,8 @@ def tokenizer_model(folder: Path) -> Path:
         model_prefix=str(folder / "tokenizer"),
         vocab_size=340,
         model_type="bpe",
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
         byte_fallback=True,
         hard_vocab_limit=False,
         minloglevel=2,
