@@ -9,7 +9,7 @@ from typing import Any
 from grounding.errors import CheckpointError
 from weights import adapter_check, keymap
 from weights.keymap import name_some
-from weights.left_out import why_left_out
+from weights.left_out import IGNORED
 from weights.tensor_file import TensorFile
 
 __all__ = ["CONFIG_DICT", "canonical_names", "said_modality"]
@@ -50,7 +50,7 @@ def canonical_names(file: TensorFile) -> dict[str, str]:
         if keymap.is_adapter_key(key) or (first and widened):
             official = key.startswith(("input_blocks.", "middle_block.", "output_blocks."))
             names[whole] = keymap.canonical_adapter_key(key, layers) if official else key
-        elif why_left_out(key) is None and not keymap.is_base_key(key, layers):
+        elif not IGNORED.search(key) and not keymap.is_base_key(key, layers):
             unknown.append(whole)
     unknown += [key for key in file.shapes if not key.startswith(prefix) and not _is_beside(key)]
     if unknown:
@@ -66,7 +66,7 @@ def canonical_names(file: TensorFile) -> dict[str, str]:
 
 
 def _is_beside(key: str) -> bool:
-    return key.startswith(BESIDE_THE_UNET) or why_left_out(key) is not None
+    return key.startswith(BESIDE_THE_UNET) or IGNORED.search(key) is not None
 
 
 def _reads_more_than_latents(shapes: Mapping[str, tuple[int, ...]]) -> bool:

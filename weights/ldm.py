@@ -23,7 +23,7 @@ from grounding.errors import CheckpointError
 from weights.keymap import OFFICIAL_PREFIXES, name_some
 from weights.ldm_unet import unet_part
 from weights.ldm_vae import vae_part
-from weights.left_out import log_left_out, why_left_out
+from weights.left_out import IGNORED, log_left_out
 from weights.open_clip import open_clip_part
 from weights.part import Part, Shapes, numbered, size_of
 from weights.tensor_file import TensorFile
@@ -185,7 +185,7 @@ def _names(file: TensorFile) -> tuple[dict[str, str], str]:
     heads = [
         key.removesuffix(FIRST)
         for key in file.shapes
-        if key.endswith(FIRST) and why_left_out(key) is None
+        if key.endswith(FIRST) and not IGNORED.search(key)
     ]
     found = (
         (head.removesuffix(prefix), prefix)
@@ -240,7 +240,7 @@ def _sort(
     inner: dict[str, dict[str, str]] = {part: {} for part in prefixes}
     unknown = []
     for key in keys:
-        if why_left_out(key) is not None or key in (PREDICTS_V, ZERO_SNR, SCALE):
+        if IGNORED.search(key) or key in (PREDICTS_V, ZERO_SNR, SCALE):
             continue
         for part, starts in prefixes.items():
             start = next((s for s in starts if key.startswith(s)), None)

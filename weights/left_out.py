@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-__all__ = ["LEFT_OUT", "log_left_out", "why_left_out"]
+__all__ = ["IGNORED", "LEFT_OUT", "log_left_out", "why_left_out"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ LEFT_OUT: dict[str, re.Pattern[str]] = {
     ),
 }
 """Kind -> names of its parameters, as they stand in a file."""
+
+IGNORED = re.compile("|".join(f"(?:{names.pattern})" for names in LEFT_OUT.values()))
+"""All kinds at once, for who asks only whether a parameter is left out."""
 
 
 def why_left_out(key: str) -> str | None:

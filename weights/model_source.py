@@ -22,7 +22,7 @@ from weights.components import find_weights, read_config, read_folder
 from weights.keymap import gate_of
 from weights.ldm import FAMILY_CELLS, SCALING, Family, clip_part, read_checkpoint
 from weights.ldm_vae import vae_part
-from weights.left_out import why_left_out
+from weights.left_out import IGNORED
 from weights.part import Part
 from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
 
@@ -117,7 +117,7 @@ def open_vae(path: Path, family: Family, *, half: bool = False) -> ModelSource:
     if _has_unet(file):
         return _only(_open_file(path), ("vae",))
     stem = _stem(file, VAE_STEMS)
-    names = {key.removeprefix(stem): key for key in file.shapes if why_left_out(key) is None}
+    names = {key.removeprefix(stem): key for key in file.shapes if not IGNORED.search(key)}
     shapes = {name: file.shapes[key] for name, key in names.items()}
     part = vae_part(shapes, str(path), scaling=SCALING[family], cells=FAMILY_CELLS[family])
     return ModelSource(where=path, components={"vae": _component(part.keyed(names), file, "vae")})
@@ -157,7 +157,7 @@ def _clip_text(file: TensorFile, stem: str) -> dict[str, str]:
     return {
         key.removeprefix(stem): key
         for key in file.shapes
-        if why_left_out(key) is None and not key.startswith(CLIP_PICTURES) and key not in CLIP_ENDS
+        if not IGNORED.search(key) and not key.startswith(CLIP_PICTURES) and key not in CLIP_ENDS
     }
 
 
