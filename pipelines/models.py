@@ -28,6 +28,15 @@ ACTIONS = {
     "check": "compare what the cache has with the hub's hashes (no network)",
     "remove": "remove models from the cache (no network)",
 }
+HEAD = ("name", "size", "licence", "here", "where")
+TITLES = {
+    "base": "to draw with: lavallama generate --model NAME",
+    "adapter": "to draw into boxes: lavallama generate --model sd14 --adapter NAME",
+    "vae": "in place of a base model's autoencoder: lavallama generate --model NAME --vae NAME",
+    "segment": "to find objects: lavallama segment PICTURE --model NAME",
+    "chat": "to ask about pictures: lavallama chat PICTURE --model NAME",
+    "other": "what else is in the cache",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +50,12 @@ class ModelRow:
         size: Bytes of a download in full precision; None: not known.
         licence: As its page names it; None: not known.
         gated: Whether its licence must be accepted on the page; None: not known.
-        here: Whether it can be used offline.
+        here: Whether it can be used offline, with what it stands on.
         bytes: What the cache has of it.
     """
 
     name: str
-    kind: Literal["base", "adapter", "segment", "chat", "other"]
+    kind: Literal["base", "adapter", "vae", "segment", "chat", "other"]
     source: str
     size: float | None
     licence: str | None
@@ -105,10 +114,11 @@ def _run(arguments: argparse.Namespace) -> int:
 def list_models() -> list[ModelRow]:
     """List all models that have a short name, then what else the cache has; asks no hub."""
     from weights.hub_cache import cached_repos, cached_size
-    from weights.registry import CHATS, KNOWN, SEGMENTERS
+    from weights.registry import CHATS, KNOWN, SEGMENTERS, VAES
 
     rows = []
-    for table in (KNOWN, SEGMENTERS, CHATS):
+    tables = (KNOWN, VAES, SEGMENTERS, CHATS)
+    for table in tables:
         for name, known in table.items():
             size = cached_size(known.repo, known.file or "")
             here = "no" if not size else "yes" if _is_whole(name) else "part"
@@ -124,7 +134,7 @@ def list_models() -> list[ModelRow]:
                     bytes=size,
                 )
             )
-    named = {known.repo for table in (KNOWN, SEGMENTERS, CHATS) for known in table.values()}
+    named = {known.repo for table in tables for known in table.values()}
     for repo in cached_repos():
         if repo not in named:
             size = cached_size(repo)
@@ -143,25 +153,41 @@ def list_models() -> list[ModelRow]:
     return rows
 
 
-def _kind(name: str) -> Literal["base", "adapter", "segment", "chat"]:
-    from weights.registry import KNOWN, SEGMENTERS
+def _kind(name: str) -> Literal["base", "adapter", "vae", "segment", "chat"]:
+    from weights.registry import KNOWN, SEGMENTERS, VAES
 
     if name in KNOWN:
         return "adapter" if KNOWN[name].use == "adapter" else "base"
+    if name in VAES:
+        return "vae"
     return "segment" if name in SEGMENTERS else "chat"
 
 
 def _fetch(model: str, *, offline: bool, half: bool) -> Path:
+    """Get a model, and what it stands on: a LLaVA's vision tower, a LoRA's language model."""
+    from weights import hub
+    from weights.llava_parts import name_parts
+
+    path = _fetch_one(model, offline=offline, half=half)
+    for part in name_parts(path):
+        if not Path(part).exists():
+            hub.fetch_chat(part, offline=offline)
+    return path
+
+
+def _fetch_one(model: str, *, offline: bool, half: bool) -> Path:
     """Get a model as what its name says that it is."""
     from weights import hub
     from weights.choose import choose_any
-    from weights.registry import CHATS, KNOWN, SEGMENTERS
+    from weights.registry import CHATS, KNOWN, SEGMENTERS, VAES
 
     name = model.partition("@")[0]
     if name in SEGMENTERS:
         return hub.fetch_segmenter(model, offline=offline)
     if name in CHATS:
         return hub.fetch_chat(model, offline=offline)
+    if name in VAES:
+        return hub.fetch_vae(model, offline=offline)
     if name in KNOWN:
         if KNOWN[name].use == "adapter":
             return hub.fetch_adapter(model, offline=offline)
@@ -190,17 +216,31 @@ def _list(*, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"cache": str(cache), "free": free, "models": list(map(asdict, rows))}))
         return 0
-    table = [("name", "for", "size", "licence", "gated", "here", "where")]
-    for row in rows:
-        gated = "?" if row.gated is None else "yes" if row.gated else "no"
-        size = f"~{describe_size(row.size)}" if row.size else "?"
-        here = f"{row.here}, {describe_size(row.bytes)}" if row.bytes else "no"
-        table.append((row.name, row.kind, size, row.licence or "?", gated, here, row.source))
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]) - 1)]
-    for line in table:
-        print("  ".join([*(f"{x:{w}}" for x, w in zip(line, widths, strict=False)), line[-1]]))
-    print(f"\ncache: {cache}, {describe_size(free)} free (HF_HOME moves it). ?: not known")
+    table = {row: _cells(row) for row in rows}
+    widths = [max(map(len, column)) for column in zip(HEAD, *table.values(), strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for kind, title in TITLES.items():
+        lines = [cells for row, cells in table.items() if row.kind == kind]
+        if lines:
+            print("\n".join([title, *(_line(cells, widths, room) for cells in (HEAD, *lines)), ""]))
+    print(f"cache: {cache}, {describe_size(free)} free (HF_HOME moves it). ?: not known")
     return 0
+
+
+def _cells(row: ModelRow) -> tuple[str, ...]:
+    from weights.hub_cache import describe_size
+
+    gate = ", to be accepted" if row.gated else ""
+    here = f"{row.here}, {describe_size(row.bytes)}" if row.bytes else "no"
+    size = f"~{describe_size(row.size)}" if row.size else "?"
+    return row.name, size, f"{row.licence or '?'}{gate}", here, row.source
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], room: int | None) -> str:
+    """Write cells in columns; the last one only where the widest of all fits into a terminal."""
+    if room is not None and 2 + sum(widths) + 2 * len(widths) > room:
+        cells = cells[:-1]
+    return "  " + "  ".join(f"{x:{w}}" for x, w in zip(cells, widths, strict=False)).rstrip()
 
 
 def _download(models: list[str], *, half: bool, as_json: bool) -> int:
@@ -272,11 +312,11 @@ def _cached(models: list[str]) -> Iterator[tuple[str, HubPlace]]:
     from grounding.errors import CheckpointError
     from weights.hub import find_place
     from weights.hub_cache import cached_size
-    from weights.registry import CHATS, KNOWN, SEGMENTERS
+    from weights.registry import CHATS, KNOWN, SEGMENTERS, VAES
 
     places = []
     for model in models:
-        place = find_place(model, {**KNOWN, **SEGMENTERS, **CHATS})
+        place = find_place(model, {**KNOWN, **VAES, **SEGMENTERS, **CHATS})
         if not cached_size(place.repo, place.inside):
             raise CheckpointError(
                 f"{model}: nothing of it is in the cache: `lavallama models` lists what is"

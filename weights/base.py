@@ -23,7 +23,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from gligen.patch_autoencoder import PatchAutoencoder
 from grounding.errors import CheckpointError
-from weights.choose import choose_text_encoder, choose_vae
+from weights.choose import choose_text_encoder
 from weights.clip_tokenizer import load_clip_tokenizer
 from weights.components import (
     fill,
@@ -32,7 +32,7 @@ from weights.components import (
     make_unet,
     make_vae,
 )
-from weights.hub import fetch_base, fetch_files
+from weights.hub import fetch_base, fetch_files, fetch_vae
 from weights.ldm import SCALING, Family
 from weights.ldm_unet import check_channels
 from weights.model_source import (
@@ -43,7 +43,7 @@ from weights.model_source import (
     open_vae,
 )
 from weights.prediction import find_prediction_type
-from weights.registry import EMBEDDED, VAES, embedded, lookup
+from weights.registry import EMBEDDED, embedded, lookup
 from weights.tokenizer import load_tokenizer
 
 __all__ = ["BaseModel", "load_base", "load_unet"]
@@ -222,7 +222,7 @@ def _local(source: str, kind: str, *, offline: bool, half: bool) -> Path:
     if kind == "base":
         return fetch_base(source, offline=offline, half=half)
     if kind == "vae":
-        return fetch_files(VAES.get(source, source), choose_vae, offline=offline)
+        return fetch_vae(source, offline=offline)
     known = lookup(source)
     return fetch_files(known.source if known else source, choose_text_encoder, offline=offline)
 

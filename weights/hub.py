@@ -42,11 +42,12 @@ from weights.choose import (
     choose_chat,
     choose_segmenter,
     choose_tokenizer,
+    choose_vae,
     is_half,
 )
 from weights.hub_cache import describe_size, repo_folder, sweep_partials
 from weights.hub_place import HubPlace, parse_place
-from weights.registry import CHATS, KNOWN, SEGMENTERS, KnownRepo
+from weights.registry import CHATS, KNOWN, SEGMENTERS, VAES, KnownRepo
 
 __all__ = [
     "HUB_TIMEOUT",
@@ -56,6 +57,7 @@ __all__ = [
     "fetch_files",
     "fetch_segmenter",
     "fetch_tokenizer",
+    "fetch_vae",
     "find_place",
 ]
 
@@ -101,6 +103,14 @@ def fetch_tokenizer(source: str, *, offline: bool = False) -> Path:
     """Get a CLIP tokenizer's files from the root or the `tokenizer` folder of a repository."""
     path = _fetch(source, choose_tokenizer, offline=offline, table=KNOWN)
     return path / "tokenizer" if (path / "tokenizer").is_dir() else path
+
+
+def fetch_vae(source: str, *, offline: bool = False) -> Path:
+    """Get a VAE: a repository of one, the one of a pipeline, or one file.
+
+    Args and Raises: as for `fetch_base`.
+    """
+    return _fetch(source, choose_vae, offline=offline, table=VAES)
 
 
 def fetch_segmenter(source: str, *, offline: bool = False) -> Path:
@@ -149,13 +159,18 @@ def find_place(source: str, table: Table) -> HubPlace:
         source = f"{repo}{known.source.removeprefix(known.repo)}"
     place = parse_place(source, endpoint=constants.ENDPOINT)
     if place is None or _names_other_file(place.inside):
-        own = "" if table is CHATS else " 'embedded',"
+        own = " 'embedded'," if _has_own(table) else ""
         names = f",{own} or one of {', '.join(table)}" if table else ""
         raise CheckpointError(
             f"{source}: no such file or folder, and not the name of a model: expected a path, "
             f"a hub id (owner/name, owner/name@revision, owner/name/file), a hub URL{names}"
         )
     return place
+
+
+def _has_own(table: Table) -> bool:
+    """Whether a model that ships with lavallama does in place of a table's."""
+    return table is KNOWN or table is SEGMENTERS
 
 
 def _names_other_file(inside: str) -> bool:
@@ -417,8 +432,8 @@ def _some(names: list[str]) -> str:
 def _name_choices(place: HubPlace, files: Mapping[str, int]) -> str:
     """Say what a repository has that may be asked for by its name."""
     head = f"{place.inside}/" if place.inside else ""
-    here = [f for f in files if f.startswith(head) and "/" not in f[len(head) :]]
-    weights = [f for f in here if f.endswith(WEIGHT_SUFFIXES)]
+    below = [f for f in files if f.startswith(head) and f.endswith(WEIGHT_SUFFIXES)]
+    weights = [f for f in below if "/" not in f[len(head) :]] or below
     if not weights:
         return f"{place}: the hub has it, but no model of a known layout in it"
     sized = [f"{f} ({describe_size(files[f])})" if files[f] else f for f in weights]
@@ -431,7 +446,7 @@ def _name_choices(place: HubPlace, files: Mapping[str, int]) -> str:
 
 def _missing(place: HubPlace, reason: str, table: Table) -> OfflineError:
     cure = "connect once, or give the path of a local copy"
-    if table and table is not CHATS:
+    if _has_own(table):
         cure = (
             "connect once, give the path of a local copy, or use 'embedded', the model that ships "
             "with lavallama"

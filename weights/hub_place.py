@@ -57,6 +57,8 @@ def parse_place(source: str, *, endpoint: str | None = None) -> HubPlace | None:
         source: An id or a URL, see the table in this file's head.
         endpoint: Of a mirror of the hub, whose URLs are understood too; None: HF_ENDPOINT.
     """
+    if source.startswith(tuple(f"{host}/" for host in HUB_HOSTS)):  # as browsers show a page
+        source = f"https://{source}"
     if "://" in source:
         return _parse_url(source, endpoint or os.environ.get("HF_ENDPOINT", ""))
     match = WRITTEN.fullmatch(source)

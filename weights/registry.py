@@ -240,11 +240,15 @@ def _x_decoder(file: str, size: float | None = None) -> KnownSegmenter:
     )
 
 
-VAES: dict[str, str] = {
-    "sd-vae-ft-mse": "stabilityai/sd-vae-ft-mse",  # of Stable Diffusion 1.x and 2.x
-    "sdxl-vae-fp16-fix": "madebyollin/sdxl-vae-fp16-fix",  # does not overflow in float16
+VAES: dict[str, KnownRepo] = {
+    "sd-vae-ft-mse": KnownRepo(  # of Stable Diffusion 1.x and 2.x
+        repo="stabilityai/sd-vae-ft-mse", size=335e6, licence="mit", gated=False
+    ),
+    "sdxl-vae-fp16-fix": KnownRepo(  # does not overflow in float16
+        repo="madebyollin/sdxl-vae-fp16-fix", size=335e6, licence="mit", gated=False
+    ),
 }
-"""Short names of autoencoders that stand in for a model's own -> hub ids."""
+"""Autoencoders that stand in for a model's own."""
 
 
 SEGMENTERS: dict[str, KnownSegmenter] = {

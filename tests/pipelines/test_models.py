@@ -56,12 +56,87 @@ def test_a_part_is_a_part(loopback_hub, ask):
     assert rows(ask())["sd15"]["here"] == "part"
 
 
+TOWER = "openai/clip-vit-large-patch14-336"
+TOWERED = {"config.json": b"{}", "pytorch_model.bin": b"sees", "preprocessor_config.json": b"{}"}
+
+
+def put_llava(hub, repo, *, tower_inside=False):
+    """A LLaVA in the original layout, whose names and small files are all that counts here."""
+    index = {"lm_head.weight": "pytorch_model-00001-of-00001.bin"}
+    if tower_inside:
+        index["model.vision_tower.vision_tower.x"] = "pytorch_model-00001-of-00001.bin"
+    files = {
+        "config.json": json.dumps({"mm_vision_tower": TOWER}).encode(),
+        "pytorch_model-00001-of-00001.bin": b"speaks",
+        "pytorch_model.bin.index.json": json.dumps({"weight_map": index}).encode(),
+    }
+    hub.put(repo, files)
+
+
+def test_what_a_chat_stands_on_comes_with_it(loopback_hub, ask):
+    loopback_hub.put(TOWER, TOWERED)
+    put_llava(loopback_hub, "liuhaotian/llava-v1.5-7b")
+    ask("download", "llava-1.5-7b-original")
+    assert "pytorch_model.bin" in loopback_hub.downloaded
+    assert rows(ask())["llava-1.5-7b-original"]["here"] == "yes"
+    ask("remove", TOWER)
+    assert rows(ask())["llava-1.5-7b-original"]["here"] == "part"
+    ask("download", "liuhaotian/llava-v1.5-7b")
+    assert rows(ask())["llava-1.5-7b-original"]["here"] == "yes"
+
+
+def test_a_tower_inside_is_not_downloaded_again(loopback_hub, ask):
+    loopback_hub.put(TOWER, TOWERED)
+    put_llava(loopback_hub, "liuhaotian/llava-v1.6-vicuna-7b", tower_inside=True)
+    ask("download", "llava-next-7b-original")
+    assert "pytorch_model.bin" not in loopback_hub.downloaded
+    assert rows(ask())["llava-next-7b-original"]["here"] == "yes"
+
+
+def test_a_lora_comes_with_its_language_model_and_tower(loopback_hub, ask):
+    loopback_hub.put(TOWER, TOWERED)
+    base = {"config.json": b"{}", "pytorch_model.bin": b"speaks", "tokenizer.json": b"{}"}
+    loopback_hub.put("lmsys/vicuna-7b-v1.5", base)
+    files = {
+        "config.json": json.dumps({"mm_vision_tower": TOWER}).encode(),
+        "adapter_config.json": b'{"base_model_name_or_path": "lmsys/vicuna-7b-v1.5"}',
+        "adapter_model.bin": b"adapts",
+        "non_lora_trainables.bin": b"projects",
+    }
+    loopback_hub.put("liuhaotian/llava-v1.5-7b-lora", files)
+    ask("download", "llava-1.5-7b-lora")
+    assert {"lmsys/vicuna-7b-v1.5", TOWER} <= set(cached_repos())
+    ask("remove", "lmsys/vicuna-7b-v1.5")
+    assert rows(ask())["llava-1.5-7b-lora"]["here"] == "part"
+
+
+def test_autoencoders_have_names_too(loopback_hub, ask):
+    files = {"config.json": b"{}", "diffusion_pytorch_model.safetensors": b"vae"}
+    loopback_hub.put("stabilityai/sd-vae-ft-mse", {**files, "README.md": b"card"})
+    [got] = ask("download", "sd-vae-ft-mse")
+    assert sorted(os.listdir(got["path"])) == sorted(files)
+    row = rows(ask())["sd-vae-ft-mse"]
+    assert (row["kind"], row["here"]) == ("vae", "yes")
+
+
 def test_for_people_it_is_a_table(loopback_hub, capsys):
     assert models.main([]) == 0
     said = capsys.readouterr().out
     assert "sd14" in said
     assert "creativeml-openrail-m" in said
-    assert "cache: " in said
+    assert "\ncache: " in said
+    assert "lavallama segment PICTURE --model NAME\n  name " in said
+    assert "what else is in the cache" not in said
+
+
+def test_a_narrow_terminal_is_not_overrun(loopback_hub, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for columns, where in (("100", False), ("200", True)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert models.main([]) == 0
+        said = capsys.readouterr().out
+        assert ("CompVis/stable-diffusion-v1-4" in said) == where
+        assert max(map(len, said.split("\ncache:")[0].splitlines())) < int(columns)
 
 
 def test_what_is_broken_is_found_removed_and_had_again(loopback_hub, ask, capsys):

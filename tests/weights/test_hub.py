@@ -195,6 +195,14 @@ def test_a_choice_of_files_is_named_before_a_download(loopback_hub):
     assert not loopback_hub.downloaded
 
 
+def test_a_choice_of_files_in_folders_is_named_too(loopback_hub):
+    files = {f"models/{name}.safetensors": name.encode() for name in ("plain", "plus")}
+    loopback_hub.put("someone/adapters", {**files, "README.md": b"a card"})
+    line = refusal(hub.fetch_adapter, "someone/adapters", kind=CheckpointError)
+    assert "models/plain.safetensors (0.005 kB), models/plus.safetensors" in line
+    assert "name one, as someone/adapters/models/plain.safetensors" in line
+
+
 def test_a_folder_in_a_repository(loopback_hub):
     encoder = {"config.json": b"{}", "model.safetensors": b"w", "pytorch_model.bin": b"w"}
     files = {f"models/image_encoder/{name}": data for name, data in encoder.items()}

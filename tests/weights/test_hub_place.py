@@ -22,6 +22,8 @@ MIRROR = "https://mirror.example:8443"
         ("owner/name@main/sub/a.bin", ("owner/name", "main", "sub/a.bin")),
         ("h94/IP-Adapter/models/image_encoder", ("h94/IP-Adapter", None, "models/image_encoder")),
         ("https://huggingface.co/owner/name", ("owner/name", None, "")),
+        ("huggingface.co/owner/name/tree/v1", ("owner/name", "v1", "")),
+        ("hf.co/owner/name", ("owner/name", None, "")),
         ("https://huggingface.co/owner/name/", ("owner/name", None, "")),
         ("https://hf.co/owner/name/tree/main", ("owner/name", "main", "")),
         ("https://huggingface.co/owner/name/tree/v2/unet", ("owner/name", "v2", "unet")),
