@@ -21,7 +21,7 @@ PROG = "lavallama env"
 PACKAGES = (
     *("torch", "diffusers", "transformers", "huggingface_hub", "safetensors", "accelerate"),
     *("tokenizers", "sentencepiece", "protobuf", "numpy", "pillow", "opencv-python-headless"),
-    *("xformers", "peft", "hf-xet"),
+    *("xformers", "peft", "bitsandbytes", "hf-xet"),
 )
 VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES")
 
@@ -44,13 +44,13 @@ def _print(*, as_json: bool) -> int:
         print(json.dumps(found))
         return 0
     for name, value in found.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             print(f"{name}:")
-            width = max(map(len, value), default=0)
+            width = max(map(len, value))
             for key, inner in value.items():
                 print(f"  {key:{width}}  {inner}")
         else:
-            print(f"{name}: {value}")
+            print(f"{name}: {value if value != {} else 'none'}")
     return 0
 
 

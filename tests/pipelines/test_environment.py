@@ -18,8 +18,11 @@ def test_it_says_what_a_bug_report_needs(capsys, monkeypatch, tmp_path):
     assert "hf_secret" not in said
 
 
-def test_for_people_it_is_lines(capsys):
+def test_for_people_it_is_lines(capsys, monkeypatch):
+    for name in environment.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     assert environment.main([]) == 0
     said = capsys.readouterr().out
     assert said.startswith("software: lavallama")
     assert "\n  torch " in said
+    assert "\nvariables: none\n" in said
