@@ -44,6 +44,7 @@ OWN_ADAPTER = ("adapter.safetensors", "config.json")
 OWN_SEGMENTER = ("config.json", "model.safetensors", "predictor.json")
 CHAT_PARTS = ("adapter_model", "non_lora_trainables", "mm_projector")  # of LLaVA
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+WORDS = ("vocab.json", "tokenizer.json")  # transformers 5 writes the latter alone
 SIZE_SLACK = 0.03  # headers and alignment; the same tensors differ by less
 
 NAME = re.compile(
@@ -131,8 +132,12 @@ def choose_text_encoder(files: Iterable[str]) -> list[str]:
 def choose_tokenizer(files: Iterable[str]) -> list[str]:
     """Choose CLIP's vocabulary at the root or in the folder `tokenizer`."""
     files = list(files)
-    folder = "tokenizer/" if "tokenizer/vocab.json" in files else ""
-    return [f"{folder}{name}" for name in TOKENIZER_FILES if f"{folder}{name}" in files]
+    for folder in ("tokenizer/", ""):
+        words = next((name for name in WORDS if f"{folder}{name}" in files), None)
+        if words is not None:
+            wanted = dict.fromkeys((words, *TOKENIZER_FILES))
+            return [f"{folder}{name}" for name in wanted if f"{folder}{name}" in files]
+    return []
 
 
 def choose_segmenter(files: Iterable[str]) -> list[str]:
@@ -167,7 +172,7 @@ def choose_any(files: Iterable[str], *, half: bool = False) -> list[str]:
         return [*base, *_picture_parts(sizes)]
     if segmenter := choose_segmenter(sizes):
         return segmenter
-    has_words = any(f in ("tokenizer.json", "tokenizer.model", "vocab.json") for f in sizes)
+    has_words = any(f in (*WORDS, "tokenizer.model") for f in sizes)
     if has_words or any(f.startswith(CHAT_PARTS) for f in sizes):
         return choose_chat(sizes)
     return (

@@ -35,6 +35,7 @@ from huggingface_hub.errors import (
 
 from grounding.errors import CheckpointError, LavallamaError, OfflineError, OutputError
 from weights.choose import (
+    STEMS,
     WEIGHT_SUFFIXES,
     Choice,
     choose_adapter,
@@ -433,7 +434,9 @@ def _name_choices(place: HubPlace, files: Mapping[str, int]) -> str:
     """Say what a repository has that may be asked for by its name."""
     head = f"{place.inside}/" if place.inside else ""
     below = [f for f in files if f.startswith(head) and f.endswith(WEIGHT_SUFFIXES)]
-    weights = [f for f in below if "/" not in f[len(head) :]] or below
+    weights = [f for f in below if "/" not in f[len(head) :]]
+    # Of folders, files with names of their own first: `model.safetensors` is a part of something.
+    weights = weights or sorted(below, key=lambda f: f.rpartition("/")[2].split(".")[0] in STEMS)
     if not weights:
         return f"{place}: the hub has it, but no model of a known layout in it"
     sized = [f"{f} ({describe_size(files[f])})" if files[f] else f for f in weights]

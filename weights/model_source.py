@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from grounding.errors import CheckpointError
+from weights.choose import choose_tokenizer
 from weights.components import find_weights, read_config, read_folder
 from weights.keymap import gate_of
 from weights.ldm import FAMILY_CELLS, SCALING, Family, clip_part, read_checkpoint
@@ -232,12 +233,16 @@ def _open_part(folder: Path, name: str, half: bool) -> ModelSource:
         words = {one: folder / one for one in WORDS if (folder / one).is_dir()}
     elif (folder / "config.json").is_file():
         found = {name: _lone_component(folder, name, half)}
-        words = {"tokenizer": folder} if (folder / "vocab.json").is_file() else {}
+        words = {"tokenizer": folder} if choose_tokenizer(_names_in(folder)) else {}
     else:
         raise CheckpointError(f"{folder}: expected a {name}: {name}/config.json or config.json")
     if name == "vae":
         words = {}
     return ModelSource(where=folder, components=found, tokenizers=words)
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
 
 
 def _lone_component(folder: Path, name: str, half: bool) -> Component:

@@ -90,12 +90,14 @@ def load_sentence_tokenizer(
     from tokenizers import Tokenizer
 
     try:
-        config = json.loads((folder / FAST_FILES[1]).read_text("utf-8"))
-        return SentenceTokenizer(
-            Tokenizer.from_file(str(folder / FAST_FILES[0])), folder, pad=config["pad_token"]
-        )
+        pad = json.loads((folder / FAST_FILES[1]).read_text("utf-8")).get("pad_token")
+        pad = pad.get("content") if isinstance(pad, dict) else pad
+        if pad is not None:
+            inner = Tokenizer.from_file(str(folder / FAST_FILES[0]))
+            return SentenceTokenizer(inner, folder, pad=pad)
     except Exception as error:
         raise _damaged(folder, error) from error
+    return load_tokenizer(folder)  # the token stands in another file, or is the usual one
 
 
 class DeferredTokenizer:

@@ -11,6 +11,7 @@ from weights import base as module
 from weights import components, gligen
 from weights.base import load_base
 from weights.keymap import official_adapter_key
+from weights.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +356,18 @@ def test_a_text_encoder_from_elsewhere(kind, tmp_path, bare, pipeline):
         seen = [model(ids).last_hidden_state for model in (base.text_encoder, text.eval())]
     assert torch.equal(*seen)
     assert torch.equal(load_base(pipeline, text_encoder=path).text_encoder(ids)[0], seen[0])
+
+
+def test_a_text_encoder_brings_its_vocabulary(tmp_path, pipeline):
+    path = write_text("folder", tmp_path, tiny.text_encoder())
+    tokenizer = load_tokenizer(pipeline / "tokenizer")
+    tokenizer.pad_token = "!"
+    tokenizer.save_pretrained(path)
+    if (path / "tokenizer.json").is_file():  # transformers 5, which needs no other
+        for name in ("vocab.json", "merges.txt"):
+            (path / name).unlink(missing_ok=True)
+    assert load_base(pipeline).tokenizer.pad_token != "!"
+    assert load_base(pipeline, text_encoder=path).tokenizer.pad_token == "!"
 
 
 @pytest.mark.parametrize(

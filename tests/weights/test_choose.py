@@ -209,3 +209,15 @@ def test_of_a_llava_one_set_of_weights_and_the_tokenizer_are_chosen():
 )
 def test_the_files_of_whatever_it_is(files, chosen):
     assert choose.choose_any(files) == chosen
+
+
+@pytest.mark.parametrize("folder", ["tokenizer/", ""])
+def test_a_vocabulary_may_be_in_tokenizer_json_alone(folder):
+    both = [f"{folder}{name}" for name in ("vocab.json", "merges.txt", "tokenizer_config.json")]
+    alone = [f"{folder}tokenizer.json", f"{folder}tokenizer_config.json"]
+    beside = ["config.json", "model.safetensors"]
+    assert set(choose.choose_tokenizer([*both, *alone, *beside])) == set(both)
+    assert set(choose.choose_tokenizer([*alone, *beside])) == set(alone)
+    assert choose.choose_tokenizer([f"{folder}tokenizer_config.json", *beside]) == []
+    if not folder:
+        assert set(choose.choose_text_encoder([*alone, *beside])) == {*alone, *beside}

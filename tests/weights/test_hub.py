@@ -196,7 +196,8 @@ def test_a_choice_of_files_is_named_before_a_download(loopback_hub):
 
 
 def test_a_choice_of_files_in_folders_is_named_too(loopback_hub):
-    files = {f"models/{name}.safetensors": name.encode() for name in ("plain", "plus")}
+    names = ("image_encoder/model", "plain", "plus")
+    files = {f"models/{name}.safetensors": name.encode() for name in names}
     loopback_hub.put("someone/adapters", {**files, "README.md": b"a card"})
     line = refusal(hub.fetch_adapter, "someone/adapters", kind=CheckpointError)
     assert "models/plain.safetensors (0.005 kB), models/plus.safetensors" in line

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -34,6 +35,19 @@ def test_a_vocabulary_without_tokenizer_json_is_read_by_transformers(tmp_path):
         (folder / name).unlink(missing_ok=True)
     tokenizer = load_sentence_tokenizer(folder)
     assert not isinstance(tokenizer, SentenceTokenizer)
+
+
+@pytest.mark.parametrize("said", [{"content": "<|endoftext|>", "__type": "AddedToken"}, None])
+def test_the_token_that_fills_up_is_said_in_many_ways(tmp_path, said):
+    load_tokenizer(embedded("clip_tokenizer")).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    expected = load_sentence_tokenizer(tmp_path)(SENTENCES, padding=True, return_tensors="pt")
+    config = {key: value for key, value in config.items() if key != "pad_token"}
+    if said is not None:
+        config["pad_token"] = said
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    read = load_sentence_tokenizer(tmp_path)(SENTENCES, padding=True, return_tensors="pt")
+    assert read["input_ids"].tolist() == expected["input_ids"].tolist()
 
 
 @pytest.mark.parametrize("load", [load_tokenizer, load_sentence_tokenizer])
