@@ -127,4 +127,6 @@ def _sync(path: Path) -> None:
 
 def _unwritable(path: Path, error: Exception) -> OutputError:
     reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    if isinstance(error, RuntimeError):  # torch tells places in its own code
+        reason = f"no room left for it, perhaps ({reason})"
     return OutputError(f"cannot write {path}: {reason.lower()}; choose another place")

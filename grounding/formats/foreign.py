@@ -11,7 +11,15 @@ from typing import Any
 
 from grounding.errors import PromptError
 
-__all__ = ["COCO_INSTANCES", "COCO_PANOPTIC", "NOT_READ", "check_kind", "name_kind"]
+__all__ = [
+    "COCO_INSTANCES",
+    "COCO_PANOPTIC",
+    "DOCUMENT",
+    "LABELME",
+    "NOT_READ",
+    "check_kind",
+    "name_kind",
+]
 
 COCO_RESULTS = "a results file of COCO"
 COCO_INSTANCES = "COCO instances"

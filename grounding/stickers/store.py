@@ -87,7 +87,7 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         reason = (error.strerror or str(error)).lower()
-        size = f"{math.prod(shape) / 2**30:.1f} GB"
+        size = f"{math.prod(shape) / 2**20:.0f} MB"
         raise OutputError(f"cannot write {path}: {reason}; it needs {size}") from None
 
 

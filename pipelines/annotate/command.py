@@ -103,6 +103,7 @@ def _sharing(group: argparse._ArgumentGroup) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     quiet_libraries()
+    from grounding.drops import DROPPED
     from grounding.errors import LavallamaError
     from pipelines.annotate.dataset import Dataset
     from pipelines.annotate.raw import list_pictures, read_captions
@@ -124,6 +125,10 @@ def _run(options: argparse.Namespace) -> int:
     drops = dataset.write(raws, kinds, options.tar)
     for line in drops.lines():
         print(line)
+    if not drops.pictures:
+        raise LavallamaError(
+            f"{options.folder}: nothing is left to train on; {options.out / DROPPED} says why"
+        )
     print(options.out)
     return 0
 

@@ -4,14 +4,17 @@
 |------------------------------|-------------------------------------------------------------------|
 | stickers                     | the sticker world, rendered                                       |
 | FILE.json of COCO instances  | its images, beside the file; captions of --captions               |
-| FOLDER                       | each picture with a document of its name, in any of our formats   |
+| FOLDER                       | each picture with a document of its name, in any of our formats;  |
+|                              | LabelMe's files that hold their pictures                          |
 | FILE.jsonl                   | a document a line, `image` relative to the file                   |
 | SHARD.tar, SHARD-{000..9}.tar| webdataset: a picture with json of the same name            |
 """
 
+import base64
 import importlib
 import io
 import tarfile
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -36,11 +39,11 @@ from grounding.formats.annotation import (
     is_crowd,
     read_annotation,
 )
-from grounding.formats.fields import as_text, needed
-from grounding.formats.foreign import COCO_INSTANCES
+from grounding.formats.fields import as_object, as_text, needed
+from grounding.formats.foreign import COCO_INSTANCES, DOCUMENT, LABELME, name_kind
 from grounding.formats.remarks import Remarks
 from grounding.geometry import Size
-from grounding.jsonfile import describe, parse_json, read_json_lines
+from grounding.jsonfile import describe, parse_json, read_json_lines, read_text
 from grounding.picture_file import PICTURE_SUFFIXES, read_picture_size
 from grounding.picture_folder import list_picture_files
 from grounding.prompt import Canvas, GroundedPrompt, Region
@@ -136,7 +139,8 @@ def _stickers(folder: Path, count: int) -> Iterator[Found]:
 
 def _folder(folder: Path) -> Iterator[Found]:
     listed = list_picture_files(folder)
-    if not listed.files:
+    alone = list(_alone(folder, listed.files))
+    if not listed.files and not alone:
         raise PromptError(
             f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}); found none"
         )
@@ -152,6 +156,52 @@ def _folder(folder: Path) -> Iterator[Found]:
             read=file.read_bytes,
             remarks=remarks,
         )
+    yield from alone
+
+
+def _alone(folder: Path, pictures: Sequence[Path]) -> Iterator[Found]:
+    """Documents without a picture of their name: LabelMe's may hold theirs, in base64."""
+
+    def plain(path: Path) -> str:
+        return unicodedata.normalize("NFC", str(path.with_suffix(""))).casefold()
+
+    named = set(map(plain, pictures))
+    for file in sorted(folder.rglob("*.json")):
+        if plain(file) in named:
+            continue
+        try:
+            data = parse_json(read_text(file))
+        except PromptError:
+            continue
+        kind, remarks = name_kind(data), Remarks()
+        if kind not in (LABELME, DOCUMENT):
+            continue
+        name = str(file.relative_to(folder))
+        if isinstance(data, Mapping) and isinstance(data.get("imageData"), str):
+            yield Found(
+                name=name,
+                document=lambda file=file, remarks=remarks: _document_of(file, remarks),
+                read=lambda file=file: _picture_in(file),
+                remarks=remarks,
+            )
+        else:
+            fail = _failing(Dropped("a document without a picture of its name"))
+            yield Found(name=name, document=fail, read=fail)
+
+
+def _document_of(file: Path, remarks: Remarks) -> GroundedPrompt:
+    """The document of a file of LabelMe's that holds its picture."""
+    size = read_picture_size(io.BytesIO(_picture_in(file)))
+    return load(file, canvas=size, remarks=remarks)
+
+
+def _picture_in(file: Path) -> bytes:
+    """The picture that a file of LabelMe's holds."""
+    data = as_object(parse_json(read_text(file)), file.name)
+    try:
+        return base64.b64decode(as_text(data["imageData"], "imageData"))
+    except ValueError:
+        raise Dropped("a picture that cannot be read", "imageData: expected base64") from None
 
 
 class _Beside:
@@ -184,6 +234,10 @@ def _lines(path: Path) -> Iterator[Found]:
         try:
             if isinstance(value, PromptError):
                 raise Dropped("a line that is not JSON", str(value))
+            if isinstance(value, list) and any(
+                isinstance(o, Mapping) and "image" in o for o in value
+            ):
+                raise Dropped("several documents on a line", "write each on a line of its own")
             document = place_beside(_document(value, remarks), path.parent)
             if document.image is None:
                 raise Dropped("a document that names no image")

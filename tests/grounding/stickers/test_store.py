@@ -16,6 +16,6 @@ def test_a_full_disk_is_one_line_before_anything_is_drawn(tmp_path, monkeypatch)
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     draw = pytest.fail
-    with pytest.raises(OutputError, match=r"images.npy: no space left on device; it needs 1.0 GB"):
+    with pytest.raises(OutputError, match=r"images.npy: no space left on device; it needs 1024 MB"):
         open_store(tmp_path / "scenes", {"images": (2**20,)}, 2**10, draw)
     assert not list((tmp_path / "scenes").glob("*.npy"))

@@ -125,6 +125,16 @@ def test_bad_pictures_are_reported_and_the_others_annotated(tmp_path, stubs):
     assert names == ["001.png", "002.png"]
 
 
+def test_nothing_that_was_found_is_no_success(tmp_path, stubs, capsys):
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    pictures.mkdir()
+    Image.new("RGB", (8, 8)).save(pictures / "nothing.png")
+    assert main([str(pictures), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "nothing is left to train on" in said
+    assert "nothing was found" in (out / "dropped.jsonl").read_text()
+
+
 def test_what_has_changed_is_annotated_anew(tmp_path, stubs):
     pictures, out = tmp_path / "pictures", tmp_path / "out"
     write_pictures(pictures, 3)

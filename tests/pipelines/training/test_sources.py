@@ -1,5 +1,6 @@
 """Data sets in all their forms, and what is wrong with them."""
 
+import base64
 import gc
 import io
 import json
@@ -70,6 +71,34 @@ def test_documents_are_found_however_their_names_are_composed(tmp_path):
     assert found["B.png"].document().regions
     with pytest.raises(Dropped, match="no document"):
         found["b.png"].document()
+
+
+def test_labelme_may_hold_its_picture_and_what_has_none_is_named(tmp_path):
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 40), "teal").save(picture, "PNG")
+    whole = LABELME | {"imageData": base64.b64encode(picture.getvalue()).decode()}
+    for name, content in (
+        ("held", whole),
+        ("spoilt", whole | {"imageData": "*"}),
+        ("none", LABELME),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "info.json").write_text('{"license": "mine"}')
+    held, none, spoilt = open_source(str(tmp_path), folder=tmp_path)
+    assert held.read() == picture.getvalue()
+    assert held.document().regions[0].box == (0.25, 0.25, 0.75, 0.75)
+    with pytest.raises(Dropped, match="without a picture"):
+        none.document()
+    with pytest.raises(PromptError, match="is empty"):
+        spoilt.document()
+
+
+def test_several_documents_on_a_line_are_told(tmp_path):
+    path = tmp_path / "array.jsonl"
+    path.write_text(json.dumps([{**DOCUMENT, "image": "a.png"}] * 2))
+    [found] = open_source(str(path), folder=tmp_path)
+    with pytest.raises(Dropped, match="several documents on a line"):
+        found.document()
 
 
 def test_json_lines(tmp_path):
