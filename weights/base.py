@@ -38,6 +38,7 @@ from weights.ldm_unet import check_channels
 from weights.model_source import (
     Component,
     ModelSource,
+    open_configs,
     open_model,
     open_text_encoder,
     open_vae,
@@ -141,14 +142,15 @@ def load_base(
     """
     dtype = dtype or torch.float32
     half = (dtype if isinstance(dtype, torch.dtype) else dtype(DOWNLOADED)) != torch.float32
-    found = open_model(_local(str(source), "base", offline=offline, half=half), half=half)
+    path = _local_base(str(source), offline=offline, half=half, own_vae=vae is None)
+    found = open_model(path, half=half)
     components, texts = dict(found.components), found
     family = _check_unet(components["unet"].config, found)
     if vae is not None:
-        replaced = open_vae(_local(str(vae), "vae", offline=offline, half=half), family, half=half)
+        replaced = open_vae(_local(str(vae), "vae", offline=offline), family, half=half)
         components["vae"] = _fitting_vae(replaced, components.get("vae"), family)
     if text_encoder is not None:
-        path = _local(str(text_encoder), "text_encoder", offline=offline, half=half)
+        path = _local(str(text_encoder), "text_encoder", offline=offline)
         texts = open_text_encoder(path, half=half)
         components |= texts.components
     _check_complete(components, family, found.where)
@@ -184,11 +186,19 @@ def load_unet(
 
     Args and Raises: as for `load_base`.
     """
-    found = open_model(_local(str(source), "base", offline=offline, half=False))
+    found = open_model(_local_base(str(source), offline=offline, half=False, own_vae=False))
     component = found.components["unet"]
     family = _check_unet(component.config, found)
     place = {"device": "cpu", "dtype": dtype or torch.float32}
     return _build({"unet": component}, family, place)["unet"]
+
+
+def _check_configs(found: ModelSource, own_vae: bool) -> None:
+    """Refuse by its configs what cannot be drawn with."""
+    _check_unet(found.components["unet"].config, found)
+    _check_scheduler(found)
+    if own_vae and "vae" in found.components:
+        _check_latents(found.components)
 
 
 def _build(
@@ -213,14 +223,26 @@ def _settle(place: dict[str, Any], unet: torch.nn.Module) -> dict[str, Any]:
     return {**place, "dtype": place["dtype"](sum(p.numel() for p in unet.parameters()))}
 
 
-def _local(source: str, kind: str, *, offline: bool, half: bool) -> Path:
-    """Find a model, a VAE or a text encoder on this machine, or download it."""
+def _local_base(source: str, *, offline: bool, half: bool, own_vae: bool) -> Path:
+    """Find a model on this machine, or download it; `own_vae`: its own VAE will be used."""
     if source == EMBEDDED:
         return embedded("base")
     if Path(source).exists():
         return Path(source)
-    if kind == "base":
-        return fetch_base(source, offline=offline, half=half)
+
+    def check(folder: Path) -> None:
+        if (folder / "unet" / "config.json").is_file():
+            _check_configs(open_configs(folder), own_vae)
+
+    return fetch_base(source, offline=offline, half=half, check=check)
+
+
+def _local(source: str, kind: str, *, offline: bool) -> Path:
+    """Find a VAE or a text encoder on this machine, or download it."""
+    if source == EMBEDDED:
+        return embedded("base")
+    if Path(source).exists():
+        return Path(source)
     if kind == "vae":
         return fetch_vae(source, offline=offline)
     known = lookup(source)

@@ -154,10 +154,13 @@ def choose_chat(files: Iterable[str]) -> list[str]:
     sizes = {file: size for file, size in _sized(files).items() if "/" not in file}
     if "config.json" not in sizes:
         return []
-    chosen = [f for f in sizes if f.endswith((".json", ".txt", ".model")) and "index" not in f]
+    chosen: list[str] = []
     for stems in (*((part,) for part in CHAT_PARTS), STEMS):
         chosen += choose_set({f: s for f, s in sizes.items() if _stem(f).startswith(stems)})
-    return chosen
+    if not chosen:
+        return []
+    small = [f for f in sizes if f.endswith((".json", ".txt", ".model")) and "index" not in f]
+    return [*small, *chosen]
 
 
 def choose_any(files: Iterable[str], *, half: bool = False) -> list[str]:

@@ -52,6 +52,7 @@ from weights.registry import CHATS, KNOWN, SEGMENTERS, VAES, KnownRepo
 
 __all__ = [
     "HUB_TIMEOUT",
+    "Check",
     "fetch_adapter",
     "fetch_base",
     "fetch_chat",
@@ -69,15 +70,20 @@ NAMED = 4  # files of a repository that one line names
 NOT_STORED = (ENOSPC, EACCES, EROFS)
 
 Table = Mapping[str, KnownRepo]
+Check = Callable[[Path], object]
 
 
-def fetch_base(source: str, *, offline: bool = False, half: bool = False) -> Path:
+def fetch_base(
+    source: str, *, offline: bool = False, half: bool = False, check: Check = lambda _: None
+) -> Path:
     """Get a base model: a diffusers repository, or one file or folder of any repository.
 
     Args:
         source: A short name of the registry, or a place on the hub (`weights.hub_place`).
         offline: Use only what was downloaded before.
         half: Prefer a half-precision variant where a repository has both.
+        check: Is shown the folder before gigabytes of weights are downloaded into it, and raises
+            a CheckpointError if by its configs it cannot be used.
 
     Returns:
         The folder or file on this machine.
@@ -87,9 +93,11 @@ def fetch_base(source: str, *, offline: bool = False, half: bool = False) -> Pat
         OfflineError: It must be downloaded and cannot be.
         OutputError: There is no room for it.
     """
-    return _fetch(
-        source, lambda files: choose_base(files, half=half), offline=offline, table=KNOWN, half=half
-    )
+
+    def choose(files: Mapping[str, int]) -> list[str]:
+        return choose_base(files, half=half)
+
+    return _fetch(source, choose, offline=offline, table=KNOWN, half=half, check=check)
 
 
 def fetch_adapter(source: str, *, offline: bool = False) -> Path:
@@ -122,12 +130,12 @@ def fetch_segmenter(source: str, *, offline: bool = False) -> Path:
     return _fetch(source, choose_segmenter, offline=offline, table=SEGMENTERS)
 
 
-def fetch_chat(source: str, *, offline: bool = False) -> Path:
+def fetch_chat(source: str, *, offline: bool = False, check: Check = lambda _: None) -> Path:
     """Get a LLaVA, a part of one, or the language model or vision tower that it stands on.
 
     Args and Raises: as for `fetch_base`.
     """
-    return _fetch(source, choose_chat, offline=offline, table=CHATS)
+    return _fetch(source, choose_chat, offline=offline, table=CHATS, check=check)
 
 
 def fetch_files(source: str, choose: Choice, *, offline: bool = False) -> Path:
@@ -194,7 +202,15 @@ class _Listing:
     hashes: dict[str, str]
 
 
-def _fetch(source: str, choose: Choice, *, offline: bool, table: Table, half: bool = False) -> Path:
+def _fetch(
+    source: str,
+    choose: Choice,
+    *,
+    offline: bool,
+    table: Table,
+    half: bool = False,
+    check: Check = lambda _: None,
+) -> Path:
     """Get what a source names; see `fetch_base`."""
     place = find_place(source, table)
     choose = _inside(place.inside, choose)
@@ -203,7 +219,8 @@ def _fetch(source: str, choose: Choice, *, offline: bool, table: Table, half: bo
             raise _missing(place, "offline mode is on", table)
         if constants.HF_HUB_OFFLINE:
             raise _missing(place, "HF_HUB_OFFLINE is set", table)
-        folder, chosen = _download(place, _ask(place, table), choose, table, half=half)
+        found = _ask(place, table)
+        folder, chosen = _download(place, found, choose, table, half=half, check=check)
     except LavallamaError as error:
         folder, chosen = _find(place, choose, error)
     reduced = [file for file in chosen if is_half(file) and place.inside != file]
@@ -247,7 +264,7 @@ def _ask(place: HubPlace, table: Table) -> _Listing:
 
 
 def _download(
-    place: HubPlace, listing: _Listing, choose: Choice, table: Table, *, half: bool
+    place: HubPlace, listing: _Listing, choose: Choice, table: Table, *, half: bool, check: Check
 ) -> tuple[Path, list[str]]:
     """Get the chosen files that are not here yet; return their folder and their names.
 
@@ -274,7 +291,9 @@ def _download(
     _check_room(place, _missing_bytes(place, listing, absent))
     logger.info("%s: downloading %s", place, _some(absent))
     try:
-        _transfer(place, chosen)
+        _transfer(place, chosen, check)
+    except CheckpointError:
+        raise
     except Exception as error:
         raise _explain(place, error, table) from error
     folder = _snapshot(place)
@@ -283,13 +302,13 @@ def _download(
     return folder, chosen
 
 
-def _transfer(place: HubPlace, files: list[str]) -> None:
+def _transfer(place: HubPlace, files: list[str], check: Check) -> None:
     """Download files into the cache; its client raises many kinds of errors."""
     sweep_partials(place.repo)
     small = [glob.escape(file) for file in files if not file.endswith(WEIGHT_SUFFIXES)]
     told: dict[str, Any] = {"revision": place.revision, "etag_timeout": HUB_TIMEOUT}
     if small:
-        snapshot_download(place.repo, allow_patterns=small, **told)
+        check(Path(snapshot_download(place.repo, allow_patterns=small, **told)) / place.inside)
     # One after the other and in this thread: only so does Ctrl-C end a download at once.
     for file in files:
         if file.endswith(WEIGHT_SUFFIXES):
@@ -335,7 +354,7 @@ def _choose_here(place: HubPlace, folder: Path, choose: Choice) -> tuple[list[st
     for files in filter(None, (_known_tree(place, folder.name), here)):
         chosen = choose(files)
         absent = _absent(folder, chosen)
-        if not absent:
+        if chosen and not absent:
             return chosen, absent
         first = first if first[0] else (chosen, absent)
         if any(not _is_weights(file) for file in absent):

@@ -37,7 +37,7 @@ from grounding.files import write_files
 from grounding.llava.config import LlavaConfig
 from grounding.llava.model import Llava, build_llava
 from weights import llava_config as configs
-from weights.hub import fetch_chat
+from weights.hub import Check, fetch_chat
 from weights.keymap import name_some
 from weights.llava_keys import IGNORED, Layout, layout_of_keys, original_key, our_key
 from weights.llava_lora import ADAPTER_CONFIG, adapter_base, is_adapter, merge_adapter
@@ -91,7 +91,7 @@ def read_llava(
         CheckpointError: No LLaVA, incomplete, damaged, or with unknown parameters.
         OfflineError: Something must be downloaded and cannot be.
     """
-    folder = local_folder(source, offline=offline)
+    folder = local_folder(source, offline=offline, check=_check_kind)
     under, tokens = None, folder
     if not (is_adapter(folder) or _weights_of(folder) or (folder / PROJECTOR).is_file()):
         raise CheckpointError(
@@ -208,8 +208,15 @@ def write_llava(
     return folder
 
 
-def local_folder(source: str | Path, *, offline: bool = False) -> Path:
+def local_folder(
+    source: str | Path, *, offline: bool = False, check: Check = lambda _: None
+) -> Path:
     """Find a LLaVA, or a language model, on this machine, or download it.
+
+    Args:
+        source: A folder, a file in one, a short name or a hub id.
+        offline: Never use the network.
+        check: As for `weights.hub.fetch_chat`.
 
     Raises:
         CheckpointError: There is no such folder or name.
@@ -217,8 +224,19 @@ def local_folder(source: str | Path, *, offline: bool = False) -> Path:
     """
     path = Path(source)
     if not path.exists():
-        path = fetch_chat(str(source), offline=offline)
+        path = fetch_chat(str(source), offline=offline, check=check)
     return path if path.is_dir() else path.parent
+
+
+def _check_kind(place: Path) -> None:
+    """Refuse what is no LLaVA by its config; a file, or a part of one, is let through."""
+    at = place / CONFIG
+    if not at.is_file() or is_adapter(place):
+        return
+    values = _read_json(at)
+    if configs.layout_of_config(values) == "original":
+        return  # its tower's config may have to be asked for
+    _config(values, None, at, offline=True)
 
 
 def _weights_of(folder: Path) -> Path | None:

@@ -27,7 +27,14 @@ from weights.left_out import IGNORED
 from weights.part import Part
 from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
 
-__all__ = ["Component", "ModelSource", "open_model", "open_text_encoder", "open_vae"]
+__all__ = [
+    "Component",
+    "ModelSource",
+    "open_configs",
+    "open_model",
+    "open_text_encoder",
+    "open_vae",
+]
 
 FOLDERS = ("unet", "vae", "text_encoder", "text_encoder_2")
 WORDS = ("tokenizer", "tokenizer_2")
@@ -99,6 +106,15 @@ def open_model(path: Path, *, half: bool = False) -> ModelSource:
         f"{path}: expected a folder in diffusers' layout ({PIPELINE_INDEX}, unet/, vae/, "
         "text_encoder/, tokenizer/, scheduler/); found no unet/config.json"
     )
+
+
+def open_configs(folder: Path) -> ModelSource:
+    """Open a folder in diffusers' layout whose weights are not there yet.
+
+    Raises:
+        CheckpointError: A config is missing or damaged.
+    """
+    return _open_folder(folder, half=False, weights=False)
 
 
 def open_vae(path: Path, family: Family, *, half: bool = False) -> ModelSource:
@@ -197,13 +213,14 @@ def _open_file(path: Path) -> ModelSource:
     )
 
 
-def _open_folder(folder: Path, half: bool) -> ModelSource:
+def _open_folder(folder: Path, half: bool, *, weights: bool = True) -> ModelSource:
     """Open a folder in diffusers' layout; parts that are not there must come from elsewhere."""
     index = folder / PIPELINE_INDEX
     asked = read_config(index) if index.is_file() else {}
     unet = folder / "unet"
     told = read_config(unet / "config.json").get("attention_type", "default")
-    held = (gate_of(key) for file in find_weights(unet, half=half) for key in file.shapes)
+    files = find_weights(unet, half=half) if weights else []
+    held = (gate_of(key) for file in files for key in file.shapes)
     components = {
         name: _folder_component(folder / name, half) for name in FOLDERS if (folder / name).is_dir()
     }

@@ -1,5 +1,6 @@
 """The real `huggingface_hub`, and a hub on 127.0.0.1."""
 
+import json
 import logging
 import os
 import shutil
@@ -15,8 +16,10 @@ import pytest
 from grounding.errors import CheckpointError, LavallamaError, OfflineError, OutputError
 from tests.loopback_hub import tag_of
 from weights import hub
+from weights.base import load_base
 from weights.choose import choose_part
 from weights.hub_cache import sweep_partials
+from weights.llava import read_llava
 
 UNET = "unet/diffusion_pytorch_model"
 SD = {
@@ -106,6 +109,18 @@ def test_what_is_missing_of_a_half_downloaded_repository_is_named(
     assert "only a part" in line
 
 
+def test_of_a_half_downloaded_llava_the_weights_are_missed(loopback_hub):
+    names = ("config.json", "tokenizer.json", "model.safetensors")
+    loopback_hub.put("someone/llava", dict.fromkeys(names, b"{}"))
+    folder = hub.fetch_chat("someone/llava")
+    (folder / "model.safetensors").unlink()
+    line = refusal(hub.fetch_chat, "someone/llava", offline=True)
+    if hub._known_tree(hub.find_place("someone/llava", {}), folder.name):
+        assert "only a part of it was downloaded before: model.safetensors" in line
+    else:  # older versions keep no listing
+        assert "is not on this machine" in line
+
+
 def test_a_missing_folder_is_named(loopback_hub):
     loopback_hub.put("someone/sd", SD)
     folder = hub.fetch_base("someone/sd")
@@ -185,6 +200,30 @@ def test_a_single_file(loopback_hub):
     assert "someone/many/a.safetensors" in line
     line = refusal(hub.fetch_adapter, "someone/many/d.safetensors", kind=CheckpointError)
     assert "no d.safetensors; it has a.safetensors, b.safetensors" in line
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "line"),
+    [
+        ("unet/config.json", {"class_embed_type": "projection"}, "expected the UNet of Stable"),
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "the noise of"),
+        ("vae/config.json", {"latents_mean": [1.0]}, "its latents are shifted"),
+    ],
+)
+def test_what_cannot_be_drawn_with_is_refused_before_its_weights(loopback_hub, file, said, line):
+    configs = {name: b"{}" for name in SD if name.endswith(".json")}
+    loopback_hub.put("someone/sd", {**SD, **configs, file: json.dumps(said).encode()})
+    assert line in refusal(load_base, "someone/sd", kind=CheckpointError)
+    assert file in loopback_hub.downloaded
+    assert not any(name.endswith((".safetensors", ".bin")) for name in loopback_hub.downloaded)
+
+
+def test_what_is_no_llava_is_refused_before_its_weights(loopback_hub):
+    other = {"model_type": "qwen2_vl", "vision_config": {}}
+    files = {"config.json": json.dumps(other).encode(), "model.safetensors": b"gigabytes"}
+    loopback_hub.put("someone/vl", {**files, "tokenizer.json": b"{}"})
+    assert "expected a LLaVA" in refusal(read_llava, "someone/vl", kind=CheckpointError)
+    assert sorted(loopback_hub.downloaded) == ["config.json", "tokenizer.json"]
 
 
 def test_a_choice_of_files_is_named_before_a_download(loopback_hub):
