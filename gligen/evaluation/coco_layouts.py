@@ -136,12 +136,12 @@ class _Reader:
     boxes: dict[Id, list[tuple[Id, Box, bool]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        images = index_by_id(self.data, "images")
+        remarks = Remarks()
+        images = index_by_id(self.data, "images", remarks)
         for number, entry in images.items():
             where = f"image {number}"
             name = as_text(needed(entry, "file_name", where), f"{where}: file_name")
             self.images[number] = name, image_size(entry)
-        remarks = Remarks()
         groups = group_by_image(self.data, images, remarks)
         self.drops.add("annotations", remarks)
         used = used_categories(entry for group in groups.values() for _, entry in group)

@@ -85,18 +85,29 @@ def in_order(ids: Collection[Id]) -> list[Id]:
     return sorted(ids, key=lambda one: (isinstance(one, str), one))
 
 
-def index_by_id(data: Entry, key: str) -> dict[Id, Entry]:
-    """The entries of a list by their ids.
+def index_by_id(data: Entry, key: str, remarks: Remarks | None = None) -> dict[Id, Entry]:
+    """The entries of a list by their ids; one that is there twice, word for word, counts once.
+
+    Args:
+        data: of the file.
+        key: of the list.
+        remarks: notes entries that are no object or have no id; None: they are refused.
 
     Raises:
-        PromptError: an entry is no object, or has no id, or two have one.
+        PromptError: as told, or two entries that differ have one id.
     """
     entries: dict[Id, Entry] = {}
     for place, value in enumerate(as_list(needed(data, key, ""), key)):
         where = f"{key}[{place}]"
-        entry = as_object(value, where)
-        number = identify(needed(entry, "id", where), f"{where}.id")
-        if number in entries:
+        try:
+            entry = as_object(value, where)
+            number = identify(needed(entry, "id", where), f"{where}.id")
+        except PromptError as error:
+            if remarks is None:
+                raise
+            remarks.lose(f"an entry of {key} that makes no sense", str(error))
+            continue
+        if entries.get(number, entry) != entry:
             raise PromptError(f"{where}.id: {number} appears twice; ids must be unique")
         entries[number] = entry
     return entries

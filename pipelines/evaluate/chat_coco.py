@@ -67,7 +67,7 @@ def coco_subjects(
     data, drops = read_json(path), Drops() if drops is None else drops
     remarks = Remarks()
     try:
-        images = index_by_id(data, "images")
+        images = index_by_id(data, "images", remarks)
         groups = group_by_image(data, images, remarks)
         names = _names(data, groups)
         files = {n: as_text(needed(images[n], "file_name", f"image {n}"), "name") for n in groups}

@@ -63,7 +63,9 @@ def open_layouts(data: str, *, world: World, scenes: int, limit: int | None = No
         return _coco(instances, limit)
     files = [path] if path.is_file() else _documents(path)
     documents, drops = [], Drops()
-    for file in files[:limit]:
+    for file in files:
+        if len(documents) == limit:
+            break
         remarks = Remarks()
         try:
             documents.append((file.stem, load(file, remarks=remarks)))

@@ -333,7 +333,8 @@ def _coco(path: Path, captions: Path | None, joints: bool, drops: Drops) -> Iter
     data = read_json(path, COCO_INSTANCES)
     remarks = Remarks()
     try:
-        images, categories = index_by_id(data, "images"), index_by_id(data, "categories")
+        images = index_by_id(data, "images", remarks)
+        categories = index_by_id(data, "categories")
         of_image = group_by_image(data, images, remarks)
         names = {
             number: as_text(needed(entry, "file_name", "an image"), "file_name")

@@ -119,7 +119,7 @@ class _Reader:
 
     def __init__(self, path: Path, data: Entry) -> None:
         self.path, self.drops, remarks = path, Drops(), Remarks()
-        self.images = index_by_id(data, "images")
+        self.images = index_by_id(data, "images", remarks)
         self.groups = group_by_image(data, self.images, remarks)
         self.drops.add(path.name, remarks)
         named = name_categories(data, used_categories(entry for _, entry in self.entries()))

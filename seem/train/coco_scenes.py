@@ -144,7 +144,7 @@ def open_coco(path: Path, size: int) -> CocoScenes:
     data, remarks = read_json(path, COCO_PANOPTIC), Remarks()
     drops = Drops()
     try:
-        images = index_by_id(data, "images")
+        images = index_by_id(data, "images", remarks)
         groups = group_by_image(data, images, remarks)
         annotations = [(n, *one) for n, group in groups.items() for one in group]
         used = used_categories(entry for *_, entry in annotations)

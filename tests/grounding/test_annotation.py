@@ -12,7 +12,7 @@ from PIL import Image
 
 from grounding import formats
 from grounding.errors import PromptError
-from grounding.formats.annotation import clip_ring, identify, image_size, same_shape
+from grounding.formats.annotation import clip_ring, identify, image_size, index_by_id, same_shape
 from grounding.formats.remarks import Remarks
 from grounding.masks import bitmap_to_rle, rle_to_bitmap
 
@@ -295,3 +295,18 @@ def test_gligens_box_of_nothing_is_none(caplog):
 def test_a_box_of_width_and_height_is_recognised():
     with pytest.raises(PromptError, match=r"\[0.6, 0.6, 0.9, 0.9\].*\[x0, y0, x1, y1\]"):
         formats.load([{"phrase": "llama", "box": [0.6, 0.6, 0.3, 0.3]}])
+
+
+def test_an_entry_that_makes_no_sense_costs_itself():
+    image, remarks = {"id": 1, "file_name": "a.png"}, Remarks()
+    data = {"images": [image, None, {"file_name": "b.png"}, dict(image)]}
+    assert index_by_id(data, "images", remarks) == {1: image}
+    assert [detail for _, detail in remarks.lost] == [
+        "images[1]: expected an object {...}, got null",
+        "images[2].id: is missing; add it",
+    ]
+    with pytest.raises(PromptError, match=r"images\[1\]"):
+        index_by_id(data, "images")
+    data["images"].append({"id": "1", "file_name": "other.png"})
+    with pytest.raises(PromptError, match="1 appears twice"):
+        index_by_id(data, "images", remarks)

@@ -107,7 +107,7 @@ def test_the_official_layout_is_known(tmp_path):
         (lambda d: d.update(annotations=[]), "expected annotated images; got none"),
         (lambda d: [a.update(image_id=99) for a in d["annotations"]], "image_id: 99"),
         (lambda d: [a.update(segments_info=[]) for a in d["annotations"]], "are empty"),
-        (lambda d: d["images"].append(d["images"][0]), "7 appears twice"),
+        (lambda d: d["images"].append({"id": "7", "file_name": "8.jpg"}), "7 appears twice"),
         (lambda d: d["categories"].append({"id": 1, "name": "dog"}), "names that differ"),
         (lambda d: d.update(annotations=[{"bbox": [1, 2, 3, 4]}]), "is COCO instances, expected"),
     ],
