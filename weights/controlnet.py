@@ -36,7 +36,7 @@ from weights.keymap import UNetLayout, rename_all, unet_table
 from weights.part import Shapes, numbered
 from weights.tensor_file import TensorFile
 
-__all__ = ["load_controlnet"]
+__all__ = ["check_config", "load_controlnet"]
 
 PREFIX = "control_model."
 OFFICIAL_HINT, DIFFUSERS_HINT = "input_hint_block.0.weight", "controlnet_cond_embedding.conv_in."
@@ -70,11 +70,7 @@ def load_controlnet(
     """
     place = {"device": device, "dtype": dtype}
     if path.is_dir():
-        model = _make(read_config(path / "config.json"))
-        for key in SHARED:
-            theirs, ours = model.config[key], unet.config[key]
-            if _plain(theirs) != _plain(ours):
-                raise _of_another(name, unet, model.config["cross_attention_dim"], key)
+        model = check_config(name, read_config(path / "config.json"), unet)
         state = read_folder(path, half=dtype != torch.float32)
         return fill(model, state, name, **place)
     file = TensorFile(path)
@@ -89,6 +85,22 @@ def load_controlnet(
     if any(key.endswith(UP) for key in state):
         state = _complete(name, state, model.state_dict().keys(), unet)
     return fill(model, state, name, **place)
+
+
+def check_config(
+    name: str, config: Mapping[str, Any], unet: UNet2DConditionModel
+) -> ControlNetModel:
+    """Check that a ControlNet in diffusers' layout fits a UNet; return it without parameters.
+
+    Raises:
+        CheckpointError: It does not.
+    """
+    model = _make(config)
+    for key in SHARED:
+        theirs, ours = model.config[key], unet.config[key]
+        if _plain(theirs) != _plain(ours):
+            raise _of_another(name, unet, model.config["cross_attention_dim"], key)
+    return model
 
 
 def _make(config: Mapping[str, Any]) -> ControlNetModel:

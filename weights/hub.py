@@ -138,17 +138,20 @@ def fetch_chat(source: str, *, offline: bool = False, check: Check = lambda _: N
     return _fetch(source, choose_chat, offline=offline, table=CHATS, check=check)
 
 
-def fetch_files(source: str, choose: Choice, *, offline: bool = False) -> Path:
+def fetch_files(
+    source: str, choose: Choice, *, offline: bool = False, check: Check = lambda _: None
+) -> Path:
     """Get the chosen files of a repository or of a folder in it, or the one file that is named.
 
     Args:
         source: A place on the hub (`weights.hub_place`).
         choose: Which of a repository's files are needed; none: it is not what was asked for.
         offline: Use only what was downloaded before.
+        check: As for `fetch_base`.
 
     Returns and Raises: as for `fetch_base`.
     """
-    return _fetch(source, choose, offline=offline, table={})
+    return _fetch(source, choose, offline=offline, table={}, check=check)
 
 
 def find_place(source: str, table: Table) -> HubPlace:

@@ -28,7 +28,7 @@ from pipelines.generation.source_picture import read_picture
 from weights.base import BaseModel
 from weights.choose import choose_part
 from weights.components import read_config
-from weights.controlnet import load_controlnet
+from weights.controlnet import check_config, load_controlnet
 from weights.hub import fetch_files
 from weights.t2i_adapter import is_t2i_adapter
 from weights.tensor_file import PICKLE_SUFFIXES, TensorFile
@@ -88,7 +88,9 @@ def load_control(
     """
     path = Path(name)
     if not path.exists():
-        path = fetch_files(name, _choose, offline=offline)
+        path = fetch_files(
+            name, _choose, offline=offline, check=lambda folder: _check_config(name, folder, base)
+        )
     if path.is_dir() and not (path / "config.json").is_file():
         chosen = _choose([one.name for one in sorted(path.iterdir()) if one.is_file()])
         if not chosen:
@@ -98,15 +100,24 @@ def load_control(
             )
         path = path / chosen[0]
     if path.is_dir():
-        kind = read_config(path / "config.json").get("_class_name")
+        kind = _check_config(name, path, base)
     else:
         kind = "T2IAdapter" if is_t2i_adapter(TensorFile(path).shapes) else "ControlNetModel"
     if kind == "T2IAdapter":
         return T2iAdapter.load(name, path, base, device=device, dtype=dtype)
-    if kind != "ControlNetModel":
-        raise CheckpointError(f"{name}: expected a ControlNetModel or T2IAdapter, got {kind}")
     model = load_controlnet(name, path, base.unet, device=device, dtype=dtype)
     return ControlNet(name=name, model=model)
+
+
+def _check_config(name: str, folder: Path, base: BaseModel) -> str:
+    """Refuse by its config what does not fit, also before its weights are there; its class."""
+    config = read_config(folder / "config.json")
+    kind = config.get("_class_name")
+    if kind not in ("ControlNetModel", "T2IAdapter"):
+        raise CheckpointError(f"{name}: expected a ControlNetModel or T2IAdapter, got {kind}")
+    if kind == "ControlNetModel":
+        check_config(name, config, base.unet)
+    return kind
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,5 +1,6 @@
 """Commands with every kind of public name, on a hub at 127.0.0.1, and again without it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,25 @@ def test_pictures(kind, draw, loopback_hub, monkeypatch, capsys, request, photo)
     if kind != "gates":
         more += ["--adapter", "none"]
     repeat(loopback_hub, draw(*more), monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ({"_class_name": "FluxControlNetModel"}, "expected a ControlNetModel or T2IAdapter, got"),
+        ({"cross_attention_dim": 2048}, "this ControlNet is for Stable Diffusion XL"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_its_weights(
+    draw, controlnet, loopback_hub, capsys, said, line
+):
+    files = contents(controlnet)
+    files["config.json"] = json.dumps({**json.loads(files["config.json"]), **said}).encode()
+    loopback_hub.put("x/canny", files)
+    assert lavallama(draw("--adapter", "none", "--controlnet", "x/canny")) == 2
+    assert line in capsys.readouterr().err
+    asked = [path for _, path, _ in loopback_hub.requests if path.startswith("x/canny/")]
+    assert {path.rpartition("/")[2] for path in asked} == {"config.json"}
 
 
 def test_objects(loopback_hub, photo, tmp_path, monkeypatch, capsys):
