@@ -52,5 +52,6 @@ def test_the_size_of_the_unet_settles_the_type_of_all_parts(monkeypatch, limit):
     assert {base.unet.dtype, base.vae.dtype, base.text_encoder.dtype} == {expected}
 
 
-def test_the_bundled_model_keeps_float32():
+def test_the_bundled_model_keeps_float32(monkeypatch):
+    monkeypatch.setattr(device, "computes_bfloat16", lambda: True)
     assert load_base(dtype=partial(choose_dtype, "auto", CPU)).unet.dtype is torch.float32
