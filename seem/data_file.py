@@ -13,9 +13,9 @@ from jaxtyping import Bool, UInt8
 from pycocotools import mask as coco_mask
 
 from grounding.drops import Dropped
-from grounding.errors import LavallamaError, PromptError
+from grounding.errors import PromptError
 from grounding.find_file import FileFinder
-from grounding.formats.annotation import Entry, image_size, pixel_rings, same_shape
+from grounding.formats.annotation import Entry, image_size, pixel_rings, read_rle, same_shape
 from grounding.formats.fields import as_object
 from grounding.formats.foreign import check_kind
 from grounding.formats.remarks import Remarks
@@ -23,7 +23,6 @@ from grounding.geometry import Size
 from grounding.jsonfile import parse_json, read_text
 from grounding.masks import rle_to_bitmap
 from grounding.picture_file import open_picture
-from grounding.region import RleMask
 
 __all__ = [
     "read_image",
@@ -123,18 +122,7 @@ def read_segmentation(
     if value is None:
         return np.zeros(size, bool)
     if isinstance(value, Mapping):
-        try:
-            rle = RleMask.model_validate(
-                {key: value[key] for key in ("size", "counts") if key in value}
-            )
-        except LavallamaError as error:
-            raise PromptError(f"{where}: {error}") from None
-        if rle.size not in ((own_height, own_width), size):
-            raise PromptError(
-                f"{where}: expected run lengths of {own_height} x {own_width} pixels, got "
-                f"{rle.size[0]} x {rle.size[1]}"
-            )
-        bitmap = rle_to_bitmap(rle).astype(np.uint8)
+        bitmap = rle_to_bitmap(read_rle(value, where, (own_width, own_height))).astype(np.uint8)
         if bitmap.shape != size:
             bitmap = cv2.resize(bitmap, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     else:

@@ -43,6 +43,7 @@ __all__ = [
     "pixel_rings",
     "read_annotation",
     "read_box",
+    "read_rle",
     "read_segment",
     "same_shape",
     "told_or_seen",
@@ -359,6 +360,33 @@ def pixel_rings(value: object, where: str, remarks: Remarks) -> list[list[float]
     return rings
 
 
+def read_rle(value: Entry, where: str, size: Size | None) -> RleMask:
+    """Read COCO's run lengths, as text or as numbers.
+
+    Args:
+        value: COCO's "segmentation", or a mask of a document.
+        where: its place in the file.
+        size: (width, height) of the picture, which may be of another size, but not of another
+            shape; None: nobody knows.
+
+    Raises:
+        PromptError: they are none, or of another shape.
+    """
+    try:
+        mask = RleMask.model_validate(
+            {key: value[key] for key in ("size", "counts") if key in value}
+        )
+    except PromptError as error:
+        raise PromptError(f"{where}: {error}") from None
+    height, width = mask.size
+    if size is not None and not same_shape((width, height), size):
+        raise PromptError(
+            f"{where}: run lengths of {width}x{height} pixels do not fit the picture of "
+            f"{size[0]}x{size[1]}"
+        )
+    return mask
+
+
 def clip_ring(ring: Sequence[Xy], limits: Box = (0.0, 0.0, 1.0, 1.0)) -> list[Xy]:
     """Cut a polygon to a box (Sutherland and Hodgman, CACM 1974); fewer than 3 points: nothing."""
     points = list(ring)
@@ -497,21 +525,9 @@ def _outline(value: object, where: str, size: Size | None, remarks: Remarks) -> 
     """A region's polygon or mask; nothing if there is none."""
     if value in (None, [], {}):
         return {}
-    if isinstance(value, Mapping):
-        try:
-            mask = RleMask.model_validate(
-                {key: value[key] for key in ("size", "counts") if key in value}
-            )
-        except PromptError as error:
-            raise PromptError(f"{where}.mask: {error}") from None
-        height, width = mask.size
-        if size is not None and size != (1, 1) and not same_shape((width, height), size):
-            raise PromptError(
-                f"{where}.segmentation: run lengths of {width}x{height} pixels do not fit "
-                f"the canvas of {size[0]}x{size[1]}"
-            )
-        return {"mask": mask}
     place = f"{where}.segmentation"
+    if isinstance(value, Mapping):
+        return {"mask": read_rle(value, place, None if size == (1, 1) else size)}
     rings, sticks_out = [], False
     for flat in pixel_rings(value, place, remarks):
         width, height = needs_canvas(size, place)

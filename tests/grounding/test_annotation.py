@@ -104,7 +104,7 @@ def test_what_is_left_of_an_annotation_is_kept_and_noted(annotation, box, reason
         ({"bbox": [10, 10, 20, 20], "category_id": 7}, "no category has the id 7"),
         ({"bbox": [10, 10, 20, 20], "image_id": 7}, r"image_id: 7"),
         ({"bbox": [10, 10, 20, 20], "image_id": "other"}, r"image_id: \"other\""),
-        ({"segmentation": {"size": [50, 50], "counts": [2500]}}, "do not fit the canvas"),
+        ({"segmentation": {"size": [50, 50], "counts": [2500]}}, "do not fit the picture"),
     ],
 )
 def test_an_annotation_that_makes_no_sense_costs_itself(annotation, words, caplog):

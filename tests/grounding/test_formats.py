@@ -167,7 +167,7 @@ def test_ambiguity_is_an_error_that_names_entry_and_cure(boxes, canvas, units, m
                 "images": [{"id": 1, "width": 9, "height": 9}],
                 "annotations": [{"image_id": 1, "segmentation": {"size": [2, 2], "counts": [3]}}],
             },
-            r"^annotations\[0\]\.mask: .*cover 3 pixels",
+            r"^annotations\[0\]\.segmentation: .*cover 3 pixels",
         ),
         ({"shapes": [{"label": "a"}], "imageWidth": 9, "imageHeight": 9}, r"^shapes\[0\]\.points"),
         ({"shapes": [{"label": "a", "points": []}]}, "^imageWidth, imageHeight: are missing"),

@@ -143,7 +143,7 @@ def test_a_segment_that_makes_no_sense_costs_itself(panoptic, change, said):
         ([[1, 2, 3, 4, 5, float("inf")]], "expected a number"),
         ([[1, 2, 3, 4, 5, 1e12]], "expected pixels"),
         ("text", "expected a list"),
-        ({"size": [3, 3], "counts": [9]}, f"{HEIGHT} x {WIDTH} pixels, got 3 x 3"),
+        ({"size": [3, 3], "counts": [9]}, f"3x3 pixels do not fit the picture of {WIDTH}x{HEIGHT}"),
         ({"size": [HEIGHT, WIDTH], "counts": [5]}, "run"),
         ({"size": [HEIGHT, WIDTH], "counts": "!"}, "not COCO's RLE"),
         ({"counts": [5]}, "size: is missing"),
