@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 
 from grounding.stickers.vocabulary import BACKGROUNDS, CONCEPTS, MATERIALS
 
-__all__ = ["BOS", "EOS", "MAX_TOKENS", "build_tokenizer", "learn_merges"]
+__all__ = ["BOS", "EOS", "MAX_TOKENS", "build_tokenizer", "learn_merges", "merge_pair"]
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END = "</w>"  # of a word, in CLIP's vocabularies
@@ -63,11 +63,11 @@ def learn_merges(words: Mapping[str, int]) -> list[tuple[str, str]]:
             return merges
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
-        pieces = {word: _merged(parts, best) for word, parts in pieces.items()}
+        pieces = {word: merge_pair(parts, best) for word, parts in pieces.items()}
 
 
-def _merged(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
-    """Join every occurrence of a pair, from left to right."""
+def merge_pair(parts: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    """Join every occurrence of a pair of pieces of a word, from left to right."""
     result, i = [], 0
     while i < len(parts):
         joined = parts[i : i + 2] == pair
