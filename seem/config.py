@@ -12,10 +12,17 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from grounding.errors import CheckpointError, LavallamaError
-from seem.backbones import BackboneConfig, DaViTConfig, FocalNetConfig, SamViTConfig
+from seem.backbones import (
+    BackboneConfig,
+    DaViTConfig,
+    FocalNetConfig,
+    NanoDetConfig,
+    SamViTConfig,
+)
 from seem.backbones.davit import DAVITS
 from seem.backbones.focalnet import FOCALNETS
 from seem.backbones.sam_vit import SAM_VITS
+from seem.refiner import RefinerConfig
 
 __all__ = ["CONFIGS", "BackboneConfig", "GroupingName", "SeemConfig"]
 
@@ -26,6 +33,7 @@ _BACKBONES: dict[str, type[BackboneConfig]] = {
     "focalnet": FocalNetConfig,
     "davit": DaViTConfig,
     "sam_vit": SamViTConfig,
+    "nanodet": NanoDetConfig,
 }
 
 
@@ -57,6 +65,8 @@ class SeemConfig:
         text_heads: Its attention heads.
         text_context: Its longest text, in tokens.
         vocabulary: Its number of different tokens.
+        refiner: What makes masks of drawn objects sharp (`seem.refiner`); None, as in the published
+            models: their queries' masks stay as they are.
     """
 
     backbone: BackboneConfig
@@ -78,6 +88,7 @@ class SeemConfig:
     text_heads: int = 8
     text_context: int = 77
     vocabulary: int = 49408
+    refiner: RefinerConfig | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("grouping", GroupingName), ("pixel_decoder", PixelDecoderName)):
@@ -110,7 +121,10 @@ class SeemConfig:
             )
         try:
             built = _BACKBONES[kind](**_tuples(_BACKBONES[kind], backbone))
-            return cls(**_tuples(cls, values, backbone=built))
+            refiner = values.get("refiner")
+            if refiner is not None:
+                refiner = RefinerConfig(**_tuples(RefinerConfig, refiner))
+            return cls(**_tuples(cls, values, backbone=built, refiner=refiner))
         except TypeError as error:
             raise CheckpointError(f"a SEEM config that this version cannot read: {error}") from None
 
@@ -150,6 +164,26 @@ CONFIGS: Mapping[str, SeemConfig] = MappingProxyType(
             text_heads=4,
             text_context=40,
             vocabulary=STICKER_TOKENS,
+        ),
+        "photographs": SeemConfig(
+            backbone=NanoDetConfig(),
+            dim=64,
+            heads=4,
+            layers=3,
+            feed_forward=256,
+            queries=16,
+            queries_per_object=4,
+            memories=4,
+            max_prompt_pixels=48,
+            mark_positions=True,
+            encoder_layers=1,
+            encoder_feed_forward=256,
+            text_width=128,
+            text_layers=2,
+            text_heads=4,
+            text_context=40,
+            vocabulary=STICKER_TOKENS,
+            refiner=RefinerConfig(),
         ),
         "tiny": SeemConfig(
             backbone=FocalNetConfig(dim=16, depths=(1, 1, 1, 1), focal_levels=2),

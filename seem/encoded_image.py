@@ -3,12 +3,12 @@
 Axes: H W the image in pixels, h w the mask map (stride 4), Q object queries.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from grounding.errors import PromptError
 from grounding.picture_file import as_seen
 from seem.backbones import SamViTConfig
 from seem.decoder import Predictions, mask_logits
+from seem.detector import Detections
 from seem.image_memory import ImageMemory
 from seem.model import Seem
 from seem.preprocess import ImageSize, preprocess
@@ -58,6 +59,7 @@ class Resizing:
 
 
 DEMO = Resizing()  # the short side is the official demo's; its long side has no limit
+ANSWERS = Resizing(short_side=1024, long_side=1024)  # of a refiner: maps of 256, as SAM's
 SAM = Resizing(short_side=1000, long_side=1024)  # the official evaluation with SAM's backbones
 
 
@@ -75,12 +77,22 @@ class EncodedImage:
         size: The sizes it went through.
         objects: What the object queries say of it; None: not asked yet.
         object_masks: Their mask logits at stride 4; None: not asked yet.
+        view: How the memory sees the image; None: at `size`. A model with a mask refiner looks at
+            the whole image small and at what it is asked about closely; `size` is then that of its
+            answers.
+        picture: The image's pixels, for closer looks; None: there are none.
+        closer: Closer looks by their windows, the last few.
+        detections: What the backbone's detector finds; None: not asked yet.
     """
 
     memory: ImageMemory
     size: ImageSize
     objects: Predictions | None = None
     object_masks: Float[Tensor, "Q h w"] | None = None
+    view: ImageSize | None = None
+    picture: UInt8[np.ndarray, "H W 3"] | None = None
+    closer: dict[tuple[int, ...], "EncodedImage"] = field(default_factory=dict)
+    detections: Detections | None = None
 
 
 def encode_image(model: Seem, image: Any, resizing: Resizing) -> EncodedImage:
@@ -96,7 +108,7 @@ def encode_image(model: Seem, image: Any, resizing: Resizing) -> EncodedImage:
     Raises:
         PromptError: not an image.
     """
-    picture = _rgb(image)
+    whole = picture = _rgb(image)
     original = (picture.height, picture.width)
     height, width = resizing.fit(original)
     if (height, width) != original:
@@ -106,7 +118,13 @@ def encode_image(model: Seem, image: Any, resizing: Resizing) -> EncodedImage:
     divisor = model.backbone.size_divisibility
     assert isinstance(divisor, int)
     prepared = preprocess([pixels], divisor=divisor, originals=[original])
-    return EncodedImage(memory=model.encode_image(prepared.pixels), size=prepared.sizes[0])
+    memory, view = model.encode_image(prepared.pixels), prepared.sizes[0]
+    if model.refiner is None:
+        return EncodedImage(memory=memory, size=view)
+    image_size = ANSWERS.fit(original)
+    padded = tuple(-(-side // divisor) * divisor for side in image_size)
+    size = ImageSize(original=original, image=image_size, padded=(padded[0], padded[1]))
+    return EncodedImage(memory=memory, size=size, view=view, picture=np.asarray(whole))
 
 
 def object_predictions(model: Seem, image: EncodedImage) -> Predictions:

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from seem.refiner import RefinerMemory
+
 __all__ = ["ImageMemory"]
 
 
@@ -28,6 +30,7 @@ class ImageMemory:
         level_mask_features: Mask features resized to each level, [B, C, N_l].
         keys: Of the image, for each layer, [B, A, N_l, E].
         values: As `keys`.
+        refiner: What the mask refiner needs; None: the model has none.
     """
 
     mask_features: Float[Tensor, "B C h w"]
@@ -35,6 +38,7 @@ class ImageMemory:
     level_mask_features: tuple[Tensor, ...]
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
+    refiner: RefinerMemory | None = None
 
     def __len__(self) -> int:
         return len(self.mask_features)
@@ -58,4 +62,5 @@ class ImageMemory:
             level_mask_features=pick(self.level_mask_features),
             keys=pick(self.keys),
             values=pick(self.values),
+            refiner=None if self.refiner is None else self.refiner.select(index),
         )

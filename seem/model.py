@@ -13,7 +13,7 @@ submodules and knows no file; `build_seem` makes one from numbers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -29,6 +29,7 @@ from seem.image_memory import ImageMemory
 from seem.pixel_decoder import DeformablePixelDecoder, FpnPixelDecoder
 from seem.prompt import Prompt, TextTokens
 from seem.prompt_encoder import SpatialTokens
+from seem.refiner import MaskRefiner
 from seem.rows import drawn_objects
 from seem.text_encoder import TextEncoder, TextFeatures
 
@@ -65,6 +66,7 @@ class Seem(nn.Module):
         pixel_decoder: FpnPixelDecoder | DeformablePixelDecoder,
         text_encoder: TextEncoder,
         decoder: Decoder,
+        refiner: MaskRefiner | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -72,6 +74,7 @@ class Seem(nn.Module):
         self.pixel_decoder = pixel_decoder
         self.text_encoder = text_encoder
         self.decoder = decoder
+        self.refiner = refiner
 
     def encode_image(self, pixels: Float[Tensor, "B 3 H W"]) -> ImageMemory:
         """Compute everything that depends on images alone.
@@ -79,7 +82,11 @@ class Seem(nn.Module):
         Args:
             pixels: Normalised RGB, padded to the backbone's divisor (`seem.preprocess`).
         """
-        return self.decoder.remember(self.pixel_decoder(*self.backbone(pixels)))
+        features = self.pixel_decoder(*self.backbone(pixels))
+        memory = self.decoder.remember(features)
+        if self.refiner is None:
+            return memory
+        return replace(memory, refiner=self.refiner.remember(pixels, features))
 
     def encode_marks(
         self,
@@ -212,4 +219,7 @@ def build_seem(config: SeemConfig) -> Seem:
             vocabulary=config.vocabulary,
         ),
         decoder=Decoder(config),
+        refiner=None
+        if config.refiner is None
+        else MaskRefiner(config.refiner, dim=config.dim, masks=config.queries_per_object),
     )

@@ -50,6 +50,7 @@ class SpatialTokens:
         places: (y, x) of its pixel as fractions of the padded image that was drawn on, [N, 2].
         positive_mean: Mean mask feature of each object's positive pixels, [n, C]; zero without.
         negative_mean: The same of negative pixels; it chooses nothing.
+        looks: What a mask refiner compares with (`seem.refiner.Prototypes`); None: it has none.
     """
 
     tokens: Float[Tensor, "L N C"]
@@ -57,6 +58,7 @@ class SpatialTokens:
     places: Float[Tensor, "N 2"]
     positive_mean: Float[Tensor, "n C"]
     negative_mean: Float[Tensor, "n C"]
+    looks: tuple[Tensor, ...] | None = None
 
 
 def mark_pixels(

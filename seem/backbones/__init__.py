@@ -11,6 +11,7 @@ from torch import Tensor
 from grounding.errors import LavallamaError
 from seem.backbones.davit import DaViT, DaViTConfig
 from seem.backbones.focalnet import FocalNet, FocalNetConfig
+from seem.backbones.nanodet import NanoDet, NanoDetConfig
 from seem.backbones.sam_vit import SamViT, SamViTConfig
 
 __all__ = [
@@ -20,12 +21,14 @@ __all__ = [
     "DaViTConfig",
     "FocalNet",
     "FocalNetConfig",
+    "NanoDet",
+    "NanoDetConfig",
     "SamViT",
     "SamViTConfig",
     "build_backbone",
 ]
 
-BackboneConfig = FocalNetConfig | DaViTConfig | SamViTConfig
+BackboneConfig = FocalNetConfig | DaViTConfig | SamViTConfig | NanoDetConfig
 
 
 class Backbone(Protocol):
@@ -53,7 +56,7 @@ class Backbone(Protocol):
         ...
 
 
-def build_backbone(config: BackboneConfig) -> FocalNet | DaViT | SamViT:
+def build_backbone(config: BackboneConfig) -> FocalNet | DaViT | SamViT | NanoDet:
     """A backbone with fresh parameters, as its config says.
 
     Raises:
@@ -65,7 +68,10 @@ def build_backbone(config: BackboneConfig) -> FocalNet | DaViT | SamViT:
         return DaViT(config)
     if isinstance(config, SamViTConfig):
         return SamViT(config)
+    if isinstance(config, NanoDetConfig):
+        return NanoDet(config)
     raise LavallamaError(
-        "a backbone is built from a FocalNetConfig, DaViTConfig or SamViTConfig; "
+        "a backbone is built from a FocalNetConfig, DaViTConfig, SamViTConfig or "
+        f"NanoDetConfig; "
         f"got {type(config).__name__}"
     )

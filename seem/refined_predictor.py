@@ -1,0 +1,299 @@
+"""The predictor of models with a mask refiner: closer looks, and words by a detector.
+
+Axes: M masks of a question, C answers, Q things found, K classes, H W the image, h w the mask map
+(stride 4 of `EncodedImage.size`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from grounding.errors import PromptError
+from grounding.geometry import Box
+from seem.encoded_image import EncodedImage
+from seem.known_words import KnownWords
+from seem.mark_planes import mark_planes
+from seem.marks import Marks, draw
+from seem.predictor import Predictor
+from seem.question import Exemplar, Found, Prediction, Question
+from seem.ranking import ALTERNATIVES, OUTSIDE
+from seem.refiner import MaskRefiner
+from seem.suppression import distinct
+from seem.zoom_in import Answers, answer_marks, answer_reference, detections
+
+__all__ = ["RefinedPredictor"]
+
+HALF_CERTAIN = 0.35  # the detector's score at which a word is as often right as wrong
+STRIDE = 4  # of the mask map
+LEAST_OBJECT = 0.3  # certainty of a thing that takes part in `panoptic` and its like
+
+
+class RefinedPredictor(Predictor):
+    """As `Predictor`, of a model with a mask refiner and a detector for a backbone.
+
+    **Scores** of what is drawn are the refiner's estimates of IoU; of words, how certain the
+    detector is.
+
+    **Words** are the detector's classes (`seem.known_words`); others are refused with a line that
+    names those that are known. "previous" logits are maps of `EncodedImage.size`, as SAM's
+    low-resolution masks.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        """Prepare a model for questions; arguments as for `Predictor`.
+
+        Raises:
+            PromptError: as `Predictor`; or the model has no refiner.
+        """
+        super().__init__(*args, **settings)
+        if self.model.refiner is None:
+            raise PromptError(
+                "this model has no mask refiner: ask it with seem.predictor.Predictor"
+            )
+        names = () if self.vocabulary is None else self.vocabulary.things
+        self.known = KnownWords(names)
+
+    @torch.no_grad()
+    def ask(
+        self,
+        questions: Sequence[Question],
+        *,
+        image: EncodedImage | None = None,
+        multimask: bool = False,
+        batch: int = 1,
+    ) -> list[Prediction]:
+        """Answer several questions about one image, one by one.
+
+        Args:
+            questions: Of any kinds.
+            image: None: the one that was set.
+            multimask: Return up to three masks each, not one.
+            batch: At least 1; each question has passes of its own in any case.
+
+        Raises:
+            PromptError: a question asks for nothing, or for what this model cannot do.
+        """
+        if batch < 1:
+            raise PromptError(f"batch must be at least 1 question a pass; got {batch}")
+        image = self.image if image is None else image
+        answers = []
+        for question in questions:
+            self.check()
+            answers.append(self._answer(question, image, ALTERNATIVES if multimask else 1))
+        return answers
+
+    def _answer(self, question: Question, image: EncodedImage, count: int) -> Prediction:
+        marks, said = question.marks, question.text if question.audio is None else question.audio
+        if said is not None:
+            return self._answer_words(said, question, image, count)
+        if not marks and question.reference is None:
+            raise PromptError(
+                "nothing is asked: give points, strokes, a box, a mask, a text or a reference"
+            )
+        if marks and not marks.positive:
+            raise PromptError(
+                "only negative marks are given: add a point, stroke or box on the object, or a text"
+            )
+        if not marks:
+            assert question.reference is not None
+            found = answer_reference(self.model, image, question.reference.tokens)
+            return _finish(found, image, count)
+        found = answer_marks(self.model, image, marks, _previous(question.previous, image))
+        return _finish(found, image, count, box=marks.box)
+
+    def _answer_words(
+        self, text: str, question: Question, image: EncodedImage, count: int
+    ) -> Prediction:
+        """The best thing of a class; of several, the one that what is drawn fits."""
+        boxes, certainty = self._things(text, image)
+        marks = question.marks
+        if marks:
+            certainty = certainty * torch.tensor([_fit(marks, box) for box in boxes])
+        if not len(certainty) or not bool(certainty.max() > 0):
+            height, width = image.size.original
+            empty = torch.zeros(1, height, width, dtype=torch.bool)
+            high, wide = (side // STRIDE for side in image.size.padded)
+            logits = torch.full((1, high, wide), OUTSIDE)
+            return Prediction(masks=empty, scores=torch.zeros(1), logits=logits)
+        best = int(certainty.argmax())
+        asked = replace(marks, box=boxes[best]) if marks.positive else Marks(box=boxes[best])
+        found = answer_marks(self.model, image, asked, _previous(question.previous, image))
+        prediction = _finish(found, image, count, box=boxes[best])
+        return prediction._replace(scores=prediction.scores * 0 + certainty[best])
+
+    @torch.no_grad()
+    def find(
+        self,
+        texts: Sequence[str],
+        *,
+        spoken: bool = False,
+        threshold: float = 0.5,
+        overlap: float = 0.5,
+    ) -> list[Found]:
+        """Find all instances of each text on the image.
+
+        Args:
+            texts: Each is looked for by itself.
+            spoken: Whether they are transcripts of speech.
+            threshold: The least score of an instance.
+            overlap: IoU of two masks, or share of the smaller, from which they are one instance.
+
+        Raises:
+            PromptError: a text is empty or unknown, or a single string came.
+        """
+        if isinstance(texts, str):
+            raise PromptError(f"texts must be a list; got one string: write [{texts!r:.60}]")
+        found = []
+        for text in texts:
+            self.check()
+            boxes, certainty = self._things(text, self.image)
+            sure = int((certainty >= threshold).sum())
+            masks, logits = self._boxed(boxes[:sure], self.image)
+            kept = distinct(
+                logits, certainty[:sure], self.image.size, threshold=threshold, overlap=overlap
+            )
+            kept = kept[masks[kept].flatten(1).any(1)]
+            found.append(Found(text, masks[kept], certainty[kept], logits[kept]))
+        return found
+
+    def exemplar_of(self, marks: Marks, image: EncodedImage) -> Exemplar:
+        """As `exemplar`, of marks in normalised coordinates.
+
+        Raises:
+            PromptError: nothing positive is drawn.
+        """
+        if not marks.positive:
+            raise PromptError("an exemplar needs a positive mark on the reference image")
+        refiner, memory, view = self.model.refiner, image.memory, image.view
+        assert isinstance(refiner, MaskRefiner)
+        assert memory.refiner is not None
+        assert view is not None
+        with torch.no_grad():
+            device = memory.mask_features.device
+            drawing = draw(marks, view, box_mode="outline")
+            tokens = self.model.encode_marks(
+                memory, drawing.positive[None].to(device), drawing.negative[None].to(device)
+            )
+            looks = refiner.read_looks(memory.refiner, mark_planes([marks], view).to(device))
+        return Exemplar(tokens=replace(tokens, looks=looks))
+
+    def _things(self, text: str, image: EncodedImage) -> tuple[list[Box], Float[Tensor, " Q"]]:
+        """Boxes of all that may be what a text means, and how certain the detector is."""
+        label, found = self.known.label(text), detections(self.model, image)
+        if found is None:
+            return [], torch.zeros(0)
+        chosen = found.labels == label
+        boxes = [(a, b, c, d) for a, b, c, d in found.boxes[chosen].tolist()]
+        return boxes, _certainty(found.scores[chosen]).cpu()
+
+    def _boxed(
+        self, boxes: Sequence[Box], image: EncodedImage
+    ) -> tuple[Tensor, Float[Tensor, "Q h w"]]:
+        """The masks of things in boxes, at the image's own size and as logits of the mask map."""
+        height, width = image.size.original
+        high, wide = (side // STRIDE for side in image.size.padded)
+        masks = [torch.zeros(0, height, width, dtype=torch.bool)]
+        logits = [torch.zeros(0, high, wide)]
+        for box in boxes:
+            self.check()
+            answer = answer_marks(self.model, image, Marks(box=box))
+            said = _finish(answer, image, 1, box=box)
+            masks.append(said.masks.cpu())
+            logits.append(said.logits.cpu())
+        return torch.cat(masks), torch.cat(logits)
+
+    def _objects(
+        self, classes: Sequence[str]
+    ) -> tuple[Float[Tensor, "Q K+1"], Float[Tensor, "Q h w"]]:
+        """Class logits and mask logits of the things that the detector finds."""
+        labels = {self.known.label(name): index for index, name in enumerate(classes)}
+        found = detections(self.model, self.image)
+        if found is None:
+            raise PromptError("this model has no detector: name what to look for by marks")
+        certainty = _certainty(found.scores).cpu()
+        chosen = [
+            (index, labels[label])
+            for index, label in enumerate(found.labels.tolist())
+            if label in labels and certainty[index] >= LEAST_OBJECT
+        ]
+        boxes = [(a, b, c, d) for a, b, c, d in found.boxes[[i for i, _ in chosen]].tolist()]
+        _, masks = self._boxed(boxes, self.image)
+        chances = torch.full((len(chosen), len(classes) + 1), 1e-9)
+        for row, (index, column) in enumerate(chosen):
+            chances[row, column], chances[row, -1] = certainty[index], 1 - certainty[index]
+        return chances.clamp(min=1e-9).log(), masks
+
+
+def _certainty(scores: Float[Tensor, " Q"]) -> Float[Tensor, " Q"]:
+    """Scores of the detector, stretched so that `HALF_CERTAIN` becomes a half."""
+    power = torch.tensor(0.5).log() / torch.tensor(HALF_CERTAIN).log()
+    return scores ** power.to(scores)
+
+
+def _fit(marks: Marks, box: Box) -> float:
+    """How well what is drawn fits a box: clicks in it, and IoU with a box that was drawn."""
+    x0, y0, x1, y1 = box
+    fit = 1.0
+    for point in marks.points:
+        inside = x0 <= point.xy[0] < x1 and y0 <= point.xy[1] < y1
+        if point.label:
+            fit *= float(inside)
+    if marks.box is not None:
+        a, b, c, d = marks.box
+        common = max(0.0, min(x1, c) - max(x0, a)) * max(0.0, min(y1, d) - max(y0, b))
+        fit *= common / ((x1 - x0) * (y1 - y0) + (c - a) * (d - b) - common)
+    return fit
+
+
+def _previous(previous: Tensor | None, image: EncodedImage) -> Float[Tensor, "1 h w"] | None:
+    if previous is None:
+        return None
+    height, width = (side // STRIDE for side in image.size.padded)
+    mask = torch.as_tensor(previous).float()
+    mask = mask[None] if mask.ndim == 2 else mask
+    if mask.shape != (1, height, width):
+        raise PromptError(
+            f"previous must be one answer's logits [1, {height}, {width}]; got "
+            f"{list(mask.shape)}: take logits[:1]"
+        )
+    if not bool(mask.isfinite().all()):
+        raise PromptError("previous must be finite logits; got NaN or infinity")
+    return mask
+
+
+def _finish(
+    answers: Answers, image: EncodedImage, count: int, *, box: Box | None = None
+) -> Prediction:
+    """Masks at the image's own size, their scores, and their logits on the mask map."""
+    height, width = image.size.original
+    order = [0, *(1 + answers.quality[1:].argsort(descending=True, stable=True)).tolist()][:count]
+    left, top, right, bottom = answers.window
+    chosen = answers.logits[order]
+    if box is not None:
+        chosen = chosen.masked_fill(_beyond(box, answers.window, (height, width)), OUTSIDE)
+    whole = chosen.new_full((len(order), height, width), OUTSIDE)
+    whole[:, top:bottom, left:right] = chosen
+    small = F.interpolate(whole[None], image.size.image, mode="bilinear", antialias=True)
+    beside = (p - s for p, s in zip(image.size.padded, image.size.image, strict=True))
+    high, wide = beside
+    padded = F.pad(small, (0, wide, 0, high), value=OUTSIDE)
+    return Prediction(
+        masks=whole > 0,
+        scores=answers.quality[order],
+        logits=F.avg_pool2d(padded, STRIDE)[0],
+    )
+
+
+def _beyond(box: Box, window: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
+    """Which pixels of a window lie outside of a box."""
+    left, top, right, bottom = window
+    height, width = size
+    x, y = torch.arange(left, right) + 0.5, torch.arange(top, bottom) + 0.5
+    rows = (y < box[1] * height) | (y > box[3] * height)
+    columns = (x < box[0] * width) | (x > box[2] * width)
+    return rows[:, None] | columns

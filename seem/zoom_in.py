@@ -1,0 +1,283 @@
+"""Answers of a model with a mask refiner: the whole image first, then a closer look.
+
+Axes: M masks of a question, H W the image, h w the mask map of the answers (stride 4 of
+`EncodedImage.size`), K what a detector finds.
+
+A box is looked at closely at once. A first click is answered on the whole image, with a vote of the
+detector's best box that holds it; further clicks, and whatever corrects an answer, also get a
+closer look at the last answer and all that was drawn (the "zoom-in" of Sofiiuk et al., arXiv
+2102.06583, section 4).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from grounding.geometry import Box
+from grounding.region import Point, Stroke
+from seem.attention_groups import Group
+from seem.backbones.nanodet import NanoDet
+from seem.decoder import mask_logits
+from seem.detector import Detections, detect
+from seem.encoded_image import EncodedImage, Resizing, encode_image
+from seem.mark_planes import mark_planes
+from seem.marks import Marks, draw
+from seem.model import Seem
+from seem.postprocess import restore_linear
+from seem.prompt import Prompt
+from seem.prompt_encoder import SpatialTokens
+from seem.refiner import Prototypes
+
+__all__ = ["Answers", "Window", "answer_marks", "answer_reference", "detections"]
+
+CLOSE = Resizing(short_side=256, long_side=256)  # how a closer look is seen
+BOXED = Resizing(short_side=224, long_side=224)  # how the surroundings of a box are
+GROWN = 1.4  # sides of a window, in sides of what it is about
+SQUARER = 0.6  # of the longer side: the least of the shorter
+NARROWEST = 32  # pixels of a window's side
+AROUND = 8  # pixels that a window reaches beyond a click, at least
+WORTHWHILE = 0.75  # of the image's longer side: a larger window shows nothing new
+VOTE = 0.2  # least score of a detection that has a say in a click
+VOTERS = 3  # detections that are tried, the best first
+SURE = 6.0  # logits beyond are no surer
+KEPT = 8  # closer looks that an image remembers
+
+Window = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels of the image."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """Masks of one question on a part of the image.
+
+    Attributes:
+        logits: At the size of the window, the best guess first, then the others, [M, H, W].
+        quality: Estimates of their IoU, in [0, 1].
+        window: Where they lie; all else is not part of any mask.
+    """
+
+    logits: Float[Tensor, "M H W"]
+    quality: Float[Tensor, " M"]
+    window: Window
+
+
+def detections(model: Seem, image: EncodedImage) -> Detections | None:
+    """What the backbone's detector finds; computed once for each image."""
+    if not isinstance(model.backbone, NanoDet) or image.picture is None:
+        return None
+    if image.detections is None:
+        image.detections = detect(model.backbone, image.picture)
+    return image.detections
+
+
+def answer_marks(
+    model: Seem,
+    image: EncodedImage,
+    marks: Marks,
+    previous: Float[Tensor, "1 h w"] | None = None,
+) -> Answers:
+    """Answer what is drawn about one object.
+
+    Args:
+        model: With a refiner.
+        image: Encoded by it.
+        marks: Something positive.
+        previous: The last answer's logits.
+    """
+    before = None if previous is None else _full(previous, image)
+    if marks.box is not None:
+        window = _window(image, marks, None)
+        return _look(model, image, _closer(model, image, window, BOXED), marks, before, window)
+    whole = (0, 0, image.size.original[1], image.size.original[0])
+    first = _look(model, image, image, marks, before, whole)
+    if _is_first_click(marks) and before is None:
+        return _voted(model, image, marks, first)
+    if len(marks.points) < 2 and before is None:
+        return first
+    guess = first.logits[0] > 0
+    seen = guess if before is None else guess | (before > 0)
+    window = _window(image, marks, seen)
+    if max(window[2] - window[0], window[3] - window[1]) >= WORTHWHILE * max(image.size.original):
+        return first
+    return _look(model, image, _closer(model, image, window, CLOSE), marks, first.logits[0], window)
+
+
+def answer_reference(model: Seem, image: EncodedImage, tokens: SpatialTokens) -> Answers:
+    """Answer what is shown on another image."""
+    whole = (0, 0, image.size.original[1], image.size.original[0])
+    return _look(model, image, image, Marks(), None, whole, shown=tokens)
+
+
+def _is_first_click(marks: Marks) -> bool:
+    return len(marks.points) == 1 and not marks.strokes and marks.mask is None
+
+
+def _voted(model: Seem, image: EncodedImage, marks: Marks, first: Answers) -> Answers:
+    """A first click's answer, and that to the best detection whose mask holds it, each half."""
+    found, (x, y) = detections(model, image), marks.points[0].xy
+    if found is None:
+        return first
+    x0, y0, x1, y1 = found.boxes.unbind(1)
+    holding = ((x0 <= x) & (x < x1) & (y0 <= y) & (y < y1) & (found.scores >= VOTE)).nonzero()
+    height, width = image.size.original
+    place = int(y * height), int(x * width)
+    for index in holding[:VOTERS, 0].tolist():
+        a, b, c, d = found.boxes[index].tolist()
+        boxed = answer_marks(model, image, Marks(box=(a, b, c, d)))
+        left, top, right, bottom = boxed.window
+        other = torch.full_like(first.logits[0], -SURE)
+        other[top:bottom, left:right] = boxed.logits[0].clamp(-SURE, SURE)
+        if other[place] > 0:
+            mean = (first.logits[0].clamp(-SURE, SURE) + other) / 2
+            return replace(first, logits=torch.cat([mean[None], first.logits[1:]]))
+    return first
+
+
+def _look(
+    model: Seem,
+    image: EncodedImage,
+    view: EncodedImage,
+    marks: Marks,
+    before: Float[Tensor, "H W"] | None,
+    window: Window,
+    *,
+    shown: SpatialTokens | None = None,
+) -> Answers:
+    """Ask the model about one view; what was drawn and answered is cut to its window."""
+    refiner, memory, size = model.refiner, view.memory, view.view
+    assert refiner is not None
+    assert memory.refiner is not None
+    assert size is not None
+    device = memory.mask_features.device
+    prototypes: Prototypes | None = None
+    if shown is None:
+        marks = _within(marks, window, image.size.original)
+        drawing = draw(marks, size, box_mode="outline")
+        tokens = model.encode_marks(
+            memory, drawing.positive[None].to(device), drawing.negative[None].to(device)
+        )
+        prompt = Prompt(spatial=tokens)
+    else:
+        prompt, prototypes = Prompt(visual=shown), shown.looks
+    previous = None
+    if before is not None:
+        left, top, right, bottom = window
+        chance = before[top:bottom, left:right].sigmoid()[None, None]
+        seen = F.interpolate(chance, size.image, mode="bilinear", antialias=True)
+        high, wide = (p - s for p, s in zip(size.padded, size.image, strict=True))
+        previous = F.avg_pool2d(F.pad(seen, (0, wide, 0, high)), 4)[0]
+    planes = mark_planes([marks], size, previous).to(device)
+    output = model.decode(memory, [prompt], objects=False)
+    span = output.spans[Group.SPATIAL]
+    queries = mask_logits(output.predictions.mask_embeddings[:, span], memory)
+    refined = refiner(memory.refiner, planes, queries, prototypes)
+    padded = F.interpolate(refined.logits, size.padded, mode="bilinear")
+    height, width = window[3] - window[1], window[2] - window[0]
+    logits = F.interpolate(size.crop(padded), (height, width), mode="bilinear")[0]
+    return Answers(logits=logits, quality=refined.quality[0].sigmoid(), window=window)
+
+
+def _within(marks: Marks, window: Window, size: tuple[int, int]) -> Marks:
+    """Marks of an image of (height, width) in coordinates of a window that holds them."""
+    left, top, right, bottom = window
+    height, width = size
+    across, down = width / (right - left), height / (bottom - top)
+    shift_x, shift_y = left / width, top / height
+
+    def move(x: float, y: float) -> tuple[float, float]:
+        moved = (x - shift_x) * across, (y - shift_y) * down
+        return min(max(moved[0], 0.0), 1.0), min(max(moved[1], 0.0), 1.0)
+
+    thicker = max(height, width) / max(bottom - top, right - left)
+    box = marks.box
+    return Marks(
+        points=tuple(Point(xy=move(*p.xy), label=p.label) for p in marks.points),
+        strokes=tuple(
+            Stroke(
+                xy=tuple(move(*xy) for xy in stroke.xy),
+                width=min(1.0, stroke.width * thicker),
+                label=stroke.label,
+            )
+            for stroke in marks.strokes
+        ),
+        box=None if box is None else (*move(box[0], box[1]), *move(box[2], box[3])),
+        mask=None if marks.mask is None else _cut(marks.mask, window, size),
+    )
+
+
+def _cut(mask: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:
+    """The part of a bitmap of any size over the whole image that lies in a window."""
+    if mask.shape != size:
+        rows = np.arange(size[0]) * mask.shape[0] // size[0]
+        mask = mask[rows][:, np.arange(size[1]) * mask.shape[1] // size[1]]
+    left, top, right, bottom = window
+    return mask[top:bottom, left:right]
+
+
+def _window(image: EncodedImage, marks: Marks, seen: Tensor | None) -> Window:
+    """A part of the image around what is drawn and what was answered, and some more."""
+    height, width = image.size.original
+    boxes = [] if marks.box is None else [_pixels(marks.box, height, width)]
+    if seen is not None and seen.any():
+        boxes.append(_around(seen.numpy(force=True)))
+    if marks.mask is not None:
+        whole = _cut(marks.mask, (0, 0, width, height), (height, width))
+        boxes.append(_around(whole) if whole.any() else (0, 0, width, height))
+    places = [(p.xy[0] * width, p.xy[1] * height) for p in marks.points]
+    drawn = [(x * width, y * height) for stroke in marks.strokes for x, y in stroke.xy]
+    boxes += [(x, y, x, y) for x, y in (*places, *drawn)]
+    x0, y0, x1, y1 = _union(boxes)
+    side = max(x1 - x0, y1 - y0)
+    reach_x, reach_y = (
+        max(length * GROWN, side * SQUARER, NARROWEST) / 2 for length in (x1 - x0, y1 - y0)
+    )
+    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+    wide = middle_x - reach_x, middle_y - reach_y, middle_x + reach_x, middle_y + reach_y
+    near = [(x - AROUND, y - AROUND, x + AROUND, y + AROUND) for x, y in (*places, *drawn)]
+    left, top, right, bottom = _union([wide, *near])
+    return (
+        max(0, math.floor(left)),
+        max(0, math.floor(top)),
+        min(width, math.ceil(right)),
+        min(height, math.ceil(bottom)),
+    )
+
+
+def _pixels(box: Box, height: int, width: int) -> tuple[float, float, float, float]:
+    return box[0] * width, box[1] * height, box[2] * width, box[3] * height
+
+
+def _around(bitmap: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(bitmap.any(1)), np.flatnonzero(bitmap.any(0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def _union(
+    boxes: Sequence[tuple[float, float, float, float]],
+) -> tuple[float, float, float, float]:
+    lows, highs = [box[:2] for box in boxes], [box[2:] for box in boxes]
+    (x0, y0), (x1, y1) = np.min(lows, axis=0).tolist(), np.max(highs, axis=0).tolist()
+    return x0, y0, x1, y1
+
+
+def _closer(model: Seem, image: EncodedImage, window: Window, resizing: Resizing) -> EncodedImage:
+    """A part of the image, encoded by itself; the last few are remembered."""
+    key = (*window, resizing.long_side)
+    if key not in image.closer:
+        assert image.picture is not None, "models with a refiner keep the picture"
+        left, top, right, bottom = window
+        while len(image.closer) >= KEPT:
+            del image.closer[next(iter(image.closer))]
+        image.closer[key] = encode_image(model, image.picture[top:bottom, left:right], resizing)
+    return image.closer[key]
+
+
+def _full(logits: Float[Tensor, "1 h w"], image: EncodedImage) -> Float[Tensor, "H W"]:
+    """Logits of an answer at the image's own size."""
+    return restore_linear(logits, image.size)[0]
