@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 from numpy.lib.format import open_memmap
+from tqdm import tqdm
 
 from grounding.errors import OutputError
 from grounding.files import write_files
@@ -36,15 +37,25 @@ Store = tuple[Mapping[str, np.ndarray], list[dict[str, Any]]]
 
 
 def open_store(
-    folder: Path, shapes: Mapping[str, tuple[int, ...]], total: int, draw: Callable[[int], Drawn]
+    folder: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    total: int,
+    draw: Callable[[int], Drawn],
+    *,
+    workers: int | None = None,
+    niceness: int = 0,
 ) -> Store:
-    """Open a folder of pictures, making them first if they are not there yet.
+    """Open a folder of pictures, making first those that are not there yet.
+
+    What a process that was stopped has made of them is kept.
 
     Args:
         folder: Of these pictures alone.
         shapes: Of one picture's part of each array.
         total: The number of pictures.
         draw: Makes picture number i; other processes must be able to import it.
+        workers: Processes that make them; None: one for each processor.
+        niceness: How much those give way to other processes, 0 to 19; nothing on Windows.
 
     Raises:
         OutputError: there is no room for them.
@@ -54,31 +65,57 @@ def open_store(
             with locked(folder, wait=True):
                 if not (folder / RECORDS).exists():
                     log.info("rendering %d pictures into %s", total, folder)
-                    _draw_all(folder, shapes, total, draw)
+                    _draw_all(folder, shapes, total, draw, workers, niceness)
     lines = (folder / RECORDS).read_text("utf-8").splitlines()
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
     return arrays, [json.loads(line) for line in lines]
 
 
 def _draw_all(
-    folder: Path, shapes: Mapping[str, tuple[int, ...]], total: int, draw: Callable[[int], Drawn]
+    folder: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    total: int,
+    draw: Callable[[int], Drawn],
+    workers: int | None,
+    niceness: int,
 ) -> None:
     for name, shape in shapes.items():
         _reserve(folder / f"{name}.npy", (total, *shape))
     chunks = [range(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
+    left = [chunk for chunk in chunks if not _lines_path(folder, chunk).exists()]
     work = functools.partial(_draw_chunk, folder, tuple(shapes), draw)
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=context) as workers:
-        lines = [line for some in workers.map(work, chunks) for line in some]
-    write_files({folder / RECORDS: "".join(f"{line}\n" for line in lines).encode()})
+    with concurrent.futures.ProcessPoolExecutor(
+        workers or os.cpu_count(), context, _give_way, (niceness,)
+    ) as pool:
+        for _ in tqdm(pool.map(work, left), desc="rendering", total=len(left), disable=None):
+            pass
+    lines = [_lines_path(folder, chunk) for chunk in chunks]
+    write_files({folder / RECORDS: b"".join(path.read_bytes() for path in lines)})
+    for path in lines:
+        path.unlink()
+
+
+def _lines_path(folder: Path, chunk: range) -> Path:
+    """Where the records of a chunk wait for those of the others."""
+    return folder / f"records.{chunk.start}-{chunk.stop}.jsonl"
+
+
+def _give_way(niceness: int) -> None:
+    if niceness and hasattr(os, "nice"):
+        os.nice(niceness)
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:
     """Make a file for an array, with all its room: a full disk ends who writes into a memory map.
 
+    One that is there already is kept.
+
     Raises:
         OutputError: there is no room for it.
     """
+    if path.exists() and np.load(path, mmap_mode="r").shape == shape:
+        return
     try:
         open_memmap(path, "w+", np.uint8, shape).flush()
         if hasattr(os, "posix_fallocate"):  # not on Windows, nor on macOS
@@ -93,7 +130,7 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
 
 def _draw_chunk(
     folder: Path, names: tuple[str, ...], draw: Callable[[int], Drawn], numbers: range
-) -> list[str]:
+) -> None:
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in names}
     lines = []
     for number in numbers:
@@ -103,4 +140,4 @@ def _draw_chunk(
         lines.append(json.dumps(record))
     for array in arrays.values():
         array.flush()
-    return lines
+    write_files({_lines_path(folder, numbers): "".join(f"{line}\n" for line in lines).encode()})

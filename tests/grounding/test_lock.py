@@ -28,7 +28,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
 def test_pictures_are_drawn_by_one_while_others_wait(tmp_path, monkeypatch):
     drawn, begun, go = [], threading.Event(), threading.Event()
 
-    def draw_all(folder, shapes, total, draw):
+    def draw_all(folder, shapes, total, *_):
         drawn.append(total)
         begun.set()
         assert go.wait(20)
