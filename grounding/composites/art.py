@@ -37,7 +37,7 @@ __all__ = ["KINDS", "Art", "Pack", "gather_art", "read_table"]
 
 KINDS: Final = {"cutouts": 4, "models": 5, "photographs": 5, "textures": 3}  # channels of packs
 CUTOUT_SIDE = 208  # pixels of the longer side, at most
-VIEWS, VIEW_SIDE = 6, 224  # of a model, and pixels of the longer side of each
+VIEWS, VIEW_SIDE = 4, 208  # of a model, and pixels of the longer side of each
 TEXTURE_SIDES = (160, 512)  # pixels of the shorter side, at least and at most
 PHOTOGRAPH_SIDE = 1000  # pixels of the shorter side, at most
 MOST_PIXELS, LEAST_PIXELS = 2_000_000, 2_500  # of a cut-out's file; some have a hundred million

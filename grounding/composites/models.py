@@ -11,7 +11,7 @@ import numpy as np
 
 __all__ = ["Model", "View", "draw_view", "read_model", "render_model"]
 
-MOST_FACES = 60_000
+MOST_FACES = 25_000
 TEXTURE_SIDE = 512  # pixels of a texture's longer side, at most
 OVERSAMPLING = 2
 SMOOTH = 0.5  # cosine of the angle below which an edge looks round
@@ -94,39 +94,41 @@ def read_model(text: str, materials: str, read: Callable[[str], bytes | None]) -
     if text.count("\nf ") > MOST_FACES:
         return None
     known = _read_materials(materials, read)
-    names = [*known, ""]
-    points, places = [], []
+    names = {name: number for number, name in enumerate(known)}
+    lines = [line.split() for line in text.splitlines()]
+    points = [words[1:4] for words in lines if words[:1] == ["v"]]
+    places = [words[1:3] for words in lines if words[:1] == ["vt"]]
     faces: list[tuple[int, list[tuple[int, int]]]] = []
-    current = len(names) - 1
-    for line in text.splitlines():
-        word, _, rest = line.strip().partition(" ")
-        if word == "v":
-            points.append([float(value) for value in rest.split()[:3]])
-        elif word == "vt":
-            places.append([float(value) for value in rest.split()[:2]])
-        elif word == "usemtl":
-            current = names.index(rest.strip()) if rest.strip() in known else len(names) - 1
-        elif word == "f":
-            corners = []
-            for corner in rest.split():
-                numbers = corner.split("/")
-                point = int(numbers[0])
-                place = int(numbers[1]) if len(numbers) > 1 and numbers[1] else 0
-                corners.append(
-                    (
-                        point - 1 if point > 0 else len(points) + point,
-                        place - 1 if place > 0 else len(places) + place if place else -1,
-                    )
-                )
+    current, points_so_far, places_so_far = len(known), 0, 0
+    for words in lines:
+        if not words:
+            continue
+        if words[0] == "f":
+            corners = [
+                (_index(point, points_so_far), _index(place, places_so_far))
+                for point, place, *_ in (f"{word}//".split("/") for word in words[1:])
+            ]
             faces.append((current, corners))
+        elif words[0] == "v":
+            points_so_far += 1
+        elif words[0] == "vt":
+            places_so_far += 1
+        elif words[0] == "usemtl":
+            current = names.get(" ".join(words[1:]), len(known))
     if not faces or not points:
         return None
     return _build(points, places, faces, (*known.values(), Material(np.full(3, 0.6))))
 
 
+def _index(said: str, so_far: int) -> int:
+    """A place in a list from OBJ's, which counts from 1, or back from the last; -1: none."""
+    number = int(said or 0)
+    return number - 1 if number > 0 else so_far + number if number else -1
+
+
 def _build(
-    points: list[list[float]],
-    places: list[list[float]],
+    points: list[list[str]],
+    places: list[list[str]],
     faces: list[tuple[int, list[tuple[int, int]]]],
     materials: tuple[Material, ...],
 ) -> Model:
@@ -258,24 +260,43 @@ def _scan(
     Returns:
         Pixels int [P], triangles int [P] and barycentric weights float32 [P, 3].
     """
-    top = np.ceil(spots[..., 1].min(1) - 0.5).astype(int)
-    bottom = np.floor(spots[..., 1].max(1) - 0.5).astype(int)
-    owner, step = _spread(np.maximum(bottom - top + 1, 0))
+    rows = spots[..., 1]
+    top = np.ceil(np.minimum.reduce([rows[:, 0], rows[:, 1], rows[:, 2]]) - 0.5).astype(np.int32)
+    bottom = np.maximum.reduce([rows[:, 0], rows[:, 1], rows[:, 2]])
+    owner, step = _spread(np.maximum(np.floor(bottom - 0.5).astype(np.int32) - top + 1, 0))
     row = top[owner] + step
     left, right = _span(spots[owner], row + np.float32(0.5))
-    start = np.ceil(left - 0.5).astype(int)
-    span, step = _spread(np.maximum(np.ceil(right - 0.5).astype(int) - start, 0))
+    start = np.ceil(left - 0.5).astype(np.int32)
+    span, step = _spread(np.maximum(np.ceil(right - 0.5).astype(np.int32) - start, 0))
     triangles, row, column = owner[span], row[span], start[span] + step
-    weights = _weigh(spots[triangles], column + np.float32(0.5), row + np.float32(0.5))
-    kept = np.flatnonzero(~_holes(model, triangles, weights))
-    triangles, weights = triangles[kept], weights[kept]
-    pixels = row[kept] * canvas + column[kept]
-    near = (depth[triangles] * weights).sum(1)
-    order = np.argsort(-near, kind="stable")
+    kept = np.flatnonzero(~_holes(model, spots, triangles, column, row))
+    if len(kept) < len(triangles):
+        triangles, row, column = triangles[kept], row[kept], column[kept]
+    flat = _planes(spots, depth)[triangles]
+    near = (flat[:, 0] * column + flat[:, 1] * row + flat[:, 2]).astype(np.float32)
+    pixels = row * canvas + column
+    nearest = np.full(canvas * canvas, np.inf, np.float32)
+    np.minimum.at(nearest, pixels, near)
+    seen = np.flatnonzero(near == nearest[pixels])
     winner = np.full(canvas * canvas, -1)
-    winner[pixels[order]] = order  # the last one stays: the nearest
+    winner[pixels[seen]] = seen
     winner = winner[winner >= 0]
-    return pixels[winner], triangles[winner], weights[winner]
+    triangles, row, column = triangles[winner], row[winner], column[winner]
+    weights = _weigh(spots[triangles], column + np.float32(0.5), row + np.float32(0.5))
+    return pixels[winner], triangles, weights
+
+
+def _planes(spots: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Depth at pixel (x, y) as x, y and constant coefficients, float32 [T, 3]."""
+    a, b, c = spots[:, 0], spots[:, 1], spots[:, 2]
+    ab, ac = (b - a).astype(np.float64), (c - a).astype(np.float64)
+    rise_b, rise_c = depth[:, 1] - depth[:, 0], depth[:, 2] - depth[:, 0]
+    total = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
+    total = np.where(np.abs(total) < 1e-3, np.inf, total)  # slivers are as deep as one corner
+    of_x = (rise_b * ac[:, 1] - rise_c * ab[:, 1]) / total
+    of_y = (rise_c * ab[:, 0] - rise_b * ac[:, 0]) / total
+    constant = depth[:, 0] - of_x * (a[:, 0] - 0.5) - of_y * (a[:, 1] - 0.5)
+    return np.stack([of_x, of_y, constant], 1).astype(np.float32)
 
 
 def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -310,15 +331,18 @@ def _weigh(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return weights / np.maximum(weights.sum(1, keepdims=True), 1e-6)
 
 
-def _holes(model: Model, triangles: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _holes(
+    model: Model, spots: np.ndarray, triangles: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     """Where a texture is transparent, bool [P]."""
     holes = np.zeros(len(triangles), bool)
     for number, material in enumerate(model.materials):
         if material.texture is not None and material.texture.shape[2] == 4:
             mine = np.flatnonzero(model.surfaces[triangles] == number)
-            holes[mine] = _look_up(model, material.texture, triangles[mine], weights[mine])[
-                :, 3
-            ] < (CUT * 255)
+            own = triangles[mine]
+            half = np.float32(0.5)
+            weights = _weigh(spots[own], x[mine] + half, y[mine] + half)
+            holes[mine] = _look_up(model, material.texture, own, weights)[:, 3] < CUT * 255
     return holes
 
 
@@ -326,7 +350,7 @@ def _look_up(
     model: Model, texture: np.ndarray, triangles: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     height, width = texture.shape[:2]
-    uv = (model.places[triangles] * weights[..., None]).sum(1)
+    uv = np.einsum("pnc,pn->pc", model.places[triangles], weights)
     column = np.floor(np.nan_to_num(uv[:, 0]) * width).astype(int) % width
     row = np.floor(-np.nan_to_num(uv[:, 1]) * height).astype(int) % height
     return texture[row, column]
@@ -336,7 +360,7 @@ def _shade(
     model: Model, normals: np.ndarray, triangles: np.ndarray, weights: np.ndarray, view: View
 ) -> np.ndarray:
     """Colours float32 [P, 3] under one light and the sky (Blinn-Phong)."""
-    normal = _unit((normals[triangles] * weights[..., None]).sum(1))
+    normal = _unit(np.einsum("pnc,pn->pc", normals[triangles], weights))
     normal[normal[:, 2] < 0] *= -1  # surfaces have two sides
     light = np.asarray(view.light, np.float32)
     half = _unit(light + np.asarray([0, 0, 1], np.float32))
