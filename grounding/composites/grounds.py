@@ -15,7 +15,9 @@ from grounding.composites.surfaces import (
     draw_noise,
     fractal_noise,
     log_uniform,
+    mean_colour,
     paint_surface,
+    soft_step,
     tilt,
 )
 
@@ -59,8 +61,7 @@ def _lay(
     softness: float,
 ) -> None:
     """Cover where a field is positive with another surface, as the next leaf."""
-    cover = 1 / (1 + np.exp(-np.clip(field / softness, -30, 30)))[..., None]
-    colours += (surface - colours) * cover
+    colours += (surface - colours) * soft_step(field / softness)
     leaves[field > 0] = leaves.max() + 1
 
 
@@ -89,7 +90,7 @@ def _draw_land(art: Art, size: int, generator: np.random.Generator) -> Ground:
         if last and generator.random() < 0.7:
             surface = tilt(surface, level, 0, generator)
         haze = (1 - number / layers) * generator.uniform(0, 0.5) if not last else 0
-        surface = surface * (1 - haze) + colours.mean((0, 1)) * haze
+        surface = surface * (1 - haze) + mean_colour(colours) * haze
         field = y - level * size + _border(size, generator, 0.03 if last else 0.12)
         _lay(colours, leaves, field, surface, log_uniform(0.4, 2, generator))
     return Ground(colours, leaves, [], float(levels[-1]))
@@ -125,9 +126,9 @@ def _paint_sky(art: Art, size: int, generator: np.random.Generator) -> np.ndarra
     colours = np.repeat(top * (1 - blend) + low * blend, size, 1)
     if generator.random() < 0.6:
         clouds = fractal_noise((size, size), size / generator.uniform(1.5, 5), generator, 0.55)
-        cover = 1 / (1 + np.exp(-(clouds - generator.uniform(-0.8, 1)) * generator.uniform(1, 6)))
+        clouds = (clouds - generator.uniform(-0.8, 1)) * generator.uniform(1, 6)
         white = np.float32(generator.uniform(170, 250))
-        colours += (white - colours) * cover[..., None] * generator.uniform(0.3, 1)
+        colours += (white - colours) * soft_step(clouds) * np.float32(generator.uniform(0.3, 1))
     return colours * np.float32(generator.uniform(0.5, 1.05))
 
 
@@ -195,7 +196,7 @@ def _draw_patches(art: Art, size: int, generator: np.random.Generator) -> Ground
             field = field + rough * fractal_noise((size, size), cell, generator, 0.65)
         surface = paint_surface(art, (size, size), generator)
         if generator.random() < 0.3:  # hardly another colour
-            surface = surface + (colours.mean((0, 1)) - surface.mean((0, 1))) * 0.85
+            surface = surface + (mean_colour(colours) - mean_colour(surface)) * 0.85
         _lay(colours, leaves, field * size, surface, log_uniform(0.4, 3, generator))
     return Ground(colours, leaves, [], generator.uniform(-0.2, 0.3))
 
@@ -252,6 +253,5 @@ def shade_ground(shape: tuple[int, int], generator: np.random.Generator) -> np.n
     if generator.random() < 0.2:  # a shadow with a border, as of a tree or a roof
         field = fractal_noise((width, height), max(shape) / 2, generator, 0.4)
         field = (field - generator.uniform(0, 1)) * log_uniform(3, 30, generator)
-        cover = 1 / (1 + np.exp(-np.clip(field, -30, 30)))
-        light = light - cover * generator.uniform(0.2, 0.7)
+        light = light - soft_step(field)[..., 0] * generator.uniform(0.2, 0.7)
     return np.exp(cv2.GaussianBlur(light.astype(np.float32), (0, 0), 1.0))[..., None]

@@ -122,7 +122,9 @@ class _Scene:
         generator, size = self.generator, self.size
         x = generator.uniform(-0.1, 1.1) * size
         if generator.random() < STANDING:
-            foot = generator.uniform(max(self.horizon, 0.2), 1.15) * size
+            near = max(extent) / size * 0.8 + generator.normal(0, 0.25)
+            level = max(self.horizon, 0.2)
+            foot = (level + (1.1 - level) * np.clip(near, 0.02, 1)) * size
             return np.asarray([x, foot - extent[1] / 2])
         return np.asarray([x, generator.uniform(-0.05, 1.05) * size])
 

@@ -16,9 +16,12 @@ __all__ = [
     "draw_noise",
     "fractal_noise",
     "log_uniform",
+    "mean_colour",
     "paint_surface",
     "shift_mean",
+    "soft_step",
     "tilt",
+    "weighted_mean",
 ]
 
 Size = tuple[int, int]
@@ -60,12 +63,19 @@ def draw_colour(generator: np.random.Generator) -> np.ndarray:
     return np.clip(gray * (1 + vivid * (warmth + other)), 0, 255).astype(np.float32)
 
 
-def shift_mean(
-    colours: np.ndarray, goal: np.ndarray, share: float, weights: np.ndarray | None = None
-) -> np.ndarray:
+def soft_step(field: np.ndarray) -> np.ndarray:
+    """The logistic function of a field, float32 [H, W, 1] in [0, 1]."""
+    return (1 / (1 + cv2.exp(-np.clip(field, -30, 30).astype(np.float32))))[..., None]
+
+
+def mean_colour(colours: np.ndarray) -> np.ndarray:
+    """Mean of float32 [H, W, 3], [3]."""
+    return np.asarray(cv2.mean(np.ascontiguousarray(colours))[:3], np.float32)
+
+
+def shift_mean(colours: np.ndarray, goal: np.ndarray, share: float) -> np.ndarray:
     """Move colours [H, W, 3] by a share of the way from their mean to another."""
-    mean = colours.mean((0, 1)) if weights is None else weighted_mean(colours, weights)
-    return colours + (np.asarray(goal, np.float32) - mean) * np.float32(share)
+    return colours + ((np.asarray(goal) - mean_colour(colours)) * share).astype(np.float32)
 
 
 def weighted_mean(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -83,30 +93,26 @@ def adjust_colours(
         generator: Decides how.
         strength: 1: as differently as things of one kind look; 0: not at all.
     """
-    colours = np.clip(colours, 0, 255).astype(np.float32)
-    gray = (colours @ LUMA)[..., None]
+    mixing = np.eye(3)
     if generator.random() < 0.6 * strength:
-        colours = _turn_hue(colours, generator.normal(0, 0.8 * strength))
-    colours = gray + (colours - gray) * np.float32(np.exp(generator.normal(-0.25, 0.35) * strength))
-    gamma = np.float32(np.exp(generator.normal(0, 0.3) * strength))
-    colours = np.clip(colours / 255, 1e-3, 1) ** gamma * 255
+        mixing = _turn_hue(generator.normal(0, 0.8 * strength))
+    vivid = np.exp(generator.normal(-0.25, 0.35) * strength)
+    mixing = vivid * mixing + (1 - vivid) * LUMA
+    gamma = np.exp(generator.normal(0, 0.3) * strength)
     contrast = np.exp(generator.normal(0, 0.2) * strength)
-    mean = colours.mean()
-    colours = (
-        (colours - mean) * np.float32(contrast)
-        + mean
-        + np.float32(generator.normal(0, 16) * strength)
-    )
+    bright = generator.normal(0, 16) * strength
+    colours = np.clip(np.asarray(colours, np.float32), 0, 255)
+    colours = cv2.transform(colours, (mixing / 255).astype(np.float32))
+    colours = cv2.pow(np.clip(colours, 1e-3, 1), float(gamma)) * np.float32(255)
+    mean = float(mean_colour(colours).mean())
+    colours = colours * np.float32(contrast) + np.float32(mean * (1 - contrast) + bright)
     return np.clip(colours, 0, 255)
 
 
-def _turn_hue(colours: np.ndarray, angle: float) -> np.ndarray:
-    """Turn all colours about the gray axis by an angle in radians."""
-    axis = np.full(3, 1 / np.sqrt(3))
-    cross = np.cross(np.eye(3), axis)
-    turn = np.cos(angle) * np.eye(3) + np.sin(angle) * cross
-    turn += (1 - np.cos(angle)) * np.outer(axis, axis)
-    return np.clip(colours @ turn.T.astype(np.float32), 0, 255)
+def _turn_hue(angle: float) -> np.ndarray:
+    """The matrix that turns colours about the gray axis by an angle in radians."""
+    cross = np.cross(np.eye(3), np.full(3, 1 / np.sqrt(3)))
+    return np.cos(angle) * np.eye(3) - np.sin(angle) * cross + (1 - np.cos(angle)) / 3
 
 
 def crop_photograph(
@@ -168,7 +174,7 @@ def paint_surface(art: Art, size: Size, generator: np.random.Generator) -> np.nd
 def _even_out(colours: np.ndarray) -> np.ndarray:
     """Take the slow changes out of a piece of a photograph: what is left is its texture."""
     slow = cv2.GaussianBlur(colours, (0, 0), max(colours.shape[:2]) / 8)
-    return np.clip(colours - slow + slow.mean((0, 1)), 0, 255)
+    return np.clip(colours - slow + mean_colour(slow), 0, 255)
 
 
 def _take_texture(art: Art, size: Size, generator: np.random.Generator) -> np.ndarray:
@@ -209,10 +215,12 @@ def _paint_specks(size: Size, generator: np.random.Generator) -> np.ndarray:
     colours = np.broadcast_to(draw_colour(generator), (size[1], size[0], 3)).copy()
     for _ in range(3):
         blots = draw_noise(size, cell, generator) + 0.5 * draw_noise(size, cell * 4, generator)
-        cover = 1 / (1 + np.exp(-4 * (blots - generator.uniform(-0.3, 0.6))))[..., None]
-        relief = np.gradient(blots, axis=0)[..., None] * cell
+        cover = soft_step(4 * (blots - generator.uniform(-0.3, 0.6)))
+        relief = np.gradient(blots, axis=0)[..., None] * np.float32(cell)
         paint = (
-            colours.mean((0, 1)) + generator.normal(0, 30, 3) + relief * generator.uniform(0, 40)
+            mean_colour(colours)
+            + generator.normal(0, 30, 3)
+            + relief * np.float32(generator.uniform(0, 40))
         )
         colours = colours * (1 - cover) + paint * cover
     return colours.astype(np.float32)
