@@ -47,7 +47,7 @@ def draw_ground(art: Art, size: int, generator: np.random.Generator) -> Ground:
     """Draw the stuff of a picture of `size` x `size` pixels."""
     shares = dict(SHARES)
     if not len(art.photographs):
-        shares.pop(_take_photograph)
+        shares[_take_regions] = shares[_take_photograph] = 0
     weights = np.asarray(list(shares.values()))
     draw = list(shares)[int(generator.choice(len(shares), p=weights / weights.sum()))]
     return draw(art, size, generator)
@@ -190,7 +190,7 @@ def _draw_patches(art: Art, size: int, generator: np.random.Generator) -> Ground
         else:
             radius = np.hypot(x - generator.uniform(-0.4, 0.4), y - generator.uniform(-0.4, 0.4))
             field = generator.uniform(0.15, 0.4) - radius
-        rough = generator.choice([0, 0.02, 0.06, 0.15])
+        rough = generator.choice([0, 0, 0.02, 0.05])
         if rough:
             cell = size / log_uniform(3, 25, generator)
             field = field + rough * fractal_noise((size, size), cell, generator, 0.65)
@@ -202,6 +202,14 @@ def _draw_patches(art: Art, size: int, generator: np.random.Generator) -> Ground
 
 
 def _take_photograph(art: Art, size: int, generator: np.random.Generator) -> Ground:
+    """A piece of a photograph of which nothing is known."""
+    photograph = art.photographs[int(generator.integers(len(art.photographs)))][..., :3]
+    piece = crop_photograph(photograph, (size, size), (0.3, 1), generator)
+    colours = adjust_colours(piece.astype(np.float32), generator, 0.6)
+    return Ground(colours, np.zeros((size, size), np.int16), [], generator.uniform(0.1, 0.5))
+
+
+def _take_regions(art: Art, size: int, generator: np.random.Generator) -> Ground:
     """A piece of a photograph with its own regions, fine ones and what they make up."""
     photograph = art.photographs[int(generator.integers(len(art.photographs)))]
     piece = crop_photograph(photograph, (size, size), (0.3, 1), generator)
@@ -237,11 +245,12 @@ def _take_photograph(art: Art, size: int, generator: np.random.Generator) -> Gro
 
 
 SHARES: Final[dict[Callable[[Art, int, np.random.Generator], Ground], float]] = {
-    _draw_plain: 0.14,
-    _draw_land: 0.28,
+    _draw_plain: 0.13,
+    _draw_land: 0.26,
     _draw_room: 0.24,
-    _draw_patches: 0.2,
-    _take_photograph: 0.14,
+    _draw_patches: 0.13,
+    _take_regions: 0.12,
+    _take_photograph: 0.12,
 }
 
 

@@ -94,9 +94,9 @@ def adjust_colours(
         strength: 1: as differently as things of one kind look; 0: not at all.
     """
     mixing = np.eye(3)
-    if generator.random() < 0.6 * strength:
-        mixing = _turn_hue(generator.normal(0, 0.8 * strength))
-    vivid = np.exp(generator.normal(-0.25, 0.35) * strength)
+    if generator.random() < 0.5 * strength:
+        mixing = _turn_hue(generator.normal(0, 0.6 * strength))
+    vivid = np.exp(generator.normal(-0.35, 0.35) * strength)
     mixing = vivid * mixing + (1 - vivid) * LUMA
     gamma = np.exp(generator.normal(0, 0.3) * strength)
     contrast = np.exp(generator.normal(0, 0.2) * strength)

@@ -24,7 +24,7 @@ from grounding.composites.surfaces import (
 __all__ = ["Cutout", "Pose", "draw_cutout", "draw_pose", "place"]
 
 OPAQUE = 0.5  # alpha from which a pixel is the thing's
-SHARES: Final = {"model": 0.42, "art": 0.16, "silhouette": 0.2, "piece": 0.1, "shape": 0.12}
+SHARES: Final = {"model": 0.6, "art": 0.12, "silhouette": 0.13, "piece": 0.08, "shape": 0.07}
 LOOKS = 3  # in which art is seen
 COMMON, OFTEN = 500, 0.4  # cut-outs that are met again and again, and how often one of them is
 SAMPLES, CLUSTERS, ROUNDS = 600, 5, 6  # of the colours of a cut-out (k-means)
