@@ -125,20 +125,20 @@ def gather_art(folder: Path, table: Sequence[Mapping[str, Any]] | None = None) -
     """
     table = read_table() if table is None else table
     for archive in table:
-        if not _index(folder, archive["name"]).exists():
+        if not _index_path(folder, archive).exists():
             with locked(folder, wait=True):
-                if not _index(folder, archive["name"]).exists():
+                if not _index_path(folder, archive).exists():
                     _pack_archive(folder, archive)
-    return open_art(folder, tuple(archive["name"] for archive in table))
+    return _open_art(tuple(_index_path(folder, archive) for archive in table))
 
 
 @functools.cache
-def open_art(folder: Path, names: tuple[str, ...]) -> Art:
+def _open_art(indexes: tuple[Path, ...]) -> Art:
     """Open the packs of archives that have been packed."""
     packs: dict[str, list[Pack]] = {kind: [] for kind in KINDS}
-    for name in names:
-        for kind, entries in json.loads(_index(folder, name).read_text("utf-8")).items():
-            packs[kind].append(_open_pack(folder / f"{name}.{kind}.npy", entries))
+    for index in indexes:
+        for kind, entries in json.loads(index.read_text("utf-8")).items():
+            packs[kind].append(_open_pack(index.with_suffix(f".{kind}.npy"), entries))
     places = {
         kind: [(pack, i) for pack in some for i in range(len(pack))] for kind, some in packs.items()
     }
@@ -147,8 +147,11 @@ def open_art(folder: Path, names: tuple[str, ...]) -> Art:
     return Art(models=models, **{kind: _Packed(some) for kind, some in places.items()})
 
 
-def _index(folder: Path, name: str) -> Path:
-    return folder / f"{name}.json"
+def _index_path(folder: Path, archive: Mapping[str, Any]) -> Path:
+    """Where it is told what an archive's packs hold: elsewhere where the table asks for others."""
+    rules = [[rule["pack"], rule["path"], rule.get("except")] for rule in archive["files"]]
+    asked = zlib.crc32(json.dumps([archive["sha256"], rules]).encode())
+    return folder / f"{archive['name']}-{asked:08x}.json"
 
 
 def _open_pack(path: Path, entries: Sequence[Mapping[str, Any]]) -> Pack:
@@ -170,10 +173,10 @@ def _pack_archive(folder: Path, archive: Mapping[str, Any]) -> None:
     if not pictures:
         raise LavallamaError(f"{path} has no file that the table names; look at its entry's paths")
     contents: dict[Path, Any] = {}
+    index = _index_path(folder, archive)
     for kind, some in pictures.items():
         flat = np.concatenate([picture.reshape(-1, KINDS[kind]) for picture in some])
-        contents[folder / f"{archive['name']}.{kind}.npy"] = functools.partial(_save, flat)
-    index = _index(folder, archive["name"])
+        contents[index.with_suffix(f".{kind}.npy")] = functools.partial(_save, flat)
     contents[index] = json.dumps(entries).encode()
     write_files(contents, last=index)
 

@@ -54,6 +54,12 @@ def test_art_is_packed_once(tmp_path, table):
     assert len(gather_art(tmp_path / "art", table).cutouts) == 1
 
 
+def test_other_rules_are_other_packs(tmp_path, table):
+    assert len(gather_art(tmp_path / "art", table).cutouts) == 1
+    del table[0]["files"][0]["except"]
+    assert len(gather_art(tmp_path / "art", table).cutouts) == 2
+
+
 def test_a_table_that_names_nothing_is_one_line(tmp_path, table):
     table[0]["files"] = [{"pack": "cutouts", "path": "elsewhere/*"}]
     with pytest.raises(LavallamaError, match="has no file that the table names"):
