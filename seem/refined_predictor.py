@@ -15,6 +15,7 @@ from torch import Tensor
 
 from grounding.errors import PromptError
 from grounding.geometry import Box
+from seem.backbones.nanodet import NanoDet
 from seem.encoded_image import EncodedImage
 from seem.known_words import KnownWords
 from seem.mark_planes import mark_planes
@@ -48,7 +49,8 @@ class RefinedPredictor(Predictor):
         """Prepare a model for questions; arguments as for `Predictor`.
 
         Raises:
-            PromptError: as `Predictor`; or the model has no refiner.
+            PromptError: as `Predictor`; or the model has no refiner, or the vocabulary's things are
+                not the detector's.
         """
         super().__init__(*args, **settings)
         if self.model.refiner is None:
@@ -56,6 +58,12 @@ class RefinedPredictor(Predictor):
                 "this model has no mask refiner: ask it with seem.predictor.Predictor"
             )
         names = () if self.vocabulary is None else self.vocabulary.things
+        backbone = self.model.backbone
+        if names and isinstance(backbone, NanoDet) and len(names) != backbone.config.classes:
+            raise PromptError(
+                f"the detector knows {backbone.config.classes} classes and the vocabulary has "
+                f"{len(names)} things: name one for each class, in the detector's order"
+            )
         self.known = KnownWords(names)
 
     @torch.no_grad()

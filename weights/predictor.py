@@ -28,6 +28,7 @@ from seem.marks import BoxMode
 from seem.mask_rules import MaskRules
 from seem.postprocess import OBJECT_THRESHOLD
 from seem.predictor import Predictor
+from seem.refined_predictor import RefinedPredictor
 from seem.vocabulary import Vocabulary
 from weights.own_folder import read_document
 from weights.seem import WEIGHTS_NAME, load_seem, write_seem
@@ -69,6 +70,8 @@ def load_predictor(
 ) -> Predictor:
     """Read a model, in float32, and make it ready for questions.
 
+    A model with a mask refiner gives a `RefinedPredictor`.
+
     Args:
         source: A folder of ours, or what else `weights.seem.load_seem` takes.
         grouping: As for `load_seem`.
@@ -82,29 +85,30 @@ def load_predictor(
     model = load_seem(path, grouping=grouping).float().to(torch.device(device)).eval()
     folder = path.parent if path.name == WEIGHTS_NAME else path
     where = folder / SETTINGS_NAME
+    kind = RefinedPredictor if model.refiner is not None else Predictor
     if not folder.is_dir() or not where.is_file():
-        return Predictor(model.requires_grad_(False))
+        return kind(model.requires_grad_(False))
     settings = _read_settings(where)
     vocabulary = Vocabulary(
         things=tuple(settings.things),
         stuff=tuple(settings.stuff),
         templates=tuple(settings.templates),
     )
+    tokenizer = load_sentence_tokenizer(folder / TOKENIZER_NAME, offline=offline)
     try:
-        resizing = Resizing(short_side=settings.short_side, long_side=settings.long_side)
+        return kind(
+            model.requires_grad_(False),
+            tokenizer,
+            vocabulary=vocabulary if vocabulary.names else None,
+            resizing=Resizing(short_side=settings.short_side, long_side=settings.long_side),
+            box_mode=settings.box_mode,
+            object_threshold=settings.object_threshold,
+            rules=MaskRules(
+                connected=settings.connected, corrected=settings.corrected, wholes=settings.wholes
+            ),
+        )
     except PromptError as error:
         raise CheckpointError(f"{where}: {error}") from None
-    return Predictor(
-        model.requires_grad_(False),
-        load_sentence_tokenizer(folder / TOKENIZER_NAME, offline=offline),
-        vocabulary=vocabulary if vocabulary.names else None,
-        resizing=resizing,
-        box_mode=settings.box_mode,
-        object_threshold=settings.object_threshold,
-        rules=MaskRules(
-            connected=settings.connected, corrected=settings.corrected, wholes=settings.wholes
-        ),
-    )
 
 
 def save_predictor(predictor: Predictor, folder: Path) -> Path:

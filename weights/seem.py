@@ -55,6 +55,7 @@ UNSAID = (
     "mark_positions",
     "text_heads",
     "backbone",
+    "refiner",
 )
 """Fields of a config that shapes do not settle."""
 

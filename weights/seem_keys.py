@@ -10,6 +10,8 @@
 | `sem_seg_head.predictor.mask_sptial_embed.*`        | `decoder.spatial_projection.*`|
 | `sem_seg_head.predictor.*`                          | `decoder.*`                   |
 
+Only ours: `refiner.*`.
+
 A model is recognised by its keys and shapes alone: files of different models have had the same
 name. What shapes cannot say (heads of plain attention, windows) is as in every published model.
 """
@@ -20,7 +22,14 @@ import re
 from collections.abc import Iterable, Mapping
 
 from grounding.errors import CheckpointError
-from seem.backbones import BackboneConfig, DaViTConfig, FocalNetConfig, SamViTConfig
+from seem.backbones import (
+    BackboneConfig,
+    DaViTConfig,
+    FocalNetConfig,
+    NanoDetConfig,
+    SamViTConfig,
+)
+from seem.backbones.nanodet import BINS, SIDES
 from seem.backbones.sam_vit import PATCH
 from seem.config import SeemConfig
 
@@ -170,6 +179,8 @@ def _backbone(shapes: Shapes) -> BackboneConfig:
         return _davit(shapes)
     if "backbone.pos_embed" in shapes:
         return _sam_vit(shapes)
+    if "backbone.stem.weight" in shapes:
+        return _nanodet(shapes)
     return _focalnet(shapes)
 
 
@@ -217,6 +228,17 @@ def _sam_vit(shapes: Shapes) -> SamViTConfig:
         window=min(reaches),
         image_size=side * PATCH,
         channels=(maps[0], maps[1], maps[2], maps[3]),
+    )
+
+
+def _nanodet(shapes: Shapes) -> NanoDetConfig:
+    blocks = [_count(shapes, rf"backbone\.stages\.{i}\.blocks\.(\d+)\.") for i in range(4)]
+    answers, neck = shapes["backbone.heads.0.1.weight"][:2]
+    return NanoDetConfig(
+        stem=shapes["backbone.stem.weight"][0],
+        blocks=(blocks[0], blocks[1], blocks[2], blocks[3]),
+        neck=neck,
+        classes=answers - SIDES * BINS,
     )
 
 

@@ -1,4 +1,4 @@
-"""A small SEEM with random parameters, one image and prompts about it, the same in every run."""
+"""Small SEEMs with random parameters, one image and prompts about it, the same in every run."""
 
 from dataclasses import replace
 from functools import cache
@@ -6,12 +6,23 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from seem.backbones import NanoDetConfig
 from seem.config import CONFIGS, GroupingName
 from seem.image_memory import ImageMemory
 from seem.model import Seem, build_seem
 from seem.prompt import TextTokens
+from seem.refiner import RefinerConfig
 
 SIZE = (64, 96)
+TINY_NANODET = NanoDetConfig(stem=8, blocks=(1, 1, 1, 1), neck=16, classes=5)
+TINY_REFINER = RefinerConfig(widths=(8, 8, 16, 16), edges=4, looks=6, heads=2)
+REFINED = replace(  # as "photographs", but for its size
+    CONFIGS["tiny"],
+    backbone=TINY_NANODET,
+    queries_per_object=4,
+    mark_positions=True,
+    refiner=TINY_REFINER,
+)
 
 
 @cache
@@ -19,6 +30,14 @@ def tiny_seem(grouping: GroupingName) -> Seem:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_seem(replace(CONFIGS["tiny"], grouping=grouping))
+    return model.requires_grad_(False).eval()
+
+
+@cache
+def tiny_refined_seem() -> Seem:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_seem(REFINED)
     return model.requires_grad_(False).eval()
 
 

@@ -10,9 +10,10 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from grounding.errors import CheckpointError, OutputError
-from seem.backbones import DaViTConfig, FocalNetConfig, SamViTConfig
+from seem.backbones import DaViTConfig, FocalNetConfig, NanoDetConfig, SamViTConfig
 from seem.config import CONFIGS, SeemConfig
 from seem.model import build_seem
+from tests.seem.tiny import REFINED, TINY_NANODET, TINY_REFINER
 from tests.weights.tiny import same
 from weights import seem, seem_keys
 
@@ -40,6 +41,7 @@ BACKBONES = {
         image_size=64,
         channels=(32, 32, 32, 64),
     ),
+    "nanodet": NanoDetConfig(stem=16, blocks=(1, 2, 1, 3), neck=8, classes=3),
 }
 
 
@@ -235,6 +237,48 @@ def test_what_the_official_layout_cannot_say_is_not_written(tmp_path):
     with pytest.raises(CheckpointError, match="cannot say heads, max_prompt_pixels, text_heads"):
         seem.write_seem(state_of(tiny), tiny, tmp_path / "a.pt", layout="official")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_model_with_a_refiner_has_our_layout_alone(tmp_path):
+    config = replace(small("nanodet"), refiner=TINY_REFINER)
+    state = {key: value.half() for key, value in state_of(config).items()}
+    folder = seem.write_seem(state, config, tmp_path / "own")
+    read, found = seem.read_seem(folder)
+    assert found == config
+    assert same(read, state)
+    assert same(dict(seem.load_seem(folder).state_dict()), state)
+    with pytest.raises(CheckpointError, match="layout 'official' cannot say refiner: only"):
+        seem.write_seem(state, config, tmp_path / "a.pt", layout="official")
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_a_refiner_is_read_strictly(tmp_path):
+    folder = seem.write_seem(state_of(REFINED), REFINED, tmp_path / "own")
+    text = (folder / "config.json").read_text()
+    values = json.loads(text)
+
+    def says(message: str, **changes: object) -> None:
+        changed = {**values, "config": {**values["config"], **changes}}
+        (folder / "config.json").write_text(json.dumps(changed))
+        with pytest.raises(CheckpointError, match=message):
+            seem.read_seem(folder)
+
+    refiner, backbone = values["config"]["refiner"], values["config"]["backbone"]
+    says("unknown refiner", refiner=None)
+    says(r"refiner\.\S+ has shape", refiner={**refiner, "looks": 7})
+    says("a RefinerConfig has no depth", refiner={**refiner, "depth": 1})
+    says(r"refiner\.coarse\S+ has shape", queries_per_object=5)
+    says(r"backbone\.heads\S+ has shape", backbone={**backbone, "classes": 6})
+    (folder / "config.json").write_text(text)
+    state = dict(state_of(REFINED))
+    del state["refiner.sharpness"]
+    with pytest.raises(CheckpointError, match=r"missing refiner\.sharpness"):
+        seem.write_seem(state, REFINED, tmp_path / "other")
+
+
+def test_a_detector_is_recognised_by_its_shapes():
+    shapes = {key: tuple(value.shape) for key, value in state_of(REFINED).items()}
+    assert seem_keys.infer_config(shapes, "x").backbone == TINY_NANODET
 
 
 def test_only_a_whole_model_is_written_and_only_where_it_can_be(tmp_path):
