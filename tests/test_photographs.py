@@ -55,6 +55,12 @@ def test_each_photograph_is_free_and_says_whose_it_is(document):
         assert f"| {licence} |" in row
 
 
+def test_none_is_of_a_package_that_models_learn_from(document):
+    learned = (Path(__file__).parents[1] / "docs" / "photographs-art.md").read_text()
+    for image in document["images"]:
+        assert image["package"].split()[0] not in learned
+
+
 def test_segments_are_read_whole_and_none_is_small(document):
     source = panoptic_source(FOLDER / "panoptic.json")
     samples = list(source.samples())
