@@ -61,6 +61,14 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
 )
 """Names that people give to COCO's things."""
 
+PLACES = frozenset(  # after a name: where it is, and with what
+    ("on", "in", "at", "with", "by", "near", "behind", "under", "above", "below", "beside", "next")
+    + ("to", "from", "into", "over", "that", "which", "who")
+)
+DOINGS = frozenset(  # after a name the same, before it what it does, or how much of it
+    ("of", "wearing", "holding", "riding", "sitting", "standing", "walking", "running", "lying")
+    + ("eating", "playing", "looking")
+)
 ENDINGS = (("ies", "y"), ("ves", "fe"), ("ves", "f"), ("men", "man"), ("es", ""), ("s", ""))
 
 
@@ -84,9 +92,19 @@ class KnownWords:
         """The class that a text means; None: none of them.
 
         What stands before a name is passed over: "the black dogs" are dogs. "hot dog" is a name of
-        its own, and a "dog house" is no dog.
+        its own, and a "dog house" is no dog. So is what says more about it: "a dog on a sofa" is a
+        dog. A "bottle of wine" is a bottle, and a "slice of pizza" pizza, since slices are unknown.
         """
         words = plain_words(text).split()
+        for place, word in enumerate(words):
+            if place and word in PLACES | DOINGS:
+                label = self._end(words[:place])
+                if label is not None or word in PLACES:
+                    return label
+        return self._end(words)
+
+    def _end(self, words: Sequence[str]) -> int | None:
+        """The class of the longest name at the end of some words."""
         for start in range(len(words)):
             phrase = " ".join(words[start:])
             for form in (phrase, *_singulars(phrase)):

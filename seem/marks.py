@@ -35,6 +35,7 @@ __all__ = [
     "outline",
     "pixel_marks",
     "region_marks",
+    "resize_bitmap",
 ]
 
 BoxMode = Literal["corners", "outline", "centre"]
@@ -185,7 +186,7 @@ def draw(marks: Marks, size: ImageSize, *, box_mode: BoxMode) -> Drawing:
     for sign in (0, 1):
         signs[sign] |= strokes_to_bitmap(marks.strokes, (width, height), label=sign)
     if marks.mask is not None:
-        signs[1] |= _resized(marks.mask, (width, height))
+        signs[1] |= resize_bitmap(marks.mask, (width, height))
     counter_evidence, evidence = signs.copy()
     if marks.box is not None and (box_mode == "centre" or not evidence.any()):
         x0, y0, x1, y1 = marks.box
@@ -223,8 +224,8 @@ def _padded(bitmap: np.ndarray, size: ImageSize) -> Tensor:
     return padded
 
 
-def _resized(bitmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A bitmap at another (width, height); what is too small to be seen there stays a pixel."""
+def resize_bitmap(bitmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring a bitmap to another (width, height); what is too small to be seen stays a pixel."""
     result = cv2.resize(bitmap.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
     if not result.any():
         result = cv2.resize(bitmap.astype(np.float32), size, interpolation=cv2.INTER_AREA)

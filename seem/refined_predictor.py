@@ -14,9 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from grounding.errors import PromptError
-from grounding.geometry import Box
+from grounding.geometry import Box, box_iou
+from grounding.region import Point
 from seem.backbones.nanodet import NanoDet
 from seem.encoded_image import EncodedImage
+from seem.evaluation.marks import around
 from seem.known_words import KnownWords
 from seem.mark_planes import mark_planes
 from seem.marks import Marks, draw
@@ -39,6 +41,8 @@ class RefinedPredictor(Predictor):
 
     **Scores** of what is drawn are the refiner's estimates of IoU; of words, how certain the
     detector is.
+
+    **A reference** is asked with alone.
 
     **Words** are the detector's classes (`seem.known_words`); others are refused with a line that
     names those that are known. "previous" logits are maps of `EncodedImage.size`, as SAM's
@@ -97,42 +101,57 @@ class RefinedPredictor(Predictor):
 
     def _answer(self, question: Question, image: EncodedImage, count: int) -> Prediction:
         marks, said = question.marks, question.text if question.audio is None else question.audio
+        previous = _previous(question.previous, image)
+        if question.reference is not None:
+            if marks or said is not None or previous is not None:
+                raise PromptError(
+                    "this model is shown a reference alone: ask with the reference, or with marks "
+                    "and words"
+                )
+            return _finish(
+                answer_reference(self.model, image, question.reference.tokens), image, count
+            )
         if said is not None:
-            return self._answer_words(said, question, image, count)
-        if not marks and question.reference is None:
+            return self._answer_words(said, marks, previous, image, count)
+        if not marks:
             raise PromptError(
                 "nothing is asked: give points, strokes, a box, a mask, a text or a reference"
             )
-        if marks and not marks.positive:
+        if not marks.positive:
             raise PromptError(
                 "only negative marks are given: add a point, stroke or box on the object, or a text"
             )
-        if not marks:
-            assert question.reference is not None
-            found = answer_reference(self.model, image, question.reference.tokens)
-            return _finish(found, image, count)
-        found = answer_marks(self.model, image, marks, _previous(question.previous, image))
-        return _finish(found, image, count, box=marks.box)
+        return _finish(
+            answer_marks(self.model, image, marks, previous), image, count, box=marks.box
+        )
 
     def _answer_words(
-        self, text: str, question: Question, image: EncodedImage, count: int
+        self,
+        text: str,
+        marks: Marks,
+        previous: Tensor | None,
+        image: EncodedImage,
+        count: int,
     ) -> Prediction:
-        """The best thing of a class; of several, the one that what is drawn fits."""
+        """The best thing of a class; of several, the one that what is drawn fits.
+
+        Where the detector finds none, the answer is what is drawn, if anything is: of score 0.
+        """
         boxes, certainty = self._things(text, image)
-        marks = question.marks
-        if marks:
-            certainty = certainty * torch.tensor([_fit(marks, box) for box in boxes])
-        if not len(certainty) or not bool(certainty.max() > 0):
+        certainty = certainty * torch.tensor([_fit(marks, box) for box in boxes])
+        best = int(certainty.argmax()) if len(certainty) else 0
+        found = bool(len(certainty)) and bool(certainty[best] > 0)
+        if not found and not marks.positive:
             height, width = image.size.original
             empty = torch.zeros(1, height, width, dtype=torch.bool)
             high, wide = (side // STRIDE for side in image.size.padded)
             logits = torch.full((1, high, wide), OUTSIDE)
             return Prediction(masks=empty, scores=torch.zeros(1), logits=logits)
-        best = int(certainty.argmax())
-        asked = replace(marks, box=boxes[best]) if marks.positive else Marks(box=boxes[best])
-        found = answer_marks(self.model, image, asked, _previous(question.previous, image))
-        prediction = _finish(found, image, count, box=boxes[best])
-        return prediction._replace(scores=prediction.scores * 0 + certainty[best])
+        asked = replace(marks, box=boxes[best]) if found and marks.box is None else marks
+        answer = answer_marks(self.model, image, asked, previous)
+        prediction = _finish(answer, image, count, box=asked.box)
+        score = float(certainty[best]) if found else 0.0
+        return prediction._replace(scores=torch.full_like(prediction.scores, score))
 
     @torch.no_grad()
     def find(
@@ -219,7 +238,13 @@ class RefinedPredictor(Predictor):
         self, classes: Sequence[str]
     ) -> tuple[Float[Tensor, "Q K+1"], Float[Tensor, "Q h w"]]:
         """Class logits and mask logits of the things that the detector finds."""
-        labels = {self.known.label(name): index for index, name in enumerate(classes)}
+        labels: dict[int, int] = {}
+        for index, name in enumerate(classes):
+            first = labels.setdefault(self.known.label(name), index)
+            if first != index:
+                raise PromptError(
+                    f"{classes[first]!r} and {name!r} are one class of this model: name one of them"
+                )
         found = detections(self.model, self.image)
         if found is None:
             raise PromptError("this model has no detector: name what to look for by marks")
@@ -244,17 +269,22 @@ def _certainty(scores: Float[Tensor, " Q"]) -> Float[Tensor, " Q"]:
 
 
 def _fit(marks: Marks, box: Box) -> float:
-    """How well what is drawn fits a box: clicks in it, and IoU with a box that was drawn."""
-    x0, y0, x1, y1 = box
+    """How well a box fits what is drawn, in [0, 1]: 0 where something on the object lies outside.
+
+    Clicks and strokes on the object lie in its box; those beside it rather do not, and halve the
+    fit; a box and a mask are compared by IoU of boxes.
+    """
     fit = 1.0
-    for point in marks.points:
-        inside = x0 <= point.xy[0] < x1 and y0 <= point.xy[1] < y1
-        if point.label:
-            fit *= float(inside)
+    for mark in (*marks.points, *marks.strokes):
+        places = (mark.xy,) if isinstance(mark, Point) else mark.xy
+        inside = sum(box[0] <= x < box[2] and box[1] <= y < box[3] for x, y in places) / len(places)
+        fit *= inside if mark.label else 1 - inside / 2
     if marks.box is not None:
-        a, b, c, d = marks.box
-        common = max(0.0, min(x1, c) - max(x0, a)) * max(0.0, min(y1, d) - max(y0, b))
-        fit *= common / ((x1 - x0) * (y1 - y0) + (c - a) * (d - b) - common)
+        fit *= box_iou(marks.box, box)
+    if marks.mask is not None:
+        height, width = marks.mask.shape
+        x0, y0, x1, y1 = around(marks.mask)
+        fit *= box_iou((x0 / width, y0 / height, x1 / width, y1 / height), box)
     return fit
 
 
@@ -262,7 +292,7 @@ def _previous(previous: Tensor | None, image: EncodedImage) -> Float[Tensor, "1 
     if previous is None:
         return None
     height, width = (side // STRIDE for side in image.size.padded)
-    mask = torch.as_tensor(previous).float()
+    mask = torch.as_tensor(previous).to(image.memory.mask_features)
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.shape != (1, height, width):
         raise PromptError(
@@ -283,7 +313,9 @@ def _finish(
     left, top, right, bottom = answers.window
     chosen = answers.logits[order]
     if box is not None:
-        chosen = chosen.masked_fill(_beyond(box, answers.window, (height, width)), OUTSIDE)
+        chosen = chosen.masked_fill(
+            _beyond(box, answers.window, (height, width)).to(chosen.device), OUTSIDE
+        )
     whole = chosen.new_full((len(order), height, width), OUTSIDE)
     whole[:, top:bottom, left:right] = chosen
     small = F.interpolate(whole[None], image.size.image, mode="bilinear", antialias=True)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxtyping import Float
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from grounding.errors import PromptError
@@ -29,6 +31,7 @@ class _Step:
     text: str | None
     scores: Float[Tensor, "1"]
     logits: Float[Tensor, "1 h w"]
+    packed: UInt8[np.ndarray, " N"] | None  # the mask's bits where its logits do not tell them
 
 
 class Session:
@@ -37,7 +40,8 @@ class Session:
     The decoder is told all marks in every round, and the last round's mask logits where the model
     has a memory ("v0", "v1"). The session keeps the image that was set when it began, so the
     predictor may go on to others. `undo` and `redo` bring answers back bit for bit without asking
-    the model; a round costs the memory of its mask logits at stride 4 alone.
+    the model; a round costs the memory of its mask logits at stride 4, and with a mask refiner
+    that of the mask's bits.
     """
 
     def __init__(self, predictor: Predictor) -> None:
@@ -60,7 +64,12 @@ class Session:
         if not self._place:
             return None
         step = self._steps[self._place - 1]
-        masks = restore_linear(step.logits, self.image.size) > 0
+        if step.packed is None:
+            masks = restore_linear(step.logits, self.image.size) > 0
+        else:
+            height, width = self.image.size.original
+            bits = np.unpackbits(step.packed, count=height * width).view(bool)
+            masks = torch.from_numpy(bits).view(1, height, width).to(step.logits.device)
         return Prediction(masks=masks, scores=step.scores, logits=step.logits)
 
     @property
@@ -118,7 +127,12 @@ class Session:
             previous = self._steps[self._place - 1].logits
         question = Question(marks=marks, text=text, previous=previous)
         answer = self.predictor.ask([question], image=self.image)[0]
-        step = _Step(marks=marks, text=text, scores=answer.scores, logits=answer.logits)
+        packed = None
+        if self.image.view is not None:  # a mask refiner's masks are finer than their logits
+            packed = np.packbits(answer.masks.numpy(force=True))
+        step = _Step(
+            marks=marks, text=text, scores=answer.scores, logits=answer.logits, packed=packed
+        )
         self._steps[self._place :] = [step]
         self._place += 1
         return answer
@@ -159,6 +173,7 @@ def _weigh(steps: Sequence[_Step]) -> int:
     parts = [step.logits.untyped_storage() for step in steps]
     logits = {part.data_ptr(): part.nbytes() for part in parts}
     masks = {id(s.marks.mask): s.marks.mask.nbytes for s in steps if s.marks.mask is not None}
+    packed = sum(step.packed.nbytes for step in steps if step.packed is not None)
     marks = steps[-1].marks  # all of those before it, and more
     places = len(marks.points) + sum(len(stroke.xy) for stroke in marks.strokes)
-    return sum(logits.values()) + sum(masks.values()) + places * PLACE_BYTES
+    return sum(logits.values()) + sum(masks.values()) + packed + places * PLACE_BYTES

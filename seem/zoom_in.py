@@ -26,8 +26,9 @@ from seem.backbones.nanodet import NanoDet
 from seem.decoder import mask_logits
 from seem.detector import Detections, detect
 from seem.encoded_image import EncodedImage, Resizing, encode_image
+from seem.evaluation.marks import around
 from seem.mark_planes import mark_planes
-from seem.marks import Marks, draw
+from seem.marks import Marks, draw, resize_bitmap
 from seem.model import Seem
 from seem.postprocess import restore_linear
 from seem.prompt import Prompt
@@ -214,8 +215,7 @@ def _within(marks: Marks, window: Window, size: tuple[int, int]) -> Marks:
 def _cut(mask: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:
     """The part of a bitmap of any size over the whole image that lies in a window."""
     if mask.shape != size:
-        rows = np.arange(size[0]) * mask.shape[0] // size[0]
-        mask = mask[rows][:, np.arange(size[1]) * mask.shape[1] // size[1]]
+        mask = resize_bitmap(mask, (size[1], size[0]))
     left, top, right, bottom = window
     return mask[top:bottom, left:right]
 
@@ -223,12 +223,14 @@ def _cut(mask: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:
 def _window(image: EncodedImage, marks: Marks, seen: Tensor | None) -> Window:
     """A part of the image around what is drawn and what was answered, and some more."""
     height, width = image.size.original
-    boxes = [] if marks.box is None else [_pixels(marks.box, height, width)]
+    boxes: list[tuple[float, float, float, float]] = []
+    if marks.box is not None:
+        boxes.append(_pixels(marks.box, height, width))
     if seen is not None and seen.any():
-        boxes.append(_around(seen.numpy(force=True)))
+        boxes.append(around(seen.numpy(force=True)))
     if marks.mask is not None:
         whole = _cut(marks.mask, (0, 0, width, height), (height, width))
-        boxes.append(_around(whole) if whole.any() else (0, 0, width, height))
+        boxes.append(around(whole))
     places = [(p.xy[0] * width, p.xy[1] * height) for p in marks.points]
     drawn = [(x * width, y * height) for stroke in marks.strokes for x, y in stroke.xy]
     boxes += [(x, y, x, y) for x, y in (*places, *drawn)]
@@ -251,11 +253,6 @@ def _window(image: EncodedImage, marks: Marks, seen: Tensor | None) -> Window:
 
 def _pixels(box: Box, height: int, width: int) -> tuple[float, float, float, float]:
     return box[0] * width, box[1] * height, box[2] * width, box[3] * height
-
-
-def _around(bitmap: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(bitmap.any(1)), np.flatnonzero(bitmap.any(0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _union(

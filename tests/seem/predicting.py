@@ -8,9 +8,12 @@ import torch
 from seem.config import GroupingName
 from seem.encoded_image import Resizing
 from seem.predictor import Predictor
-from tests.seem.tiny import tiny_seem
+from seem.refined_predictor import RefinedPredictor
+from seem.vocabulary import Vocabulary
+from tests.seem.tiny import tiny_refined_seem, tiny_seem
 
 HEIGHT, WIDTH = 50, 70
+THINGS = ("cat", "dog", "hot dog", "person", "bicycle")
 
 
 class WordHash:
@@ -40,5 +43,16 @@ def tiny_predictor(grouping: GroupingName = "v1", **options) -> Predictor:
 
 def ready(grouping: GroupingName = "v1", **options) -> Predictor:
     predictor = tiny_predictor(grouping, **options)
+    predictor.set_image(picture())
+    return predictor
+
+
+def ready_refined() -> RefinedPredictor:
+    predictor = RefinedPredictor(
+        tiny_refined_seem(),
+        WordHash(),
+        vocabulary=Vocabulary(things=THINGS, templates=("{}",)),
+        resizing=Resizing(short_side=64, long_side=96),
+    )
     predictor.set_image(picture())
     return predictor

@@ -38,6 +38,10 @@ def tiny_refined_seem() -> Seem:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_seem(REFINED)
+    assert model.refiner is not None
+    with torch.no_grad():  # so that its first masks are neither empty nor full
+        model.refiner.coarse.weight.mul_(8)
+        model.refiner.coarse.bias.fill_(3)
     return model.requires_grad_(False).eval()
 
 
