@@ -15,7 +15,7 @@ x: `remember` computes it, once for a whole run of the sampler.
 Parameter names are those of the official `fuser`.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,9 +31,11 @@ __all__ = ["GatedSelfAttention", "GroundingMemory", "cell_features"]
 FEED_FORWARD_EXPANSION = 4  # GLIGEN, FeedForward(mult=4, glu=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroundingMemory:
+class GroundingMemory(NamedTuple):
     """What one gate needs of a layout, the same at every step.
+
+    A tuple, since that is what every torch finds the tensors in to which `fully_shard` ties its
+    hooks: older versions do not look into dataclasses.
 
     Attributes:
         key, value: Of the grounding tokens, each [B, M, heads * head_dim].
