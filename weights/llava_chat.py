@@ -21,6 +21,7 @@ __all__ = ["default_template", "load_chat", "load_chat_tokenizer"]
 
 TEMPLATES = {"mistral": "mistral_instruct", "mpt": "mpt"}
 """By the type of the language model; vicuna_v1 for all others."""
+LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
 LLAMA_ENDS = ("<s>", "</s>")  # 1 and 2 of Llama's, Vicuna's and Mistral's vocabulary
 
 
@@ -77,10 +78,9 @@ def load_chat_tokenizer(folder: Path) -> Any:
     Raises:
         CheckpointError: There is none.
     """
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, **NO_CODE)
+        reader = _reader_of(folder)
+        tokenizer: Any = reader.from_pretrained(folder, local_files_only=True, **NO_CODE)
         if _lacks_opening(tokenizer, folder):
             tokenizer.add_bos_token = True
     except Exception as error:  # tokenizers raise bare Exceptions
@@ -90,11 +90,28 @@ def load_chat_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def _reader_of(folder: Path) -> Any:
+    """The class of transformers that reads a folder's tokenizer.
+
+    Where there is only Llama's SentencePiece model it is Llama's: most versions of transformers 5
+    choose by the type of the whole model, and read that of a LLaVA as another kind of vocabulary.
+    """
+    from transformers import AutoTokenizer, LlamaTokenizer
+
+    named = str(_said(folder).get("tokenizer_class"))
+    alone = (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file()
+    return LlamaTokenizer if alone and named in LLAMA_CLASSES else AutoTokenizer
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """What a folder says about its tokenizer."""
+    path = folder / "tokenizer_config.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
 def _lacks_opening(tokenizer: Any, folder: Path) -> bool:
     """Whether texts should open with the token for it, and do not."""
     ends = tokenizer.bos_token, tokenizer.eos_token
     if ends != LLAMA_ENDS or tokenizer.convert_tokens_to_ids(list(ends)) != [1, 2]:
         return False
-    path = folder / "tokenizer_config.json"
-    said = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return said.get("add_bos_token") is None and tokenizer("a")["input_ids"][:1] != [1]
+    return _said(folder).get("add_bos_token") is None and tokenizer("a")["input_ids"][:1] != [1]

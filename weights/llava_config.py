@@ -38,6 +38,7 @@ CAUSAL = ("ForCausalLM", "LMHeadModel")  # how transformers names causal models
 OTHER_NAMES = {"Qwen": "Qwen2"}  # of LLaVA-NeXT's classes, where transformers has another
 PAIR = re.compile(r"[(\[]\s*(\d{1,6})\s*,\s*(\d{1,6})\s*[)\]]")
 UNPADDED = "unpadded_vocab_size"
+SIZES = ("hidden_size", "vocab_size")
 """In a transformers config that we wrote: words before a place for `<image>` was added."""
 OUR_VISION = "mm_vision_config"
 """In an original config that we wrote: the vision tower's."""
@@ -226,7 +227,11 @@ def _config_of(values: Mapping[str, Any], default: str, where: str) -> Any:
     values = {key: value for key, value in values.items() if key not in ("dtype", "torch_dtype")}
     kind = values.pop("model_type", default)
     try:
-        return AutoConfig.for_model(kind, **values)
+        config = AutoConfig.for_model(kind, **values)
+        for name in SIZES:  # transformers before 5.4 takes anything for a number
+            if not isinstance(size := getattr(config, name, 0), int):
+                raise TypeError(f"expected a whole number as {name}, got {size!r}")
+        return config
     except Exception as error:  # transformers checks configs with several kinds of errors
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(

@@ -61,10 +61,12 @@ def tower_folder(model: Llava, folder: Path, *, whole: bool) -> Path:
         clip = CLIPModel(
             WholeClipConfig(text_config=text.to_dict(), vision_config=vision.to_dict())
         )
-        inner = clip.vision_model
+        state = model.vision_tower.state_dict()
+        level = "vision_model."  # which old versions of transformers have in a tower alone
+        clip.vision_model.load_state_dict({k.removeprefix(level): t for k, t in state.items()})
     else:
-        clip = inner = CLIPVisionModel(vision)
-    inner.load_state_dict(model.vision_tower.state_dict())
+        clip = CLIPVisionModel(vision)
+        clip.load_state_dict(model.vision_tower.state_dict())
     clip.save_pretrained(folder)
     return folder
 

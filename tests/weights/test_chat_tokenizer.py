@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers
-from transformers import AutoTokenizer
+from transformers import LlamaTokenizer
 
 from grounding.llava.template import IMAGE, Piece
 from grounding.llava.tokens import IMAGE_ID, tokenize
@@ -40,7 +40,7 @@ def put(folder: Path, model: Path, kind: str, **said) -> Path:
 
 def save_again(folder: Path, to: Path, kind: str) -> Path:
     """What transformers makes of a folder: tokenizer.json, and less in the config."""
-    AutoTokenizer.from_pretrained(folder).save_pretrained(to)
+    LlamaTokenizer.from_pretrained(folder).save_pretrained(to)
     (to / "config.json").write_text(json.dumps({"model_type": kind}))
     return to
 
