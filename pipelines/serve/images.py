@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
+from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -103,3 +104,5 @@ async def _picture(request: Request) -> bytes:
             return await file.read()
     except HTTPException as error:
         raise Refusal(422, f"the form cannot be read: {error.detail}") from None
+    except FormParserError as error:  # older versions of starlette let it through
+        raise Refusal(422, f"the form cannot be read: {error}") from None

@@ -176,6 +176,7 @@ def test_the_name_of_a_file_is_ignored(api: Api) -> None:
         ({"data": {"file": "/etc/passwd"}}, 415),  # a form in an address's manner
         ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 422),
         ({"content": b"\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 422),
+        ({"content": b"--xy", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 422),
     ],
 )
 def test_forms(api: Api, form: dict, status: int) -> None:
