@@ -42,7 +42,7 @@ def tiny_whisper(folder: Path) -> Path:
             encoder_ffn_dim=32,
             decoder_ffn_dim=32,
             max_source_positions=50,  # one second
-            max_target_positions=16,
+            max_target_positions=448,
             pad_token_id=end,
             bos_token_id=end,
             eos_token_id=end,
