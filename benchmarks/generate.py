@@ -83,8 +83,8 @@ def build_ours(model: RandomModel, options: argparse.Namespace) -> tuple[Draw, A
 
 def build_peer(model: RandomModel, options: argparse.Namespace) -> tuple[Draw, Any]:
     """diffusers' pipeline; returns what draws a picture, and the VAE."""
-    from diffusers.pipelines.deprecated.stable_diffusion_gligen import (
-        pipeline_stable_diffusion_gligen as peer,
+    from diffusers import (  # its module was moved in 0.38
+        StableDiffusionGLIGENPipeline,  # pyright: ignore[reportPrivateImportUsage]
     )
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     from diffusers.utils import logging as diffusers_logging
@@ -92,7 +92,7 @@ def build_peer(model: RandomModel, options: argparse.Namespace) -> tuple[Draw, A
     diffusers_logging.set_verbosity_error()
     tokenizer, vae = model.tokenizer(), model.vae()
     scheduler: Any = DDIMScheduler.from_config(SCHEDULER)
-    pipeline = peer.StableDiffusionGLIGENPipeline(
+    pipeline = StableDiffusionGLIGENPipeline(
         vae=vae,
         text_encoder=model.text_encoder(tokenizer),
         tokenizer=tokenizer,

@@ -88,7 +88,10 @@ def test_transparency_lies_on_white(mode):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_sixteen_bits_are_scaled_over_their_full_range(kind):
     values = np.array([[0, 257, 32768, 65535]], np.uint16)
-    file = saved(Image.fromarray(values), kind)
+    if kind == "PPM":  # which old versions of Pillow read and do not write
+        file = io.BytesIO(b"P5 4 1 65535 " + values.astype(">u2").tobytes())
+    else:
+        file = saved(Image.fromarray(values), kind)
     assert pixels(file)[0, :, 0].tolist() == [0, 1, 128, 255]
 
 

@@ -87,8 +87,10 @@ def checkpoint(family: str, unet: UNet2DConditionModel, tower: OpenClipText) -> 
 def load(state: dict[str, Tensor], folder) -> Any:
     if not (folder / "tokenizer").exists():
         tiny.write_tokenizer(folder / "tokenizer")
-    save_file(state, folder / "model.safetensors")
-    return load_base(folder / "model.safetensors", offline=True)
+    path = folder / "model.safetensors"
+    path.unlink(missing_ok=True)  # another model may have it mapped into memory
+    save_file(state, path)
+    return load_base(path, offline=True)
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))

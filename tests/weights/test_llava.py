@@ -103,7 +103,8 @@ def test_transformers_processors_and_generate_answer_the_same(tmp_path, version)
         images=QUESTION.pictures[0], text=speaker.template.render(QUESTION), return_tensors="pt"
     )
     made = kind.from_pretrained(folder).generate(**inputs, max_new_tokens=8, do_sample=False)
-    text = processor.tokenizer.decode(made[0, inputs.input_ids.shape[1] :])
+    said = made[0, inputs.input_ids.shape[1] :]
+    text = processor.tokenizer.decode(said, skip_special_tokens=True)
     assert speaker.answer(QUESTION, SHORT) == text.strip()
 
 

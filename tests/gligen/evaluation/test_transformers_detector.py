@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from transformers import (
     CLIPTextConfig,
     OwlViTConfig,
@@ -58,7 +59,9 @@ def wordy(tmp_path_factory):
         vision_config=small | {"image_size": 32, "patch_size": 16},
         projection_dim=16,
     )
-    OwlViTForObjectDetection(config).save_pretrained(folder)
+    model = OwlViTForObjectDetection(config)
+    nn.init.zeros_(model.box_head.dense2.weight)  # boxes as wide as patches, none without a size
+    model.save_pretrained(folder)
     tokenizer.pad_token = tokenizer.eos_token
     images = OwlViTImageProcessor(size={"height": 32, "width": 32})
     OwlViTProcessor(images, tokenizer).save_pretrained(folder)

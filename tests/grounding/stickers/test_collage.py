@@ -36,8 +36,8 @@ def test_pieces_do_not_share_pixels_and_lie_in_their_boxes():
         for piece, mask, box in zip(collage.pieces, drawn.masks, drawn.boxes, strict=True):
             y, x = np.nonzero(mask)
             if len(x):
-                assert box[0] * 96 <= x.min() <= x.max() < box[2] * 96 + 1e-3
-                assert box[1] * 80 <= y.min() <= y.max() < box[3] * 80 + 1e-3
+                assert box[0] * 96 - 1e-3 <= x.min() <= x.max() < box[2] * 96 + 1e-3
+                assert box[1] * 80 - 1e-3 <= y.min() <= y.max() < box[3] * 80 + 1e-3
             assert piece.concept is None or piece.concept in CONCEPTS
             assert piece.material is None or piece.material in MATERIALS
             named += piece.concept is not None
