@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,9 @@ from grounding.errors import PromptError
 from grounding.llava.conversation import Conversation
 from grounding.llava.records import MARK
 from grounding.masks import bitmap_to_box, bitmap_to_rle
-from grounding.picture_file import open_picture
 from grounding.planning.scene_graph import Thing
 from grounding.prompt import Canvas, GroundedPrompt, Provenance
-from grounding.region import MAX_SIDE, Region
+from grounding.region import Region
 from pipelines.annotate.filters import Kept, sift
 from pipelines.annotate.finder import Candidate, by_name, by_phrase, stuff_of, things_of
 from pipelines.annotate.raw import LONGEST_CAPTION, Raw
@@ -74,12 +72,8 @@ class Annotator:
             LavallamaError: the chat model cannot be asked.
         """
         try:
-            data = raw.path.read_bytes()
-            picture = _opened(data, raw)
+            data, picture = raw.open()
             document, lost = self._annotate(picture, raw.captions)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            return {"dropped": ["a picture that cannot be read", reason]}
         except Dropped as dropped:
             return {"dropped": [dropped.reason, dropped.detail]}
         return {
@@ -185,18 +179,6 @@ def _own_names(predictor: Predictor, settings: Settings) -> Names:
         stuff=tuple((name, said.get(name) or behind(name)) for name in own.stuff),
         attributes=PRESETS["crowd"].materials if settings.segmenter == EMBEDDED else (),
     )
-
-
-def _opened(data: bytes, raw: Raw) -> Image.Image:
-    if raw.problem is not None:
-        raise Dropped("captions that cannot be read", raw.problem)
-    try:
-        picture = open_picture(io.BytesIO(data))
-    except PromptError as error:
-        raise Dropped("a picture that cannot be read", str(error).partition(": ")[2]) from None
-    if max(picture.size) > MAX_SIDE:
-        raise Dropped(f"a picture of more than {MAX_SIDE} pixels a side")
-    return picture
 
 
 def _region(kept: Kept) -> Region:

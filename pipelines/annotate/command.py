@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.console import Parser, guarded, quiet_libraries
-from pipelines.flags import device_flag, endpoint_flags, offline_flag
+from pipelines.flags import device_flag, endpoint_flags, offline_flag, strict_flag
 
 if TYPE_CHECKING:
     from pipelines.annotate.settings import Settings
@@ -31,7 +31,8 @@ Without a caption the model named by --model writes one; without a model it is m
 what was found ("made by rule" in the document's provenance).
 
 A run that was stopped goes on where it was. report.json counts what was dropped, and why;
-dropped.jsonl names all of it.
+dropped.jsonl names all of it. --strict opens all pictures first, and refuses those that cannot be
+used, those that are twice there, and captions of none.
 """
 
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--captions", metavar="FILE", type=Path, help="COCO captions, or an object by file name")
     add("--for", dest="kinds", default=KINDS, help=f"what is written; default {KINDS}")
     add("--tar", metavar="N", type=int, default=0, help="also webdataset shards of N pictures")
+    strict_flag(parser)
     _models(parser.add_argument_group("with which models"))
     _limits(parser.add_argument_group("what is kept"))
     _sharing(parser.add_argument_group("who does it"))
@@ -103,10 +105,10 @@ def _sharing(group: argparse._ArgumentGroup) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     quiet_libraries()
-    from grounding.drops import DROPPED
+    from grounding.drops import DROPPED, Drops
     from grounding.errors import LavallamaError
     from pipelines.annotate.dataset import Dataset
-    from pipelines.annotate.raw import list_pictures, read_captions
+    from pipelines.annotate.raw import count_unusable, list_pictures, read_captions
 
     kinds = [kind for kind in options.kinds.split(",") if kind]
     if unknown := [kind for kind in kinds if kind not in KINDS.split(",")]:
@@ -116,7 +118,11 @@ def _run(options: argparse.Namespace) -> int:
     shard = _shard(options.shard)
     settings = _settings(options)
     captions = None if options.captions is None else read_captions(options.captions)
-    raws = list_pictures(options.folder, captions, without=options.out)
+    unusable = Drops() if options.strict else None
+    raws = list_pictures(options.folder, captions, without=options.out, drops=unusable)
+    if unusable is not None:
+        count_unusable([raw for raw in raws if raw.is_in(shard)], unusable)
+        unusable.refuse(options.folder)
     dataset = Dataset(folder=options.out, settings=settings)
     count = dataset.annotate(raws, shard=shard, workers=options.workers, ray=options.ray)
     print(f"{count} pictures annotated")

@@ -32,7 +32,7 @@ from grounding.lock import locked
 from grounding.prompt import GroundedPrompt
 from pipelines.annotate.gligen_data import line_of, shard_files, write_lines
 from pipelines.annotate.llava_data import conversations
-from pipelines.annotate.raw import Raw
+from pipelines.annotate.raw import SAME, Raw
 from pipelines.annotate.record import Record, things_in
 from pipelines.annotate.seem_data import Content, seem_files
 from pipelines.annotate.settings import Settings
@@ -165,7 +165,7 @@ class Dataset:
                 continue
             picture = content["picture"]
             if picture in seen:
-                drops.picture(raw.name, Dropped("the same picture as another", seen[picture]))
+                drops.picture(raw.name, Dropped(SAME, seen[picture]))
                 continue
             seen[picture] = raw.name
             drops.of_picture(raw.name, (tuple(lost) for lost in content["lost"]))

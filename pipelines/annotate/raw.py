@@ -5,26 +5,33 @@ PICTURE.json beside it. A file of captions is COCO's, or an object of them by fi
 """
 
 import hashlib
+import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+from tqdm import tqdm
+
+from grounding.drops import Dropped, Drops
 from grounding.errors import PromptError
 from grounding.find_file import FileFinder
 from grounding.formats.annotation import identify, index_by_id
 from grounding.formats.fields import as_list, as_object, as_text, needed
 from grounding.jsonfile import parse_json, read_text
 from grounding.llava.records import MARK
-from grounding.picture_file import PICTURE_SUFFIXES
+from grounding.picture_file import PICTURE_SUFFIXES, open_picture
 from grounding.picture_folder import list_picture_files
+from grounding.region import MAX_SIDE
 from seem.data_file import read_json
 
-__all__ = ["Raw", "list_pictures", "read_captions"]
+__all__ = ["SAME", "Raw", "count_unusable", "list_pictures", "read_captions"]
 
 MOST_CAPTIONS = 16  # of a picture; COCO has five
 LONGEST_CAPTION = 2000  # characters
+UNREADABLE, SAME = "a picture that cannot be read", "the same picture as another"
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +65,27 @@ class Raw:
             whole.update(f"\0{caption}".encode())
         return whole.hexdigest()
 
+    def open(self) -> tuple[bytes, Image.Image]:
+        """Open it: its file's bytes, and the picture in them.
+
+        Raises:
+            Dropped: it cannot be used.
+        """
+        if self.refused is not None:
+            raise Dropped(self.refused)
+        if self.problem is not None:
+            raise Dropped("captions that cannot be read", self.problem)
+        try:
+            data = self.path.read_bytes()
+            picture = open_picture(io.BytesIO(data))
+        except OSError as error:
+            raise Dropped(UNREADABLE, (error.strerror or str(error)).lower()) from None
+        except PromptError as error:
+            raise Dropped(UNREADABLE, str(error).partition(": ")[2]) from None
+        if max(picture.size) > MAX_SIDE:
+            raise Dropped(f"a picture of more than {MAX_SIDE} pixels a side")
+        return data, picture
+
     def is_in(self, shard: tuple[int, int]) -> bool:
         """Whether it belongs to a shard, `(index, count)`; told by its name alone."""
         number = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big")
@@ -69,6 +97,7 @@ def list_pictures(
     captions: Mapping[str, tuple[str, ...]] | None = None,
     *,
     without: Path | None = None,
+    drops: Drops | None = None,
 ) -> list[Raw]:
     """List a folder's pictures, and those of folders in it, by name.
 
@@ -76,6 +105,7 @@ def list_pictures(
         folder: Of pictures.
         captions: Of `read_captions`; None: those beside the pictures.
         without: A folder whose pictures are left out, where results go.
+        drops: Counts captions of no picture; None: they are told.
 
     Raises:
         PromptError: there are no pictures.
@@ -88,7 +118,7 @@ def list_pictures(
     if without is not None:
         results = Path(os.path.realpath(without))  # Path.resolve raises at a link to itself
         files = [file for file in files if results not in Path(os.path.realpath(file)).parents]
-    pictures, said_of = [], {} if captions is None else _placed(folder, captions)
+    pictures, said_of = [], {} if captions is None else _placed(folder, captions, drops)
     for file in files:
         name = file.relative_to(folder).as_posix()
         try:
@@ -110,7 +140,22 @@ def list_pictures(
     return sorted(pictures, key=lambda raw: raw.name)
 
 
-def _placed(folder: Path, captions: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+def count_unusable(raws: Iterable[Raw], drops: Drops) -> None:
+    """Open pictures, and count those that annotating would drop before it looks at them."""
+    seen: dict[bytes, str] = {}
+    for raw in tqdm(raws, unit="picture", desc="checking", disable=None):
+        try:
+            data, _ = raw.open()
+            first = seen.setdefault(hashlib.sha256(data).digest(), raw.name)
+            if first != raw.name:
+                raise Dropped(SAME, first)
+        except Dropped as dropped:
+            drops.picture(raw.name, dropped)
+
+
+def _placed(
+    folder: Path, captions: Mapping[str, tuple[str, ...]], drops: Drops | None
+) -> dict[str, tuple[str, ...]]:
     """Captions by where their pictures lie, whoever named those; of no picture, they are told."""
     find, placed, lost = FileFinder([folder], captions), dict[str, tuple[str, ...]](), list[str]()
     for name, texts in captions.items():
@@ -120,7 +165,10 @@ def _placed(folder: Path, captions: Mapping[str, tuple[str, ...]]) -> dict[str, 
             lost.append(name)
         else:
             placed[os.path.realpath(file)] = texts
-    if lost:
+    if drops is not None:
+        for name in lost:
+            drops.picture(name, Dropped(f"a picture with captions that {folder} lacks"))
+    elif lost:
         log.warning("captions of %d files that %s lacks (such as %s)", len(lost), folder, lost[0])
     return placed
 

@@ -268,6 +268,63 @@ def test_a_link_to_itself_is_dropped(tmp_path, stubs, capsys):
     assert "dropped 1 pictures: a link that leads nowhere" in capsys.readouterr().out
 
 
+def break_a_picture(pictures: Path) -> list[str]:
+    (pictures / "a.png").write_bytes(b"")
+    return []
+
+
+def break_captions(pictures: Path) -> list[str]:
+    (pictures / "000.txt").write_bytes(b"\xff\xfe\0")
+    return []
+
+
+def break_a_link(pictures: Path) -> list[str]:
+    (pictures / "a.png").symlink_to("a.png")
+    return []
+
+
+def copy_a_picture(pictures: Path) -> list[str]:
+    shutil.copy(pictures / "000.png", pictures / "a.png")
+    return []
+
+
+def name_a_missing_picture(pictures: Path) -> list[str]:
+    file = pictures.parent / "captions.json"
+    file.write_text(json.dumps({"000.png": "a blob", "gone.png": "a hill"}))
+    return ["--captions", str(file)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (break_a_picture, "a.png: a picture that cannot be read"),
+        (break_captions, "000.png: captions that cannot be read"),
+        (break_a_link, "a.png: a link that leads nowhere"),
+        (copy_a_picture, "a.png: the same picture as another (000.png)"),
+        (name_a_missing_picture, "gone.png: a picture with captions that"),
+    ],
+)
+def test_strict_refuses_what_would_be_dropped_before_any_work(
+    tmp_path, stubs, capsys, spoil, words
+):
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    write_pictures(pictures, 2)
+    strictly = [str(pictures), "--out", str(out), "--strict"]
+    assert main(strictly) == 0, "nothing is wrong yet"
+    shutil.rmtree(out)
+    stubs.clear()
+    more = spoil(pictures)
+    capsys.readouterr()
+    assert main([*strictly, *more]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "--strict, and 1 entries are not usable" in line
+    assert words in line
+    assert not stubs
+    assert not out.exists()
+    assert main([*strictly[:-1], *more]) == 0
+    assert stubs, "without it the rest is annotated"
+
+
 def test_a_folder_without_pictures_is_an_error(tmp_path):
     with pytest.raises(PromptError, match="found none"):
         list_pictures(tmp_path)
