@@ -25,8 +25,8 @@ __all__ = ["SIZE", "Composite", "render_composite"]
 
 SIZE = 320
 COUNTS: Final = {0: 2, 1: 9, 2: 14, 3: 18, 4: 18, 5: 15, 6: 11, 8: 9, 11: 4}  # things: weight
-AREAS = (0.005, 0.2)  # of a thing's bounding square, as shares of the picture
-LARGE, LARGE_AREAS = 0.7, (0.08, 0.9)  # how often one thing is large, and how large
+AREAS = (0.008, 0.3)  # of a thing's bounding square, as shares of the picture
+LARGE, LARGE_AREAS = 0.75, (0.15, 1.8)  # how often one thing is large, and how large
 STANDING = 0.6  # share of the things that stand on the ground
 REPEATED, JOINED = 0.2, 0.35  # shares of the things that stand in a group, that have additions
 COPIES = (2, 3, 4, 5, 7)
