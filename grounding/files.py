@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -67,7 +68,9 @@ def write_files(
         for path, data in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             part = parts[path] = _new_part(path.parent)
+            rights = stat.S_IMODE(part.stat().st_mode)
             part.write_bytes(data) if isinstance(data, bytes) else data(part)
+            part.chmod(rights)  # safetensors puts a file in its place that only its owner reads
             if synced:
                 _sync(part)
         folders = dict.fromkeys(path.parent for path in parts)

@@ -111,3 +111,10 @@ def test_nothing_is_left_half_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError):
         write_safetensors({"a": torch.ones(1)}, tmp_path / "file" / "x.safetensors")
+
+
+def test_others_may_read_a_file_as_any_new_file(tmp_path):
+    """safetensors puts a file of mode 0600 in the place of the one that it is given."""
+    (tmp_path / "own").write_bytes(b"")
+    path = write_safetensors({"a": torch.ones(1)}, tmp_path / "x.safetensors")
+    assert path.stat().st_mode == (tmp_path / "own").stat().st_mode
