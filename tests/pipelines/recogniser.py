@@ -18,7 +18,7 @@ SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>")
 
 
 def tiny_whisper(folder: Path) -> Path:
-    """Write one that says four letters of nonsense, always the same."""
+    """Write one that says a few letters of nonsense, always the same."""
     letters = [chr(code) for code in (*range(33, 127), *range(0xA1, 0xAD), *range(0xAE, 0x100))]
     letters += [chr(0x100 + index) for index in range(256 - len(letters))]
     tokens = {token: index for index, token in enumerate((*letters, *SPECIAL))}
@@ -49,11 +49,17 @@ def tiny_whisper(folder: Path) -> Path:
             decoder_start_token_id=start,
         )
     )
+    # Old versions of transformers go on to 256 tokens, whatever the model says: it ends by itself.
+    decoder = model.model.decoder
+    with torch.no_grad():
+        words, places = decoder.embed_tokens.weight, decoder.embed_positions.weight
+        words[:, 0], words[end] = 0, torch.eye(words.shape[1])[0]
+        places[:, 0] = torch.where(torch.arange(len(places)) < 5, -10, 10)
     generation = model.generation_config
-    generation.max_new_tokens, generation.max_length = 4, None
+    generation.max_new_tokens, generation.max_length = 16, None
     generation.update(no_timestamps_token_id=plain, is_multilingual=False)
     unwanted = [index for token, index in tokens.items() if not token.isascii()]
-    generation.suppress_tokens = [*unwanted, end, start, plain]
+    generation.suppress_tokens = [*unwanted, start, plain]
     generation.begin_suppress_tokens = None
     model.save_pretrained(folder)
     hearing = WhisperFeatureExtractor(feature_size=8, chunk_length=1, n_fft=400)
