@@ -105,6 +105,22 @@ def test_more_masks_do_not_change_the_best() -> None:
     assert three.scores[1] >= three.scores[2]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 200), (90, 3)])
+def test_pictures_of_any_form_can_be_asked_about(size: tuple[int, int]) -> None:
+    predictor, (height, width) = ready_refined(), size
+    predictor.set_image(picture(0, *size))
+    mask = np.zeros(size, bool)
+    mask[height // 2, width // 2] = True
+    middle = [width // 2, height // 2]
+    for asked in (
+        {"points": [middle, [0, 0]]},
+        {"box": [*middle, middle[0] + 0.3, middle[1] + 0.4]},
+        {"mask": mask},
+        {"strokes": [[[0, 0], [width - 1, height - 1]]]},
+    ):
+        assert predictor.predict(**asked).masks.shape == (1, *size)
+
+
 def test_a_boxs_answer_ends_with_the_box() -> None:
     predictor = ready_refined()
     masks = predictor.predict(box=[10, 5, 45, 40], multimask=True).masks
