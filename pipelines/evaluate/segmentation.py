@@ -42,13 +42,15 @@ Measure a SEEM, and print a report in Markdown and one line of JSON.
   video      objects of films, shown on the first frame by mask or click: J and F
 
 The data is the sticker world's held-out scenes, or a folder, known by its files: panoptic*.json or
-instances*.json of COCO, phrases*.json, refs*.json of RefCOCO, ImageSets/2017/val.txt of DAVIS.
+instances*.json of COCO, phrases*.json, refs*.json of RefCOCO, ImageSets/2017/val.txt of DAVIS. With
+--films it is a short film made of each image: a camera moves over it, and its surface bends.
 """
 
 _EXAMPLE = """\
 examples:
   lavallama evaluate segmentation --scenes 20
   lavallama evaluate segmentation --data coco --tasks clicks,panoptic --limit 100 --out runs/coco
+  lavallama evaluate segmentation --data coco/annotations/panoptic_val2017.json --films --limit 20
 """
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("on what")
     data_options(
         group, "stickers, or a folder, or one of its files", "images, or films, of a folder"
+    )
+    group.add_argument(
+        "--films", action="store_true", help="made of the images, to follow their segments in"
     )
     group.add_argument(
         "--split", metavar="NAME", default="val", help="of RefCOCO's references (default: val)"
@@ -115,6 +120,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from pipelines.evaluate.segmentation_data import open_source
     from pipelines.evaluate.segmentation_report import report
     from pipelines.segmentation.segmenter import open_predictor
+    from seem.evaluation.warped_source import warped_source
 
     source = open_source(
         arguments.data,
@@ -123,6 +129,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         limit=arguments.limit,
     )
+    if arguments.films:
+        source = warped_source(source)
     tasks = _chosen(arguments.tasks, source)
     if arguments.pictures and tasks == ("video",):
         raise PromptError("--pictures shows clicks on images; leave it out for films")

@@ -83,6 +83,19 @@ def test_a_folder_of_films(tmp_path, capsys):
     assert results["video"]["frames"] == 2
 
 
+def test_films_of_photographs(tmp_path, capsys):
+    folder = panoptic_folder(tmp_path)
+    assert run("--data", folder, "--films", "--limit", 1) == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert results["video"]["films"] == 1
+    assert results["video"]["frames"] == 10
+    assert {"mask", "click"} <= set(results["video"])
+    said = refused(capsys, "--data", folder, "--films", "--tasks", "clicks")
+    assert "has nothing for 'clicks'; it has video" in said
+    said = refused(capsys, "--data", davis_folder(tmp_path / "davis"), "--films")
+    assert "films are made of images" in said
+
+
 def test_a_broken_film_is_left_out_and_named_or_refused(tmp_path, capsys):
     folder, out = davis_folder(tmp_path / "films"), tmp_path / "out"
     (folder / "JPEGImages" / "480p" / "squares" / "00002.jpg").write_bytes(b"")
