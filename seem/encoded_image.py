@@ -72,6 +72,9 @@ def default_resizing(model: Seem) -> Resizing:
 class EncodedImage:
     """An image that can be asked about.
 
+    It grows while it is asked about, up to a bound: of closer looks at most 8 are kept, none of
+    more than 256 pixels a side (`seem.zoom_in`), about 4 MiB each in the model "photographs".
+
     Attributes:
         memory: What the decoder needs of it.
         size: The sizes it went through.

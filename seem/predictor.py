@@ -49,6 +49,7 @@ from seem.prompt import Prompt
 from seem.question import Exemplar, Found, Prediction, Question
 from seem.ranking import ALTERNATIVES, Ranked
 from seem.suppression import distinct
+from seem.track import QueryTrack, Track
 from seem.vocabulary import TEMPLATES, Vocabulary
 from seem.wholes import wholes_first
 from seem.words import Words
@@ -320,6 +321,37 @@ class Predictor:
         if not drawing.positive.any():
             raise PromptError("an exemplar needs a positive mark on the reference image")
         return Exemplar(tokens=marked_tokens(self.model, image, drawing))
+
+    @property
+    def most_found(self) -> int:
+        """The most masks that `find` and its like hold at a time."""
+        return len(self.model.decoder.query_feat.weight)
+
+    def knows(self, text: str) -> bool:
+        """Whether it can be asked for that: it has a tokenizer, and reads as much."""
+        if self.words.tokenizer is None:
+            return False
+        try:
+            self.words.text(text)
+        except PromptError:
+            return False
+        return True
+
+    def read_class(self, name: str) -> None:
+        """Encode the name of a class ahead: many at a time take long.
+
+        Raises:
+            PromptError: it has no words, or there is no tokenizer.
+        """
+        self.words.classes([name])
+
+    def track(self, memory: int) -> Track:
+        """An object to be followed through a video (`seem.video.VideoPredictor`).
+
+        Args:
+            memory: Frames that it is remembered by, beside those with prompts.
+        """
+        return QueryTrack(self.model, memory)
 
     @torch.no_grad()
     def panoptic(

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,17 +16,25 @@ from grounding.errors import PromptError
 from grounding.geometry import Box, box_iou
 from grounding.region import Point
 from seem.backbones.nanodet import NanoDet
+from seem.detector import MOST
 from seem.encoded_image import EncodedImage
 from seem.evaluation.marks import around
 from seem.known_words import KnownWords
-from seem.mark_planes import mark_planes
-from seem.marks import Marks, draw
+from seem.marks import Marks
 from seem.predictor import Predictor
 from seem.question import Exemplar, Found, Prediction, Question
 from seem.ranking import ALTERNATIVES, OUTSIDE
-from seem.refiner import MaskRefiner
+from seem.refined_track import RefinedTrack
 from seem.suppression import distinct
-from seem.zoom_in import Answers, answer_marks, answer_reference, detections
+from seem.track import Track
+from seem.zoom_in import (
+    Answers,
+    answer_marks,
+    answer_reference,
+    detections,
+    on_mask_map,
+    read_marks,
+)
 
 __all__ = ["RefinedPredictor"]
 
@@ -100,7 +107,7 @@ class RefinedPredictor(Predictor):
         return answers
 
     def _answer(self, question: Question, image: EncodedImage, count: int) -> Prediction:
-        marks, said = question.marks, question.text if question.audio is None else question.audio
+        marks, said = question.marks, _said(question, self.known)
         previous = _previous(question.previous, image)
         if question.reference is not None:
             if marks or said is not None or previous is not None:
@@ -188,6 +195,7 @@ class RefinedPredictor(Predictor):
             found.append(Found(text, masks[kept], certainty[kept], logits[kept]))
         return found
 
+    @torch.no_grad()
     def exemplar_of(self, marks: Marks, image: EncodedImage) -> Exemplar:
         """As `exemplar`, of marks in normalised coordinates.
 
@@ -196,18 +204,23 @@ class RefinedPredictor(Predictor):
         """
         if not marks.positive:
             raise PromptError("an exemplar needs a positive mark on the reference image")
-        refiner, memory, view = self.model.refiner, image.memory, image.view
-        assert isinstance(refiner, MaskRefiner)
-        assert memory.refiner is not None
-        assert view is not None
-        with torch.no_grad():
-            device = memory.mask_features.device
-            drawing = draw(marks, view, box_mode="outline")
-            tokens = self.model.encode_marks(
-                memory, drawing.positive[None].to(device), drawing.negative[None].to(device)
-            )
-            looks = refiner.read_looks(memory.refiner, mark_planes([marks], view).to(device))
-        return Exemplar(tokens=replace(tokens, looks=looks))
+        return Exemplar(tokens=read_marks(self.model, image, marks))
+
+    @property
+    def most_found(self) -> int:
+        """The most masks that `find` and its like hold at a time: things that are detected."""
+        return MOST
+
+    def knows(self, text: str) -> bool:
+        """Whether it can be asked for that: whether it is one of the detector's classes."""
+        return self.known.find(text) is not None
+
+    def read_class(self, name: str) -> None:
+        """Nothing: the detector has its classes."""
+
+    def track(self, memory: int) -> Track:
+        """An object to be followed through a video; arguments as for `Predictor.track`."""
+        return RefinedTrack(self.model, memory)
 
     def _things(self, text: str, image: EncodedImage) -> tuple[list[Box], Float[Tensor, " Q"]]:
         """Boxes of all that may be what a text means, and how certain the detector is."""
@@ -288,6 +301,21 @@ def _fit(marks: Marks, box: Box) -> float:
     return fit
 
 
+def _said(question: Question, known: KnownWords) -> str | None:
+    """What is asked in words, if anything is; written and spoken ones must mean the same.
+
+    Raises:
+        PromptError: they do not.
+    """
+    text, audio = question.text, question.audio
+    if text is not None and audio is not None and known.label(text) != known.label(audio):
+        raise PromptError(
+            f"the text says {text!r:.40} and the speech {audio!r:.40}: this model takes one class "
+            "at a time; ask with one of them"
+        )
+    return audio if text is None else text
+
+
 def _previous(previous: Tensor | None, image: EncodedImage) -> Float[Tensor, "1 h w"] | None:
     if previous is None:
         return None
@@ -316,17 +344,10 @@ def _finish(
         chosen = chosen.masked_fill(
             _beyond(box, answers.window, (height, width)).to(chosen.device), OUTSIDE
         )
-    whole = chosen.new_full((len(order), height, width), OUTSIDE)
-    whole[:, top:bottom, left:right] = chosen
-    small = F.interpolate(whole[None], image.size.image, mode="bilinear", antialias=True)
-    beside = (p - s for p, s in zip(image.size.padded, image.size.image, strict=True))
-    high, wide = beside
-    padded = F.pad(small, (0, wide, 0, high), value=OUTSIDE)
-    return Prediction(
-        masks=whole > 0,
-        scores=answers.quality[order],
-        logits=F.avg_pool2d(padded, STRIDE)[0],
-    )
+    chosen = replace(answers, logits=chosen, quality=answers.quality[order])
+    masks = chosen.logits.new_zeros((len(order), height, width), dtype=torch.bool)
+    masks[:, top:bottom, left:right] = chosen.logits > 0
+    return Prediction(masks=masks, scores=chosen.quality, logits=on_mask_map(chosen, image))
 
 
 def _beyond(box: Box, window: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:

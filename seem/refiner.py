@@ -22,11 +22,19 @@ from torch import Tensor, nn
 from seem.mark_planes import PLANES, MarkPlanes
 from seem.pixel_decoder import PixelFeatures
 
-__all__ = ["MaskRefiner", "Prototypes", "RefinedMasks", "RefinerConfig", "RefinerMemory"]
+__all__ = [
+    "MaskRefiner",
+    "Prototypes",
+    "RefinedMasks",
+    "RefinerConfig",
+    "RefinerMemory",
+    "likeness",
+]
 
 LIKENESS = 3  # planes a level: like the positive examples, like the negative ones, more like which
 SOFT = 4.0  # logits of the queries' masks are squashed beyond this
 COMPARED = (4, 8, 16)  # strides at which looks are compared
+TOLD_APART = 2  # of them, at which different things look different
 
 Prototypes = tuple[Tensor, ...]
 """For each of three strides the looks of positive and of negative examples, each [P, 2, E]."""
@@ -195,6 +203,16 @@ class MaskRefiner(nn.Module):
         cosines = (prototypes.to(looks.dtype) @ looks.flatten(2)).unflatten(2, looks.shape[-2:])
         more = torch.tanh((cosines[:, :1] - cosines[:, 1:]) * sharpness.exp())
         return torch.cat([cosines, more.to(cosines.dtype)], dim=1)
+
+
+def likeness(seen: Prototypes, known: Prototypes) -> float:
+    """The mean cosine of what two examples, one prompt each, look like.
+
+    At the two finest strides: at the coarsest most things are alike.
+    """
+    pairs = list(zip(seen, known, strict=True))[:TOLD_APART]
+    cosines = [F.cosine_similarity(a[:, 0], b[:, 0]).mean().item() for a, b in pairs]
+    return sum(cosines) / len(cosines)
 
 
 class _Norm(nn.LayerNorm):

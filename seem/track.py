@@ -11,6 +11,8 @@ good, is SAM 2's rule (arXiv 2408.00714, section 4).
 """
 
 from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,11 +22,12 @@ from seem.asked import queries_of
 from seem.decoder import Predictions, mask_logits
 from seem.encoded_image import EncodedImage, object_predictions
 from seem.image_memory import ImageMemory
+from seem.marks import Marks, draw
 from seem.model import Seem
 from seem.prompt import Prompt
 from seem.prompt_encoder import SpatialTokens
 
-__all__ = ["Track"]
+__all__ = ["QueryTrack", "Track", "joined"]
 
 PROMPTED_TOKENS = 256  # pixels that are read of a frame with a prompt
 RECENT_TOKENS = 64  # and of another one
@@ -32,15 +35,60 @@ LIKENESS = 0.5  # cosine of mean mask features below which it is not the same ob
 NEARNESS = 0.5  # weight of the overlap with the last mask, against likeness
 
 
-class Track:
-    """What is remembered of one object."""
+class Track(Protocol):
+    """One object of a video, as a kind of model remembers it (`Predictor.track`)."""
 
-    def __init__(self, memory: int) -> None:
+    @property
+    def prompted(self) -> Mapping[int, Any]:
+        """What was read of the frames with a prompt, by their numbers."""
+        ...
+
+    def restart(self) -> None:
+        """Forget everything but the prompts."""
+        ...
+
+    def prompt(self, image: EncodedImage, frame: int, mask: Bool[Tensor, "H W"]) -> None:
+        """Remember a frame with a prompt for good.
+
+        Args:
+            image: The frame.
+            frame: Its number.
+            mask: The object, at the frame's own size; if it is empty, the frame is forgotten.
+        """
+        ...
+
+    def see(
+        self, image: EncodedImage, logits: Float[Tensor, "h w"], mask: Bool[Tensor, "H W"]
+    ) -> None:
+        """Remember where the object is on a frame, and what it looks like there.
+
+        Args:
+            image: The frame.
+            logits: Of its mask.
+            mask: The same at the frame's own size, without what belongs to other objects; empty
+                where the object is away.
+        """
+        ...
+
+    def find(self, image: EncodedImage) -> Float[Tensor, "h w"]:
+        """The object's mask logits on the frame after the last one that was seen.
+
+        All are below zero if it is not there.
+        """
+        ...
+
+
+class QueryTrack:
+    """A track of a model whose queries' masks are its answers."""
+
+    def __init__(self, model: Seem, memory: int) -> None:
         """Begin without memories.
 
         Args:
+            model: SEEM.
             memory: Frames to remember beside those with prompts.
         """
+        self.model = model
         self.prompted: dict[int, SpatialTokens] = {}
         self.recent: deque[SpatialTokens] = deque(maxlen=memory)
         self.last: Float[Tensor, "h w"] | None = None
@@ -50,45 +98,33 @@ class Track:
         self.recent.clear()
         self.last = None
 
-    def prompt(self, model: Seem, image: EncodedImage, frame: int, inside: Tensor) -> None:
-        """Remember a frame with a prompt for good.
-
-        Args:
-            model: SEEM.
-            image: The frame.
-            frame: Its number.
-            inside: The object, [H, W] of the padded image; if it is empty, the frame is forgotten.
-        """
+    def prompt(self, image: EncodedImage, frame: int, mask: Bool[Tensor, "H W"]) -> None:
+        """Remember a frame with a prompt for good: `Track.prompt`."""
+        inside = _padded(mask, image)
         if inside.any():
-            self.prompted[frame] = _tokens(model, image, inside, PROMPTED_TOKENS)
+            self.prompted[frame] = self._read(image, inside, PROMPTED_TOKENS)
         else:
             self.prompted.pop(frame, None)
 
     def see(
-        self, model: Seem, image: EncodedImage, logits: Float[Tensor, "h w"], inside: Tensor
+        self, image: EncodedImage, logits: Float[Tensor, "h w"], mask: Bool[Tensor, "H W"]
     ) -> None:
-        """Remember where the object was on a frame; while it is away, where it was before.
-
-        Args:
-            model: SEEM.
-            image: The frame.
-            logits: Of its mask.
-            inside: The mask, [H, W] of the padded image, without what belongs to other objects.
-        """
+        """Remember where the object was; while it is away, where it was before: `Track.see`."""
+        inside = _padded(mask, image)
         if inside.any():
             self.last = logits
-            self.recent.append(_tokens(model, image, inside, RECENT_TOKENS))
+            self.recent.append(self._read(image, inside, RECENT_TOKENS))
         else:
             self.last = None
 
-    def find(self, model: Seem, image: EncodedImage) -> Float[Tensor, "h w"]:
-        """The object's mask logits on a frame, all below zero if it is not there.
+    def find(self, image: EncodedImage) -> Float[Tensor, "h w"]:
+        """The object's mask logits on a frame, all below zero if it is not there: `Track.find`.
 
         The decoder's answers to the memories compete with the image's object queries: by the
         cosine of a candidate's mean mask feature with the remembered one, and by its overlap (IoU)
         with the last mask.
         """
-        grouping = model.decoder.grouping
+        model, grouping = self.model, self.model.decoder.grouping
         seen = joined([*self.prompted.values(), *self.recent])
         previous = self.last[None] if self.last is not None and grouping.has_memory else None
         prompt = Prompt(visual=seen, previous=previous)
@@ -106,15 +142,20 @@ class Track:
             return candidates[best].clamp(max=-1.0)
         return candidates[best]
 
+    def _read(self, image: EncodedImage, inside: Tensor, limit: int) -> SpatialTokens:
+        return self.model.decoder.read_marks(image.memory, inside[None], limit=limit)
+
 
 def joined(seen: list[SpatialTokens]) -> SpatialTokens:
     """Memories of one object as one."""
+    looks = [one.looks for one in seen if one.looks is not None]
     return SpatialTokens(
         tokens=torch.cat([one.tokens for one in seen], dim=1),
         owners=torch.cat([one.owners for one in seen]),
         places=torch.cat([one.places for one in seen]),
         positive_mean=torch.stack([one.positive_mean for one in seen]).mean(0),
         negative_mean=torch.stack([one.negative_mean for one in seen]).mean(0),
+        looks=tuple(torch.stack(level).mean(0) for level in zip(*looks, strict=True)) or None,
     )
 
 
@@ -131,8 +172,12 @@ def overlap(inside: Bool[Tensor, "Q h w"], last: Bool[Tensor, "h w"]) -> Float[T
     return common / (inside | last).flatten(1).sum(1).clamp(min=1)
 
 
-def _tokens(model: Seem, image: EncodedImage, inside: Tensor, limit: int) -> SpatialTokens:
-    return model.decoder.read_marks(image.memory, inside[None], limit=limit)
+def _padded(mask: Bool[Tensor, "H W"], image: EncodedImage) -> Bool[Tensor, "H W"]:
+    """A mask on the padded image; what is too small to be seen there is nothing."""
+    if not mask.any():
+        return torch.zeros(image.size.padded, dtype=torch.bool, device=mask.device)
+    drawing = draw(Marks(mask=mask.cpu().numpy()), image.size, box_mode="centre")
+    return drawing.positive.to(mask.device)
 
 
 def _both(one: Predictions, other: Predictions) -> Predictions:

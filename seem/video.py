@@ -24,9 +24,10 @@ from torch import Tensor
 
 from grounding.errors import PromptError
 from seem.encoded_image import EncodedImage
-from seem.marks import Marks, draw, pixel_marks
+from seem.marks import draw, pixel_marks
 from seem.postprocess import restore_linear
 from seem.predictor import Predictor
+from seem.preprocess import ImageSize
 from seem.question import Question
 from seem.track import Track
 
@@ -51,11 +52,21 @@ class _Shown:
 
     Attributes:
         logits: Of the answer.
-        exact: The mask that was given instead of asking, if one was.
+        mask: The answer at the frame's own size, which may be finer than the logits.
+        given: Whether the mask was given instead of asked for.
     """
 
     logits: Float[Tensor, "h w"]
-    exact: Bool[Tensor, "H W"] | None = None
+    mask: Bool[Tensor, "H W"]
+    given: bool = False
+
+    def full(self, size: ImageSize) -> Float[Tensor, "H W"]:
+        """Logits at the frame's own size, above zero where the mask is."""
+        if self.given:
+            return torch.where(self.mask, CERTAIN, -CERTAIN)
+        logits = restore_linear(self.logits[None], size)[0]
+        least = torch.finfo(logits.dtype).tiny
+        return torch.where(self.mask, logits.clamp(min=least), logits.clamp(max=0))
 
 
 class VideoPredictor:
@@ -148,15 +159,15 @@ class VideoPredictor:
             device = image.memory.mask_features.device
             exact = torch.from_numpy(_at_size(marks.mask, image.size.original)).to(device)
             area = F.avg_pool2d(drawing.positive[None, None].float(), STRIDE)[0, 0].to(device)
-            shown = _Shown(logits=(2 * area - 1) * CERTAIN, exact=exact)
+            shown = _Shown(logits=(2 * area - 1) * CERTAIN, mask=exact, given=True)
         else:
             answer = self.predictor.ask([question], image=image)[0]
-            shown = _Shown(logits=answer.logits[0])
-        track = self._tracks.setdefault(object_id, Track(self.memory))
+            shown = _Shown(logits=answer.logits[0], mask=answer.masks[0])
+        if object_id not in self._tracks:
+            self._tracks[object_id] = self.predictor.track(self.memory)
         self._shown.setdefault(frame, {})[object_id] = shown
-        inside = _full(shown, image) > 0
-        track.prompt(self.predictor.model, image, frame, _padded(inside, image))
-        return inside
+        self._tracks[object_id].prompt(image, frame, shown.mask)
+        return shown.mask
 
     def remove(self, object_id: int) -> None:
         """Forget an object.
@@ -198,16 +209,20 @@ class VideoPredictor:
 
     @torch.no_grad()
     def _step(self, frame: int, picture: Any) -> dict[int, Bool[Tensor, "H W"]]:
-        model, image = self.predictor.model, self._encode(frame, picture)
-        shown = self._shown.get(frame, {})
-        answers = {
-            name: shown.get(name) or _Shown(logits=track.find(model, image))
-            for name, track in self._tracks.items()
-        }
-        masks = _apart([_full(answer, image) for answer in answers.values()])
-        for (name, answer), mask in zip(answers.items(), masks, strict=True):
-            self._tracks[name].see(model, image, answer.logits, _padded(mask, image))
-        return dict(zip(answers, masks, strict=True))
+        image, shown = self._encode(frame, picture), self._shown.get(frame, {})
+        logits, full = {}, []
+        for name, track in self._tracks.items():
+            said = shown.get(name)
+            logits[name] = track.find(image) if said is None else said.logits
+            full.append(
+                restore_linear(logits[name][None], image.size)[0]
+                if said is None
+                else said.full(image.size)
+            )
+        masks = dict(zip(logits, _apart(full), strict=True))
+        for name, mask in masks.items():
+            self._tracks[name].see(image, logits[name], mask)
+        return masks
 
     def _encode(self, frame: int, picture: Any = None) -> EncodedImage:
         """A frame, encoded; the last one is kept, since several objects are often shown on it."""
@@ -233,26 +248,11 @@ def _walk(frames: Movie, start: int, reverse: bool) -> Iterator[tuple[int, Any]]
         yield index, frames[index]
 
 
-def _full(shown: _Shown, image: EncodedImage) -> Float[Tensor, "H W"]:
-    """Logits at the frame's own size."""
-    if shown.exact is not None:
-        return torch.where(shown.exact, CERTAIN, -CERTAIN)
-    return restore_linear(shown.logits[None], image.size)[0]
-
-
 def _apart(logits: Sequence[Float[Tensor, "H W"]]) -> list[Bool[Tensor, "H W"]]:
     """Masks that do not overlap: the larger logit has the pixel, of equal ones the first."""
     maps = torch.stack(list(logits))
     winner = maps.argmax(0)
     return [(one > 0) & (winner == number) for number, one in enumerate(maps)]
-
-
-def _padded(mask: Bool[Tensor, "H W"], image: EncodedImage) -> Bool[Tensor, "H W"]:
-    """A mask on the padded image; what is too small to be seen there is nothing."""
-    if not mask.any():
-        return torch.zeros(image.size.padded, dtype=torch.bool, device=mask.device)
-    drawing = draw(Marks(mask=mask.cpu().numpy()), image.size, box_mode="centre")
-    return drawing.positive.to(mask.device)
 
 
 def _at_size(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

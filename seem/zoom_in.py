@@ -33,9 +33,20 @@ from seem.model import Seem
 from seem.postprocess import restore_linear
 from seem.prompt import Prompt
 from seem.prompt_encoder import SpatialTokens
+from seem.ranking import OUTSIDE
 from seem.refiner import Prototypes
 
-__all__ = ["Answers", "Window", "answer_marks", "answer_reference", "detections"]
+__all__ = [
+    "Answers",
+    "Window",
+    "answer_marks",
+    "answer_reference",
+    "answer_window",
+    "detections",
+    "on_mask_map",
+    "read_marks",
+    "window_around",
+]
 
 CLOSE = Resizing(short_side=256, long_side=256)  # how a closer look is seen
 BOXED = Resizing(short_side=224, long_side=224)  # how the surroundings of a box are
@@ -47,6 +58,7 @@ WORTHWHILE = 0.75  # of the image's longer side: a larger window shows nothing n
 VOTE = 0.2  # least score of a detection that has a say in a click
 VOTERS = 3  # detections that are tried, the best first
 SURE = 6.0  # logits beyond are no surer
+STRIDE = 4  # of the mask map
 KEPT = 8  # closer looks that an image remembers
 
 Window = tuple[int, int, int, int]
@@ -95,7 +107,7 @@ def answer_marks(
     if marks.box is not None:
         window = _window(image, marks, None)
         return _look(model, image, _closer(model, image, window, BOXED), marks, before, window)
-    whole = (0, 0, image.size.original[1], image.size.original[0])
+    whole = _whole(image)
     first = _look(model, image, image, marks, before, whole)
     if _is_first_click(marks) and before is None:
         return _voted(model, image, marks, first)
@@ -104,15 +116,93 @@ def answer_marks(
     guess = first.logits[0] > 0
     seen = guess if before is None else guess | (before > 0)
     window = _window(image, marks, seen)
-    if max(window[2] - window[0], window[3] - window[1]) >= WORTHWHILE * max(image.size.original):
+    if not _is_worthwhile(window, image):
         return first
     return _look(model, image, _closer(model, image, window, CLOSE), marks, first.logits[0], window)
 
 
 def answer_reference(model: Seem, image: EncodedImage, tokens: SpatialTokens) -> Answers:
-    """Answer what is shown on another image."""
-    whole = (0, 0, image.size.original[1], image.size.original[0])
-    return _look(model, image, image, Marks(), None, whole, shown=tokens)
+    """Answer what is shown on another image, as `read_marks` reads it."""
+    return _look(model, image, image, Marks(), None, _whole(image), shown=tokens)
+
+
+def answer_window(
+    model: Seem,
+    image: EncodedImage,
+    window: Window,
+    marks: Marks,
+    *,
+    previous: Float[Tensor, "H W"],
+    shown: SpatialTokens,
+) -> Answers:
+    """Look again for an object that was found on a part of the image.
+
+    Args:
+        model: With a refiner.
+        image: Encoded by it.
+        window: Around the object.
+        marks: Where it is.
+        previous: Its logits at the image's own size.
+        shown: What it looks like on other images.
+    """
+    if not _is_worthwhile(window, image):
+        return _look(model, image, image, marks, previous, _whole(image), shown=shown)
+    view = _closer(model, image, window, CLOSE)
+    return _look(model, image, view, marks, previous, window, shown=shown)
+
+
+def window_around(image: EncodedImage, marks: Marks) -> Window:
+    """The part of an image to look at closely for what is drawn."""
+    return _window(image, marks, None)
+
+
+def read_marks(
+    model: Seem, image: EncodedImage, marks: Marks, window: Window | None = None
+) -> SpatialTokens:
+    """What the decoder and the refiner read of something drawn, to look for it on other images.
+
+    Args:
+        model: With a refiner.
+        image: That is drawn on.
+        marks: Something positive.
+        window: Look closely at this part; None: at the whole image.
+    """
+    refiner, view = model.refiner, image
+    if window is not None and _is_worthwhile(window, image):
+        view = _closer(model, image, window, CLOSE)
+        marks = _within(marks, window, image.size.original)
+    memory, size = view.memory, view.view
+    assert refiner is not None
+    assert memory.refiner is not None
+    assert size is not None
+    device = memory.mask_features.device
+    drawing = draw(marks, size, box_mode="outline")
+    tokens = model.encode_marks(
+        memory, drawing.positive[None].to(device), drawing.negative[None].to(device)
+    )
+    looks = refiner.read_looks(memory.refiner, mark_planes([marks], size).to(device))
+    return replace(tokens, looks=looks)
+
+
+def on_mask_map(answers: Answers, image: EncodedImage) -> Float[Tensor, "M h w"]:
+    """Answers on the mask map, stride 4 of `EncodedImage.size`."""
+    height, width = image.size.original
+    left, top, right, bottom = answers.window
+    whole = answers.logits.new_full((len(answers.logits), height, width), OUTSIDE)
+    whole[:, top:bottom, left:right] = answers.logits
+    small = F.interpolate(whole[None], image.size.image, mode="bilinear", antialias=True)
+    high, wide = (p - s for p, s in zip(image.size.padded, image.size.image, strict=True))
+    padded = F.pad(small, (0, wide, 0, high), value=OUTSIDE)
+    return F.avg_pool2d(padded, STRIDE)[0]
+
+
+def _whole(image: EncodedImage) -> Window:
+    return 0, 0, image.size.original[1], image.size.original[0]
+
+
+def _is_worthwhile(window: Window, image: EncodedImage) -> bool:
+    sides = window[2] - window[0], window[3] - window[1]
+    return max(sides) < WORTHWHILE * max(image.size.original)
 
 
 def _is_first_click(marks: Marks) -> bool:
@@ -156,8 +246,8 @@ def _look(
     assert memory.refiner is not None
     assert size is not None
     device = memory.mask_features.device
-    prototypes: Prototypes | None = None
-    if shown is None:
+    prototypes: Prototypes | None = None if shown is None else shown.looks
+    if marks:
         marks = _within(marks, window, image.size.original)
         drawing = draw(marks, size, box_mode="outline")
         tokens = model.encode_marks(
@@ -165,14 +255,14 @@ def _look(
         )
         prompt = Prompt(spatial=tokens)
     else:
-        prompt, prototypes = Prompt(visual=shown), shown.looks
+        prompt = Prompt(visual=shown)
     previous = None
     if before is not None:
         left, top, right, bottom = window
         chance = before[top:bottom, left:right].sigmoid()[None, None]
         seen = F.interpolate(chance, size.image, mode="bilinear", antialias=True)
         high, wide = (p - s for p, s in zip(size.padded, size.image, strict=True))
-        previous = F.avg_pool2d(F.pad(seen, (0, wide, 0, high)), 4)[0]
+        previous = F.avg_pool2d(F.pad(seen, (0, wide, 0, high)), STRIDE)[0]
     planes = mark_planes([marks], size, previous).to(device)
     output = model.decode(memory, [prompt], objects=False)
     span = output.spans[Group.SPATIAL]
@@ -271,7 +361,8 @@ def _closer(model: Seem, image: EncodedImage, window: Window, resizing: Resizing
         left, top, right, bottom = window
         while len(image.closer) >= KEPT:
             del image.closer[next(iter(image.closer))]
-        image.closer[key] = encode_image(model, image.picture[top:bottom, left:right], resizing)
+        closer = encode_image(model, image.picture[top:bottom, left:right], resizing)
+        image.closer[key] = replace(closer, picture=None)  # which may be large, and is known
     return image.closer[key]
 
 

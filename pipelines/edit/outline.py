@@ -56,7 +56,7 @@ def sought(region: Region, scene: Scene, studio: Studio) -> Bool[np.ndarray, "H 
     clicks = _clicks(box)
     ways += [Region(phrase=region.phrase, box=one, points=clicks) for one in (None, box)]
     found = _answers(predictor, ways)
-    if region.phrase and predictor.words.tokenizer is not None:
+    if region.phrase and predictor.knows(region.phrase):
         found += _answers(predictor, ways[:1], mode="referring")
     return max(found, key=lambda area: _fit(area, box))
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Collection
 
-from grounding.errors import PromptError
 from grounding.masks import bitmap_to_box, bitmap_to_rle
 from grounding.prompt import GroundedPrompt
 from grounding.region import Region
@@ -59,12 +58,9 @@ def _question(region: Region, predictor: Predictor) -> Question | None:
     """What to ask; None: there is nothing to ask by."""
     marks = region_marks(region, predictor.image.size.original)
     words = [word for word in region.phrase.split() if word not in ARTICLES]
-    text = " ".join(words) if words and predictor.words.tokenizer is not None else None
-    if text is not None:
-        try:
-            predictor.words.text(text)
-        except PromptError:  # longer than the model reads
-            text = None
+    text = " ".join(words)
+    if not text or not predictor.knows(text):
+        text = None
     if not marks and text is None:
         return None
     return Question(marks=marks, text=text)

@@ -21,7 +21,7 @@ def peak_bytes(task: Task, pixels: int, *, queries: int, count: int) -> int:
     Args:
         task: What is asked.
         pixels: Of the picture.
-        queries: Of the model's decoder: as many masks may be found.
+        queries: As many masks may be found: `Predictor.most_found`.
         count: Classes of a semantic map, questions of a prompt.
     """
     if task == "panoptic":  # restored, probability, product; the winner

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+import numpy as np
 from fastapi import Response
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -40,7 +41,7 @@ class Upload:
     @property
     def bytes(self) -> int:
         """Memory that it takes now."""
-        return len(self.data) + _tensor_bytes(self.encoded)
+        return len(self.data) + _bytes(self.encoded)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -204,12 +205,14 @@ def desk_of(request: Request) -> Desk:
     return request.app.state.desk
 
 
-def _tensor_bytes(part: Any) -> int:
-    """What the tensors of nested dataclasses and tuples take."""
-    if isinstance(part, Tensor):
+def _bytes(part: Any) -> int:
+    """What the tensors and arrays of nested dataclasses, tuples and dicts take."""
+    if isinstance(part, (Tensor, np.ndarray)):
         return part.nbytes
+    if isinstance(part, dict):
+        return _bytes(list(part.values()))  # at once: the model's thread may add to it
     if isinstance(part, (tuple, list)):
-        return sum(map(_tensor_bytes, part))
+        return sum(map(_bytes, part))
     if hasattr(part, "__dataclass_fields__"):
-        return sum(_tensor_bytes(getattr(part, field.name)) for field in fields(part))
+        return sum(_bytes(getattr(part, field.name)) for field in fields(part))
     return 0

@@ -176,15 +176,15 @@ def check_cost(desk: Desk, image: EncodedImage, task: Task, count: int = 0) -> N
         Refusal: more would be needed than is allowed, or than there is.
     """
     height, width = image.size.original
-    queries = len(desk.predictor.model.decoder.query_feat.weight)
-    desk.check_work(peak_bytes(task, height * width, queries=queries, count=count), task)
+    most = desk.predictor.most_found
+    desk.check_work(peak_bytes(task, height * width, queries=most, count=count), task)
 
 
 def _encode_names(predictor: Predictor, classes: Sequence[str] | None) -> None:
     """Encode new class names one by one, so that a client who leaves is not waited for."""
     for name in classes or ():
         check_stop()
-        predictor.words.classes([name])
+        predictor.read_class(name)
 
 
 def _references(questions: Sequence[Question], desk: Desk) -> dict[str, EncodedImage]:

@@ -13,6 +13,7 @@ from seem.vocabulary import Vocabulary
 from tests.seem.tiny import tiny_refined_seem, tiny_seem
 
 HEIGHT, WIDTH = 50, 70
+KINDS = ("demo", "v0", "v1", "refined")
 THINGS = ("cat", "dog", "hot dog", "person", "bicycle")
 
 
@@ -47,12 +48,24 @@ def ready(grouping: GroupingName = "v1", **options) -> Predictor:
     return predictor
 
 
-def ready_refined() -> RefinedPredictor:
-    predictor = RefinedPredictor(
+def refined_predictor() -> RefinedPredictor:
+    return RefinedPredictor(
         tiny_refined_seem(),
         WordHash(),
         vocabulary=Vocabulary(things=THINGS, templates=("{}",)),
         resizing=Resizing(short_side=64, long_side=96),
     )
+
+
+def ready_refined() -> RefinedPredictor:
+    predictor = refined_predictor()
     predictor.set_image(picture())
     return predictor
+
+
+def predictor_of(kind: str) -> Predictor:
+    """A tiny predictor of a grouping, or the one with a refiner."""
+    if kind == "refined":
+        return refined_predictor()
+    assert kind in ("demo", "v0", "v1")
+    return tiny_predictor(kind)

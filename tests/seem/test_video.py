@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from grounding.errors import PromptError
-from seem.config import GroupingName
 from seem.encoded_image import Resizing
 from seem.predictor import Predictor
+from seem.refined_track import RefinedTrack
+from seem.track import QueryTrack
 from seem.video import VideoPredictor
-from tests.seem.predicting import HEIGHT, WIDTH, picture, ready, tiny_predictor
+from tests.seem.predicting import HEIGHT, KINDS, WIDTH, picture, predictor_of, tiny_predictor
 
 FRAMES = [np.roll(picture(), 2 * index, axis=1) for index in range(5)]
 
@@ -23,8 +24,8 @@ def square(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
     return mask
 
 
-def video(grouping: GroupingName = "v1", frames=FRAMES, memory: int = 3) -> VideoPredictor:
-    film = VideoPredictor(tiny_predictor(grouping), memory=memory)
+def video(kind: str = "v1", frames=FRAMES, memory: int = 3) -> VideoPredictor:
+    film = VideoPredictor(predictor_of(kind), memory=memory)
     film.init(frames)
     return film
 
@@ -33,9 +34,9 @@ def walked(film: VideoPredictor, start: int = 0, *, reverse: bool = False) -> di
     return dict(film.propagate(start, reverse=reverse))
 
 
-@pytest.mark.parametrize("grouping", ["demo", "v0", "v1"])
-def test_every_frame_has_a_mask_of_every_object_and_they_keep_apart(grouping):
-    film = video(grouping)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_frame_has_a_mask_of_every_object_and_they_keep_apart(kind):
+    film = video(kind)
     film.add(0, 3, mask=square(5, 5, 30, 30))
     film.add(2, 8, points=[[50, 40]], labels=[1])
     found = walked(film)
@@ -46,25 +47,27 @@ def test_every_frame_has_a_mask_of_every_object_and_they_keep_apart(grouping):
         assert not (masks[3] & masks[8]).any()
 
 
-def test_a_mask_alone_is_taken_as_it_is():
-    film = video()
+@pytest.mark.parametrize("kind", ["v1", "refined"])
+def test_a_mask_alone_is_taken_as_it_is(kind):
+    film = video(kind)
     assert np.array_equal(film.add(1, 1, mask=square(5, 5, 30, 30)).numpy(), square(5, 5, 30, 30))
     assert np.array_equal(walked(film)[1][1].numpy(), square(5, 5, 30, 30))
 
 
+@pytest.mark.parametrize("kind", ["v1", "refined"])
 @pytest.mark.parametrize(
     "prompt",
     [
         {"points": [[20, 20]]},
         {"box": [10, 10, 40, 40]},
         {"strokes": [[[10, 10], [30, 30]]]},
-        {"text": "llama"},
-        {"text": "llama", "points": [[20, 20]]},
+        {"text": "dog"},
+        {"text": "dog", "points": [[20, 20]]},
         {"mask": square(5, 5, 30, 30), "points": [[20, 20]]},
     ],
 )
-def test_prompts_answer_as_on_a_picture(prompt):
-    film, predictor = video(), ready()
+def test_prompts_answer_as_on_a_picture(kind, prompt):
+    film, predictor = video(kind), predictor_of(kind)
     predictor.set_image(FRAMES[2])
     answer = predictor.predict(**prompt).masks[0]
     assert torch.equal(film.add(2, 1, **prompt), answer)
@@ -72,8 +75,9 @@ def test_prompts_answer_as_on_a_picture(prompt):
         assert torch.equal(walked(film, 2)[2][1], answer)
 
 
-def test_the_same_video_gives_the_same_bits_again_and_from_another_predictor():
-    films = [video(), video()]
+@pytest.mark.parametrize("kind", ["v1", "refined"])
+def test_the_same_video_gives_the_same_bits_again_and_from_another_predictor(kind):
+    films = [video(kind), video(kind)]
     for film in films:
         film.add(0, 1, mask=square(5, 5, 30, 30))
     first, second, third = walked(films[0]), walked(films[0]), walked(films[1])
@@ -97,13 +101,15 @@ def test_an_object_alone_is_followed_the_same_beside_one_that_is_nowhere_near():
     assert torch.equal(before, after)
 
 
-def test_memory_does_not_grow_with_the_video():
-    film = video(frames=FRAMES * 4, memory=2)
+@pytest.mark.parametrize("kind", ["v1", "refined"])
+def test_memory_does_not_grow_with_the_video(kind):
+    film = video(kind, frames=FRAMES * 4, memory=2)
     film.add(0, 1, mask=square(5, 5, 30, 30))
     film.add(3, 1, mask=square(10, 5, 35, 30))
     sizes = set()
     for _ in islice(film.propagate(), 4, None):
         track = film._tracks[1]
+        assert isinstance(track, (QueryTrack, RefinedTrack))
         sizes.add((len(track.prompted), len(track.recent)))
     assert sizes == {(2, 2)}
 
@@ -133,6 +139,7 @@ def test_objects_that_leave_have_empty_masks_and_may_return():
     film = video()
     film.add(0, 1, mask=square(5, 5, 30, 30))
     track = film._tracks[1]
+    assert isinstance(track, QueryTrack)
     ((feature),) = [tokens.positive_mean for tokens in track.prompted.values()]
     tokens = track.prompted[0]
     track.prompted[0] = replace(tokens, positive_mean=-feature)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from grounding.region import Point, Stroke
 from seem import zoom_in
 from seem.detector import Detections
+from seem.encoded_image import encode_image
 from seem.marks import Marks
 from seem.zoom_in import GROWN, NARROWEST, Answers, answer_marks
 from tests.seem.predicting import HEIGHT, WIDTH, picture, ready_refined
@@ -189,5 +190,7 @@ def test_closer_looks_are_kept_and_the_oldest_forgotten() -> None:
     assert image.closer == kept
     for key, closer in kept.items():
         left, top, right, bottom = key[:4]
-        assert closer.picture is not None
-        assert np.array_equal(closer.picture, picture()[top:bottom, left:right])
+        assert closer.size.original == (bottom - top, right - left)
+        assert closer.picture is None  # it is a part of the image's
+        part = encode_image(predictor.model, picture()[top:bottom, left:right], zoom_in.BOXED)
+        assert torch.equal(closer.memory.mask_features, part.memory.mask_features)

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from seem.session import Session
-from tests.pipelines.serve.asking import Api, refusal, same
-from tests.seem.predicting import picture, ready, tiny_predictor
+from tests.pipelines.serve.asking import Api, file_of, refusal, same
+from tests.seem.predicting import picture, ready, refined_predictor, tiny_predictor
 
 CLICKS = [([30, 30], 1), ([5, 40], 0), ([60, 10], 1)]
 
@@ -196,3 +196,23 @@ def test_who_asks_again_after_a_lost_answer_changes_nothing(api: Api, session, s
     again = api.post(f"{session}/{step}?rounds={known}", body)
     assert "look at it (GET)" in refusal(again, 409)
     assert api.get(session).json() == done.json()
+
+
+def test_sessions_of_a_model_with_a_refiner(make_api) -> None:
+    """Its masks are finer than what undo restores others' from; its pictures weigh more."""
+    api = make_api(refined_predictor())
+    image = api.send(file_of(picture(0, 600, 800))).json()
+    session = f"/v1/sessions/{api.begin(image['image_id'])}"
+    said = [click(api, session, *clicked) for clicked in CLICKS]
+    assert api.post(f"{session}/undo").json() == said[1]
+    assert api.post(f"{session}/redo").json() == said[2]
+    twin = refined_predictor()
+    twin.set_image(picture(0, 600, 800))
+    expected = Session(twin)
+    for (x, y), label in CLICKS:
+        answer = expected.click(x, y, label)
+    assert same(said[-1]["mask"], answer.masks[0], answer.scores[0])
+    assert image["bytes"] > 600 * 800 * 3
+    api.post(f"/v1/images/{image['image_id']}/segment", {"box": [9, 9, 300, 300]})
+    now = api.get(f"/v1/images/{image['image_id']}").json()
+    assert now["bytes"] > image["bytes"]
