@@ -4,6 +4,7 @@
 |------------------------------|-------------------------------------------------------------------|
 | stickers                     | the sticker world, rendered                                       |
 | FILE.json of COCO instances  | its images, beside the file; captions of --captions               |
+| FILE.json of one document    | LabelMe's or ours; its picture in it, named in it, or of its name |
 | FOLDER                       | each picture with a document of its name, in any of our formats;  |
 |                              | LabelMe's files that hold their pictures                          |
 | FILE.jsonl                   | a document a line, `image` relative to the file                   |
@@ -40,19 +41,20 @@ from grounding.formats.annotation import (
     read_annotation,
 )
 from grounding.formats.fields import as_object, as_text, needed
-from grounding.formats.foreign import COCO_INSTANCES, DOCUMENT, LABELME, name_kind
+from grounding.formats.foreign import COCO_INSTANCES, DOCUMENT, LABELME, check_kind, name_kind
 from grounding.formats.remarks import Remarks
 from grounding.geometry import Size
 from grounding.jsonfile import describe, parse_json, read_json_lines, read_text
 from grounding.picture_file import PICTURE_SUFFIXES, read_picture_size
 from grounding.picture_folder import list_picture_files
 from grounding.prompt import Canvas, GroundedPrompt, Region
-from seem.data_file import read_json
+from seem.data_file import MAX_BYTES, read_json
 
 __all__ = ["STICKERS", "Found", "open_source"]
 
 STICKERS = "stickers"
 DOCUMENTS = (".json", ".txt")
+ATTRIBUTES = "attributes"  # a crowd is told from one thing by them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,7 @@ def open_source(
     scenes: int = 0,
     folder: Path,
     joints: bool = False,
+    outlines: bool = False,
     drops: Drops | None = None,
 ) -> Iterator[Found]:
     """Open a data set; see the table above.
@@ -89,6 +92,7 @@ def open_source(
         scenes: Of the sticker world.
         folder: Where its scenes are kept.
         joints: Whether keypoints are read, of an instances file.
+        outlines: Whether outlines and masks are, and crowds with them.
         drops: Counts annotations of no picture.
 
     Raises:
@@ -108,10 +112,29 @@ def open_source(
     if path.suffix == ".jsonl":
         return _lines(path)
     if path.suffix == ".json":
-        return _coco(path, captions, joints, Drops() if drops is None else drops)
+        content = _parsed(path)
+        if name_kind(content) in (LABELME, DOCUMENT) and captions is None:
+            return _one(path, content)
+        parts = (
+            *(("keypoints",) if joints else ()),
+            *(("outline", ATTRIBUTES) if outlines else ()),
+        )
+        return _coco(path, content, captions, parts, Drops() if drops is None else drops)
     raise PromptError(
         f"{data}: expected {STICKERS!r}, a COCO .json, a folder, a .jsonl or a .tar of shards"
     )
+
+
+def _parsed(path: Path) -> object:
+    """What a JSON file holds.
+
+    Raises:
+        PromptError: naming the file.
+    """
+    try:
+        return parse_json(read_text(path, MAX_BYTES))
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from None
 
 
 def sticker_document(caption: str, phrases: Any, boxes: Any) -> GroundedPrompt:
@@ -177,16 +200,40 @@ def _alone(folder: Path, pictures: Sequence[Path]) -> Iterator[Found]:
         if kind not in (LABELME, DOCUMENT):
             continue
         name = str(file.relative_to(folder))
-        if isinstance(data, Mapping) and isinstance(data.get("imageData"), str):
-            yield Found(
-                name=name,
-                document=lambda file=file, remarks=remarks: _document_of(file, remarks),
-                read=lambda file=file: _picture_in(file),
-                remarks=remarks,
-            )
+        if _holds_picture(data):
+            yield _holding(file, name, remarks)
         else:
             fail = _failing(Dropped("a document without a picture of its name"))
             yield Found(name=name, document=fail, read=fail)
+
+
+def _one(file: Path, data: object) -> Iterator[Found]:
+    """A document alone: its picture is in it, or named in it, or has its name."""
+    if _holds_picture(data):
+        yield _holding(file, file.name, Remarks())
+        return
+    remarks, find = Remarks(), FileFinder([file.parent])
+    document = load(file, remarks=remarks)
+    names = [document.image] if document.image else []
+    names += [f"{file.stem}{suffix}" for suffix in PICTURE_SUFFIXES]
+    picture = next(filter(None, map(find.search, names)), None)
+    if picture is None:
+        raise PromptError(f"{file}: its picture ({names[0]}) does not lie beside it; put it there")
+    document = place_beside(document, file.parent)
+    yield Found(name=file.name, document=lambda: document, read=picture.read_bytes, remarks=remarks)
+
+
+def _holds_picture(data: object) -> bool:
+    return isinstance(data, Mapping) and isinstance(data.get("imageData"), str)
+
+
+def _holding(file: Path, name: str, remarks: Remarks) -> Found:
+    return Found(
+        name=name,
+        document=lambda: _document_of(file, remarks),
+        read=lambda: _picture_in(file),
+        remarks=remarks,
+    )
 
 
 def _document_of(file: Path, remarks: Remarks) -> GroundedPrompt:
@@ -329,10 +376,13 @@ def _whole(samples: Any, pattern: str) -> Iterator[dict[str, Any]]:
         raise PromptError(f"{pattern}: {error.args[0]}") from None
 
 
-def _coco(path: Path, captions: Path | None, joints: bool, drops: Drops) -> Iterator[Found]:
-    data = read_json(path, COCO_INSTANCES)
+def _coco(
+    path: Path, given: object, captions: Path | None, parts: Sequence[str], drops: Drops
+) -> Iterator[Found]:
     remarks = Remarks()
     try:
+        check_kind(given, COCO_INSTANCES)
+        data = as_object(given, "the file")
         images = index_by_id(data, "images", remarks)
         categories = index_by_id(data, "categories")
         of_image = group_by_image(data, images, remarks)
@@ -356,7 +406,7 @@ def _coco(path: Path, captions: Path | None, joints: bool, drops: Drops) -> Iter
             read: Callable[[], bytes] = file.read_bytes
         except PromptError as error:
             file, read = None, _failing(Dropped("no such file", str(error)))
-        found = _Annotated(entry, of_image.get(number, []), categories, said.get(number), joints)
+        found = _Annotated(entry, of_image.get(number, []), categories, said.get(number), parts)
         yield Found(
             name=names[number],
             document=lambda found=found, file=file: found.document(file),
@@ -367,13 +417,22 @@ def _coco(path: Path, captions: Path | None, joints: bool, drops: Drops) -> Iter
 
 @dataclass(frozen=True)
 class _Annotated:
-    """An image of an instances file with its annotations; outlines are read for their boxes."""
+    """An image of an instances file with its annotations.
+
+    Attributes:
+        image: Its entry.
+        annotations: Each with its place in the file.
+        categories: By their ids.
+        caption: What is said of it.
+        parts: Of regions that are read beside their boxes, which may be those around outlines.
+        remarks: What is left out.
+    """
 
     image: Entry
     annotations: Sequence[tuple[str, Entry]]
     categories: Mapping[Id, Entry]
     caption: str | None
-    joints: bool
+    parts: Sequence[str] = ()
     remarks: Remarks = field(default_factory=Remarks)
 
     def document(self, file: Path | None) -> GroundedPrompt:
@@ -388,7 +447,7 @@ class _Annotated:
         )
 
     def _region(self, where: str, entry: Entry, size: Size | None) -> Region | None:
-        if is_crowd(entry):
+        if is_crowd(entry) and ATTRIBUTES not in self.parts:
             self.remarks.lose("a crowd", where)
             return None
         number = find_category(entry, self.categories, where, self.remarks)
@@ -400,5 +459,5 @@ class _Annotated:
             canvas=size,
             category=self.categories[number],
             remarks=self.remarks,
-            parts=("keypoints",) if self.joints else (),
+            parts=self.parts,
         )

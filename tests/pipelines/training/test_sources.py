@@ -4,6 +4,7 @@ import base64
 import gc
 import io
 import json
+import re
 import tarfile
 
 import numpy as np
@@ -312,8 +313,8 @@ def test_names_that_were_written_elsewhere_are_found(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (LABELME, "is a LabelMe file, expected COCO instances: name the folder"),
-        ({"schema": "lavallama/prompt/v1"}, "is a prompt document, expected"),
+        (LABELME, "its picture (b.png) does not lie beside it"),
+        (DOCUMENT, "its picture (mine.png) does not lie beside it"),
         ([{"image_id": 1, "category_id": 1}], "is a results file of COCO"),
         ({"annotations": [{"segments_info": []}]}, "is COCO panoptic segments"),
         ({"annotations": [{"caption": "a"}]}, "captions go to --captions"),
@@ -322,8 +323,42 @@ def test_names_that_were_written_elsewhere_are_found(tmp_path):
 def test_a_file_of_another_kind_is_called_by_its_name(content, words, tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=re.escape(words)):
         found(path, tmp_path)
+
+
+def test_a_document_alone_is_one_picture(tmp_path):
+    (tmp_path / "b.png").write_bytes(png())
+    held = LABELME | {"imageData": base64.b64encode(png()).decode()}
+    for name, content in (("b", DOCUMENT), ("other", LABELME), ("held", held)):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(content))
+        [one] = found(path, tmp_path)
+        assert one.read() == png()
+        assert boxes(one) == [tuple(BOX)]
+
+
+def test_outlines_are_read_where_they_are_wanted(tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    ring = [0, 0, 20, 0, 20, 10]
+    annotations = [
+        {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [ring]},
+        {"id": 2, "image_id": 1, "category_id": 1, "iscrowd": 1, "segmentation": [ring]},
+    ]
+    data = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 40}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": annotations,
+    }
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(data))
+    [plain] = found(path, tmp_path)
+    [region] = plain.document().regions
+    assert not region.polygon
+    [outlined] = found(path, tmp_path, outlines=True)
+    one, crowd = outlined.document().regions
+    assert one.polygon == (((0, 0), (0.5, 0), (0.5, 0.25)),)
+    assert crowd.attributes == {"iscrowd": 1}
 
 
 def test_sizes_are_those_of_the_pictures_where_the_file_has_none(tmp_path):
