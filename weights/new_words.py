@@ -50,13 +50,17 @@ class NewWords:
     known: tuple[str, ...] = ()
 
 
-def add_words(model: Seem, tokenizer: Any, names: Sequence[str]) -> NewWords:
+def add_words(
+    model: Seem, tokenizer: Any, names: Sequence[str], kept: Sequence[str] = ()
+) -> NewWords:
     """Give the unknown words of names tokens of their own, with fresh embeddings.
 
     Args:
         model: Its text encoder and its config grow, if they must.
         tokenizer: Of the model.
         names: In which the words stand.
+        kept: Texts that are read as before. If one would not be, the model knows words by their
+            pieces, and nothing is done.
 
     Raises:
         CheckpointError: the model knows few words, and its tokenizer is none of CLIP's kind.
@@ -69,9 +73,12 @@ def add_words(model: Seem, tokenizer: Any, names: Sequence[str]) -> NewWords:
     readings = [inner.encode(word, add_special_tokens=False).tokens for word in words]
     known = _trained_words(content, model.text_encoder)
     if pieces := [tokens for tokens in readings if len(tokens) > 1]:
-        tokenizer = _joined(content, pieces, model.config.text_context)
+        joined = _joined(content, pieces, model.config.text_context)
+        before, inner = inner, Tokenizer.from_str(json.dumps(_content(joined)))
+        if any(inner.encode(text).tokens != before.encode(text).tokens for text in kept):
+            return NewWords(tokenizer=tokenizer)
+        tokenizer = joined
         _grow(model, len(tokenizer) - model.config.vocabulary)
-        inner = Tokenizer.from_str(json.dumps(_content(tokenizer)))
     trained = _trained(model.text_encoder)
     ids = {i for word in words for i in inner.encode(word, add_special_tokens=False).ids}
     fresh = tuple(sorted(number for number in ids if not trained[number]))

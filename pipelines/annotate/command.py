@@ -23,7 +23,7 @@ examples:
   lavallama annotate photos --out annotated --shard 0/4    # and 1/4, 2/4, 3/4, anywhere; then
   lavallama annotate photos --out annotated                # without --shard, to join them
   lavallama train gligen --data annotated/gligen.jsonl --runs runs/mine
-  lavallama train seem --recipe coco --data annotated/annotations/panoptic_annotated.json
+  lavallama train seem --data annotated --runs runs/mine
 
 Captions of PICTURE.jpg are the lines of PICTURE.txt, or "caption", "captions" or "prompt" of
 PICTURE.json. Their noun phrases are found on the picture, and so are the vocabulary's names.

@@ -1,9 +1,10 @@
 """Train SEEM: ``python -m pipelines.train seem``.
 
-From nothing on the sticker world, as the embedded model is made; or any model, the official ones
-included, on pictures with COCO panoptic annotations, with parts of it frozen. A run keeps its
-checkpoint, its log and sample grids in its folder and goes on where it stopped. ``--export`` writes
-what is trained so far as a model that `lavallama segment --model` takes.
+With ``--data`` a model that is there, the embedded one or any other, learns from somebody's own
+annotated pictures (`pipelines.training.segmentation`); without, a model learns the sticker world,
+from nothing, as the embedded one is made. A run keeps its checkpoint, its log and sample grids in
+its folder and goes on where it stopped. ``--export`` writes what is trained so far as a model that
+`lavallama segment --model` takes.
 """
 
 import argparse
@@ -17,15 +18,12 @@ from pipelines.console import Parser, guarded, quiet_libraries
 from pipelines.flags import device_flag, strict_flag
 
 if TYPE_CHECKING:
-    import numpy as np
     from accelerate import Accelerator
 
-    from grounding.broken import Broken
-    from seem.model import Seem
     from seem.predictor import Predictor
     from seem.train.batch import BatchMaker
     from seem.train.recipes import Recipe
-    from seem.train.scenes import Lexicon, Scenes
+    from seem.train.scenes import Lexicon
     from seem.vocabulary import Vocabulary
 
 __all__ = ["main"]
@@ -36,37 +34,81 @@ STICKERS = "stickers"  # a recipe, and its data
 PROG = "lavallama train seem"
 PARTS = ("backbone", "pixel_decoder", "text_encoder", "decoder")
 SHOWN = 8  # pictures of a sample grid
-FOCAL_START = 0.5  # FocalNet's layer scales, for models that start from nothing
-SCALE_START = 3.0  # logarithm of the first scale of cosines
-LEAST_PROBABILITY = 0.4  # of a panoptic segment; the best of 0.3 to 0.8 on training layouts
 LONGEST = 2  # times the shorter side: how long images are seen at most
+LOOP = ("steps", "learning_rate", "warmup", "schedule", "ema")
+OF_DATA = ("held_out", "replay")  # options that a run on the sticker world has not
+OF_RECORD = (*LOOP, *OF_DATA, "recipe", "init", "freeze", "size", "batch", "scenes")
+
+_EPILOG = """\
+--data:
+  instances_mine.json   COCO instances: polygons, run lengths; pictures beside it or in "images"
+  panoptic_mine.json    COCO panoptic, with its PNGs in the folder of that name
+  FOLDER                one of these, or pictures with documents of their names, LabelMe's or ours
+  mine.json, mine.jsonl a document of LabelMe's or ours; documents of ours, one a line
+  stickers              the sticker world
+
+Teach the embedded model things of your own: it chooses all numbers by the pictures and says which,
+holds some of them out, and ends with what it can do on those, a sheet to look at, and the model:
+  lavallama train seem --data mine.json --runs runs/mine
+  lavallama segment --model runs/mine/export photo.jpg --text robot
+An official model, with its own recipe:
+  lavallama train seem --recipe coco --data panoptic_mine.json --runs runs/mine \\
+    --init seem-focalt --freeze backbone,pixel_decoder,text_encoder --steps 2000
+The embedded model:
+  lavallama train seem
+  lavallama train seem --export weights/embedded/seem
+"""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=PROG,
-        description="Train SEEM on the sticker world, or on pictures with COCO panoptic maps.",
-        epilog=(
-            "The embedded model:\n"
-            "  lavallama train seem\n"
-            "  lavallama train seem --export weights/embedded/seem\n"
-            "Fine-tune the decoder of an official model on your own pictures:\n"
-            "  lavallama train seem --recipe coco --data panoptic_mine.json --runs runs/mine \\\n"
-            "    --init seem-focalt --freeze backbone,pixel_decoder,text_encoder --steps 2000"
-        ),
+        usage=f"{PROG} [--data DATA] [options]",
+        description="Teach a SEEM things of your own; or train one on the sticker world.",
+        epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--recipe", help="stickers (CPU, the default) or coco (GPU)")
-    add("--data", help="stickers (the default), or a COCO panoptic JSON file")
-    add("--init", help="a model to start from, as `segment --model` takes; default: from nothing")
-    add("--freeze", help=f"parts to leave as they are: {','.join(PARTS)}")
-    add("--runs", type=Path, help="the run's folder; default runs/seem/RECIPE")
-    add("--steps", type=int, help="default: the recipe's")
-    add("--batch", type=int, help="pictures in a step; default: the recipe's")
-    add("--size", type=int, help="pixels of a picture's side; default: the recipe's")
-    add("--learning-rate", type=float, help="at its peak; default: the recipe's")
-    add("--scenes", type=int, help="sticker scenes to render; default: the recipe's")
-    add("--collages", type=int, help="collages to render; default: the recipe's")
+    add("--data", metavar="DATA", help="see below; default: stickers, from nothing")
+    add(
+        "--init",
+        metavar="MODEL",
+        help="what to start from, as `segment --model` takes; default: "
+        "of your own data embedded, of stickers nothing",
+    )
+    add(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        help="the run's folder; default runs/seem/own, or RECIPE",
+    )
+    add(
+        "--recipe",
+        metavar="NAME",
+        help="own (the default with --data), which goes by what it starts from and by the "
+        "number of pictures; stickers; coco",
+    )
+    add("--freeze", metavar="PARTS", help=f"parts to leave as they are: {','.join(PARTS)}, or none")
+    add("--steps", type=int, metavar="N", help="default: the recipe's, as all that follow")
+    add("--batch", type=int, metavar="N", help="pictures in a step")
+    add("--size", type=int, metavar="N", help="pixels of a picture's side")
+    add("--learning-rate", type=float, metavar="X", help="at its peak")
+    add("--warmup", type=int, metavar="N", help="steps of warm-up")
+    add("--schedule", choices=("cosine", "constant"), help="after it")
+    add("--ema", type=float, metavar="X", help="decay of the weights' average; 0: none")
+    add(
+        "--held-out",
+        type=int,
+        metavar="N",
+        help="pictures of --data to measure on; default a quarter, at most 50",
+    )
+    add(
+        "--replay",
+        type=float,
+        metavar="X",
+        help="share of the pictures that show stickers, which the embedded model knows",
+    )
+    add("--scenes", type=int, metavar="N", help="sticker scenes to render")
+    add("--collages", type=int, metavar="N", help="collages to render, of the sticker world")
     device_flag(parser)
     strict_flag(parser)
     add("--export", type=Path, metavar="DIR", help="write the model so far to DIR; train nothing")
@@ -81,27 +123,120 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     quiet_libraries()
-    for name in ("grounding", "seem"):
+    for name in ("grounding", "pipelines", "seem"):
         logging.getLogger(name).setLevel(logging.INFO)
+    from grounding.checkpoint import LAST
+    from pipelines.run_record import RECORD, read_record
+    from seem.train.defaults import OWN
+
+    frozen = _frozen(options)
+    _check(options)
+    usual = STICKERS if options.data in (None, STICKERS) else OWN
+    folder = options.runs or Path("runs") / "seem" / (options.recipe or usual)
+    begun = (folder / LAST).exists()
+    record = read_record(folder / RECORD) if begun else None
+    data = options.data or (STICKERS if record is None else record["data"])
+    if data == STICKERS:
+        return _train_stickers(options, folder, frozen or ())
+    return _train_own(options, folder, frozen, record)
+
+
+def _frozen(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """The parts that stay as they are; None: nobody says."""
+    from grounding.errors import LavallamaError
+
+    if options.freeze is None:
+        return None
+    named = () if options.freeze == "none" else filter(None, options.freeze.split(","))
+    frozen = tuple(sorted(named))
+    options.freeze = ",".join(frozen)
+    if unknown := [part for part in frozen if part not in PARTS]:
+        raise LavallamaError(f"--freeze takes {', '.join(PARTS)}, none; got {', '.join(unknown)}")
+    if len(frozen) == len(PARTS):
+        raise LavallamaError("--freeze names every part: nothing is left to train")
+    return frozen
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse numbers that cannot be.
+
+    Raises:
+        LavallamaError: in one line.
+    """
+    from grounding.errors import LavallamaError
+    from seem.train.defaults import OWN
+    from seem.train.recipes import RECIPES
+
+    if options.recipe not in (None, OWN, *RECIPES):
+        raise LavallamaError(
+            f"no recipe {options.recipe!r}; choose from {', '.join((OWN, *RECIPES))}"
+        )
+    for name, low, high in (
+        *((name, 1, None) for name in ("steps", "batch", "size", "scenes")),
+        *((name, 0, None) for name in ("collages", "warmup", "held_out", "learning_rate")),
+        ("ema", 0, 1),
+        ("replay", 0, 0.9),
+    ):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        flag = name.replace("_", "-")
+        if value < low or (high is None and value == float("inf")) or value != value:
+            raise LavallamaError(f"--{flag} must be at least {low}; got {value}")
+        if high is not None and value > high:
+            raise LavallamaError(f"--{flag} must be at most {high}; got {value}")
+    if options.size is not None and options.size % 32:
+        raise LavallamaError(f"--size must be a multiple of 32; got {options.size}")
+
+
+def _train_own(
+    options: argparse.Namespace,
+    folder: Path,
+    frozen: tuple[str, ...] | None,
+    record: dict[str, Any] | None,
+) -> int:
+    """Train on a data set of the user's; or export what was trained."""
+    from pipelines.run_record import take_recorded
+    from pipelines.training.segmentation.run import OwnRun
+    from seem.vocabulary import Vocabulary
+
+    given, options.sizes = options.data, None
+    if record is not None:
+        take_recorded(options, record, OF_RECORD, folder)
+        options.data = given or record["data"]
+        options.sizes = {int(step): size for step, size in record["sizes"].items()}
+        frozen = tuple(filter(None, (options.freeze or "").split(",")))
+    run = OwnRun(options, folder, frozen)
+    if not options.export:
+        run.train()
+        return 0
+    if record is None:
+        data = run.open_data()
+        names, vocabulary = data.names, run.vocabulary(data)
+    else:
+        if given is not None:
+            options.data_digest = run.open_data().digest
+            take_recorded(options, record, ("data", "data_digest"), folder)
+        names = record.get("names") or record["lexicon"]["concepts"]
+        kinds = {key: tuple(value) for key, value in record["vocabulary"].items()}
+        vocabulary = Vocabulary(**kinds)
+    run.export(options.export, names, vocabulary)
+    return 0
+
+
+def _train_stickers(options: argparse.Namespace, folder: Path, frozen: tuple[str, ...]) -> int:
+    """Train on the sticker world; or export what was trained."""
     from grounding.errors import LavallamaError
     from pipelines.device import choose_device
     from seem.train.recipes import RECIPES
 
-    if options.freeze is not None:
-        options.freeze = ",".join(sorted(filter(None, options.freeze.split(","))))
-    folder = options.runs or Path("runs") / "seem" / (options.recipe or STICKERS)
+    for name in OF_DATA:
+        if getattr(options, name) is not None:
+            raise LavallamaError(f"--{name.replace('_', '-')} is for pictures of --data")
     words = _recorded(options, folder) if options.export else None
     name = options.recipe or STICKERS
-    if name not in RECIPES:
-        raise LavallamaError(f"no recipe {name!r}; choose from {', '.join(RECIPES)}")
     recipe = _asked(RECIPES[name], options)
-    frozen = tuple(sorted(filter(None, (options.freeze or "").split(","))))
-    if unknown := [part for part in frozen if part not in PARTS]:
-        raise LavallamaError(f"--freeze takes {', '.join(PARTS)}; got {', '.join(unknown)}")
-    if len(frozen) == len(PARTS):
-        raise LavallamaError("--freeze names every part: nothing is left to train")
-    data = options.data or STICKERS
-    run = _Run(name, recipe, folder, data, options.init, frozen, options.strict)
+    run = _Run(name, recipe, folder, options.init, frozen)
     if options.export:
         run.export(options.export, words)
     else:
@@ -113,14 +248,14 @@ def _recorded(options: argparse.Namespace, folder: Path) -> "Words | None":
     """Take the options of an export, and the words, from the record of the run.
 
     Returns:
-        What the run learned to name; None: its data must tell, since there is no record.
+        What the run learned to name; None: that of the world, since there is no record.
 
     Raises:
         LavallamaError: the run was begun with other options, or does not tell of its data.
     """
     from grounding.checkpoint import LAST
     from grounding.errors import CheckpointError
-    from pipelines.run_record import RECORD, file_digest, read_record, take_recorded
+    from pipelines.run_record import RECORD, read_record, take_recorded
     from seem.train.scenes import Lexicon
     from seem.vocabulary import Vocabulary
 
@@ -132,10 +267,8 @@ def _recorded(options: argparse.Namespace, folder: Path) -> "Words | None":
             )
         return None
     options.data_digest = None
-    if options.data == STICKERS:
-        options.data_digest = record["data_digest"] if record["data"] == STICKERS else STICKERS
-    elif options.data is not None:
-        options.data_digest = file_digest(options.data)
+    if options.data == STICKERS and record["data"] != STICKERS:
+        options.data_digest = STICKERS
     names = ("recipe", "init", "freeze", "size", "data_digest")
     take_recorded(options, record, names, folder)
     lexicon, vocabulary = (
@@ -147,15 +280,7 @@ def _recorded(options: argparse.Namespace, folder: Path) -> "Words | None":
 
 def _asked(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
     """The recipe with what is asked for on the command line."""
-    from grounding.errors import LavallamaError
-
-    for name in ("steps", "batch", "size", "scenes"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise LavallamaError(f"--{name} must be at least 1; got {value}")
-    if options.size is not None and options.size % 32:
-        raise LavallamaError(f"--size must be a multiple of 32; got {options.size}")
-    loop = {"steps": options.steps, "learning_rate": options.learning_rate}
+    loop = {name: getattr(options, name) for name in LOOP}
     loop = {name: value for name, value in loop.items() if value is not None}
     top = {name: getattr(options, name) for name in ("batch", "scenes", "collages")}
     changes: dict[str, Any] = {name: value for name, value in top.items() if value is not None}
@@ -166,25 +291,21 @@ def _asked(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """One training run.
+    """One training run on the sticker world.
 
     Attributes:
         name: Of the recipe.
         recipe: How.
         folder: Where it is kept.
-        data: "stickers" or a file.
         init: What it starts from; None: nothing.
         frozen: Parts that stay as they are.
-        strict: Whether data that cannot be read is refused rather than passed over.
     """
 
     name: str
     recipe: "Recipe"
     folder: Path
-    data: str
     init: str | None
     frozen: tuple[str, ...]
-    strict: bool
 
     @property
     def size(self) -> int:
@@ -195,47 +316,47 @@ class _Run:
         """Train to the last step, on the CPU or where accelerate puts this process."""
         from accelerate import Accelerator
 
-        from grounding.broken import Broken
-        from grounding.drops import DROPPED
         from pipelines.run_record import RECORD, open_run
         from seem.train.batch import BatchMaker
+        from seem.train.scenes import rendered
 
         accelerator = Accelerator(cpu=on_cpu)
         path = self.folder / RECORD
         with open_run(path, writes=accelerator.is_main_process) as record:
             settings = self._settings(accelerator.num_processes)
             record.check(settings)
-            report = self.folder / DROPPED if accelerator.is_main_process else None
-            broken = Broken(strict=self.strict, report=report)
-            scenes, vocabulary, shown = self._data(broken)
-            words = {"vocabulary": vocabulary, "lexicon": scenes.lexicon}
+            recipe, (lexicon, vocabulary) = self.recipe, self._words()
+            place = self.folder.parent / "scenes"
+            scenes = rendered(place, recipe.preset, recipe.scenes, recipe.collages)
+            words = {"vocabulary": vocabulary, "lexicon": lexicon}
             words = {name: dataclasses.asdict(value) for name, value in words.items()}
-            predictor = self._start(scenes.lexicon, vocabulary)
+            predictor = self._start(lexicon, vocabulary)
             record.settle(settings | words)
-            maker = BatchMaker(scenes, self.recipe.pasted, broken)
-            self._train(accelerator, maker, vocabulary, shown, predictor)
+            self._train(accelerator, BatchMaker(scenes, recipe.pasted), vocabulary, predictor)
 
     def _train(
         self,
         accelerator: "Accelerator",
         maker: "BatchMaker",
         vocabulary: "Vocabulary",
-        shown: "list[np.ndarray]",
         predictor: "Predictor",
     ) -> None:
         from grounding.loop import train
+        from grounding.stickers.scene import render
+        from grounding.stickers.world import PRESETS
         from pipelines.training.progress import progress
         from seem.train.task import SeemTask
 
         model = predictor.model.train().requires_grad_(True).to(accelerator.device)
         for part in {*self.frozen, *(() if self.init else ("text_encoder",))}:
             model.get_submodule(part).requires_grad_(False)
+        world = PRESETS[self.recipe.preset]
         task = SeemTask(
             model=model,
             tokenizer=predictor.words.tokenizer,  # pyright: ignore[reportArgumentType]
             vocabulary=vocabulary,
             maker=maker,
-            shown=shown,
+            shown=[render(world.scene(seed, "held-out")).image for seed in range(SHOWN)],
             batch=self.recipe.batch,
             objects=self.recipe.objects,
             points=self.recipe.points,
@@ -247,18 +368,13 @@ class _Run:
 
     def _settings(self, processes: int) -> dict[str, Any]:
         """What the run is."""
-        from pipelines.run_record import file_digest
-
         recipe = self.recipe
         own = {one.name: getattr(recipe, one.name) for one in dataclasses.fields(recipe)}
         del own["loop"]
-        if self.data == STICKERS:
-            digest = f"{recipe.preset}, {recipe.scenes} scenes, {recipe.collages} collages"
-        else:
-            digest = file_digest(self.data)
+        digest = f"{recipe.preset}, {recipe.scenes} scenes, {recipe.collages} collages"
         return {
             "recipe": self.name,
-            "data": self.data,
+            "data": STICKERS,
             "init": self.init,
             "freeze": ",".join(self.frozen),
             **own,
@@ -289,42 +405,12 @@ class _Run:
         predictor.model.half()
         save_predictor(predictor, out)
 
-    def _data(self, broken: "Broken") -> tuple["Scenes", "Vocabulary", "list[np.ndarray]"]:
-        """Scenes, their classes, and pictures for the sample grids."""
-        import numpy as np
-
-        from grounding.stickers.scene import render
-        from grounding.stickers.world import PRESETS
-        from seem.train.coco_scenes import open_coco
-        from seem.train.scenes import rendered
-
-        recipe, world = self.recipe, PRESETS[self.recipe.preset]
-        if self.data == STICKERS:
-            place = self.folder.parent / "scenes"
-            stickers = rendered(place, recipe.preset, recipe.scenes, recipe.collages)
-            shown = [render(world.scene(seed, "held-out")).image for seed in range(SHOWN)]
-            return stickers, self._words()[1], shown
-        scenes = open_coco(Path(self.data), self.size)
-        broken.drops = scenes.drops
-        chance = np.random.default_rng(0)
-        names = [scenes.name(number) for number in range(len(scenes.records))]
-        broken.check(self.data, names, scenes.look)
-        shown = []
-        for number in range(min(SHOWN, len(names))):
-            found = broken.read(number, names, lambda here: scenes.read(here, chance))
-            shown.append(found[1][0])
-        return scenes, scenes.vocabulary, shown
-
     def _words(self) -> "Words":
-        """What the data names."""
+        """What the world names."""
         from grounding.stickers.world import PRESETS
-        from seem.train.coco_scenes import open_coco
         from seem.train.scenes import Lexicon
         from seem.vocabulary import Vocabulary
 
-        if self.data != STICKERS:
-            scenes = open_coco(Path(self.data), self.size)
-            return scenes.lexicon, scenes.vocabulary
         world = PRESETS[self.recipe.preset]
         return (
             Lexicon(
@@ -335,22 +421,13 @@ class _Run:
 
     def _start(self, lexicon: "Lexicon", vocabulary: "Vocabulary") -> "Predictor":
         """The model before its first step, with its words."""
+        from pipelines.training.segmentation.fresh import fresh_predictor
         from seem.encoded_image import Resizing
-        from seem.mask_rules import MaskRules
         from seem.predictor import Predictor
 
         resizing = Resizing(short_side=self.size, long_side=LONGEST * self.size)
         if self.init is None:
-            model, tokenizer = self._fresh(lexicon)
-            return Predictor(
-                model,
-                tokenizer,
-                vocabulary=vocabulary,
-                resizing=resizing,
-                box_mode="outline",
-                object_threshold=LEAST_PROBABILITY,
-                rules=MaskRules(connected=True, corrected=True, wholes=True),
-            )
+            return fresh_predictor(self.recipe, lexicon, vocabulary, resizing)
         from grounding.errors import CheckpointError
         from pipelines.segmentation.segmenter import open_predictor
 
@@ -367,30 +444,3 @@ class _Run:
             object_threshold=opened.object_threshold,
             rules=opened.rules,
         )
-
-    def _fresh(self, lexicon: "Lexicon") -> tuple["Seem", Any]:
-        """A model from nothing but for its text encoder, which knows its words and is done."""
-        import torch
-
-        from grounding.stickers.tokenizer import build_tokenizer
-        from seem.config import CONFIGS
-        from seem.model import build_seem
-        from seem.train.words import learn_words
-
-        config = CONFIGS[self.recipe.config]
-        tokenizer = build_tokenizer()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            model = build_seem(
-                dataclasses.replace(
-                    config,
-                    vocabulary=len(tokenizer),
-                    text_context=tokenizer.model_max_length,
-                )
-            )
-        for name, parameter in model.backbone.named_parameters():
-            if ".gamma_" in name:
-                torch.nn.init.constant_(parameter, FOCAL_START)
-        learn_words(model.text_encoder, tokenizer, lexicon, steps=self.recipe.words)
-        torch.nn.init.constant_(model.text_encoder.logit_scale, SCALE_START)
-        return model, tokenizer

@@ -6,6 +6,7 @@ other's references.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -63,14 +64,25 @@ class Batch:
 class BatchMaker:
     """Draws batches of scenes."""
 
-    def __init__(self, scenes: Scenes, pasted: float = 0.0, broken: Broken | None = None) -> None:
+    def __init__(
+        self,
+        scenes: Scenes,
+        pasted: float = 0.0,
+        broken: Broken | None = None,
+        weights: Float[np.ndarray, " N"] | None = None,
+        vain: Sequence[str] = (),
+    ) -> None:
         """Index the scenes by what they show.
 
         Args:
             scenes: Pictures.
             pasted: Share of the pictures over which objects of others are laid.
             broken: Counts those that cannot be read; the next one comes in their place.
+            weights: How often each is drawn, and its objects are laid over others; they sum to 1.
+                None: all scenes equally often, and all names.
+            vain: Names that are often asked for where nothing is called so (`say`).
         """
+        self.vain = vain
         self.scenes, self.pasted = scenes, pasted
         self.broken = Broken() if broken is None else broken
         self._names = [scenes.name(number) for number in range(len(scenes.records))]
@@ -79,6 +91,10 @@ class BatchMaker:
             for phrase in dict.fromkeys(filter(None, record.phrases)):
                 self.showing[phrase].append(number)
         self.phrases = tuple(self.showing)
+        self.weights, self._phrase_weights = weights, None
+        if weights is not None:
+            shown = np.array([weights[numbers].sum() for numbers in self.showing.values()])
+            self._phrase_weights = shown / shown.sum()
 
     def draw(self, count: int, size: int, generator: np.random.Generator) -> Batch:
         """Draw a batch.
@@ -90,7 +106,7 @@ class BatchMaker:
         """
         numbers: list[int] = []
         while len(numbers) < count:
-            number = int(generator.integers(len(self.scenes.records)))
+            number = _drawn(len(self.scenes.records), self.weights, generator)
             numbers += [number, self._partner(number, generator)]
         drawn = [self._picture(number, generator) for number in numbers[:count]]
         images = torch.from_numpy(np.stack([image for image, _ in drawn])).permute(0, 3, 1, 2)
@@ -124,7 +140,7 @@ class BatchMaker:
             box = bitmap_to_box(ids == owner)
             assert box is not None, "it has pixels"
             boxes[owner] = box
-        said = say(record, boxes, self.scenes.lexicon, generator)
+        said = say(record, boxes, self.scenes.lexicon, generator, self.vain)
         return changed, Picture(record=record, ids=ids, boxes=boxes, said=said)
 
     def _read(
@@ -146,7 +162,8 @@ class BatchMaker:
             visible = np.unique(ids)
             numbers = visible[visible > 0]
             if generator.random() > TWINS or not len(numbers):
-                phrase = self.phrases[int(generator.integers(len(self.phrases)))]
+                choice = _drawn(len(self.phrases), self._phrase_weights, generator)
+                phrase = self.phrases[choice]
                 scenes = self.showing[phrase]
                 other = scenes[int(generator.integers(len(scenes)))]
                 there = self.scenes.records[other]
@@ -159,6 +176,15 @@ class BatchMaker:
             if piece is not None:
                 image, ids, record = paste(image, ids, record, piece, generator)
         return image, ids, record
+
+
+def _drawn(
+    count: int, weights: Float[np.ndarray, " N"] | None, generator: np.random.Generator
+) -> int:
+    """One of a count of numbers."""
+    if weights is None:
+        return int(generator.integers(count))
+    return int(generator.choice(count, p=weights))
 
 
 def _changed(

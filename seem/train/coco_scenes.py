@@ -4,11 +4,11 @@ Axes: H W pixels. Segments of things and of stuff are objects alike, each with i
 name; what belongs to no segment is a background without a name, and so are crowds.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
@@ -31,13 +31,13 @@ from grounding.formats.remarks import Remarks
 from grounding.picture_file import read_picture_size
 from seem.coco import HEADER_BYTES, check_panoptic_header, read_panoptic_png
 from seem.data_file import read_image, read_json
+from seem.train.crop import crop_square
 from seem.train.scenes import Lexicon, Record
 from seem.vocabulary import Vocabulary, spoken_name
 
 __all__ = ["CocoScenes", "open_coco"]
 
-LARGEST_ZOOM = 1.6  # of the shorter side, before a square is cut out
-MOST_SEGMENTS = 255  # of one picture
+MOST_SEGMENTS = 250  # of one picture: bytes say whose a pixel is, and a few are laid over it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,10 @@ class CocoScenes:
         Raises:
             PromptError: a file cannot be read, or the two are of different sizes.
         """
+        return crop_square(*self.whole(number), self.size, generator)
+
+    def whole(self, number: int) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
+        """A picture, and whose each pixel is. Raises as `read` does."""
         entry = self._entry(number)
         image = read_image(entry.image)
         try:
@@ -116,17 +120,19 @@ class CocoScenes:
         owners = np.zeros(ids.shape, np.uint8)
         for place, segment in enumerate(entry.ids, 1):
             owners[ids == segment] = place
-        height, width = ids.shape
-        side = self.size * generator.uniform(1, LARGEST_ZOOM)
-        scale = side / min(height, width)
-        size = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
-        image = cv2.resize(
-            image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        )
-        owners = cv2.resize(owners, size, interpolation=cv2.INTER_NEAREST_EXACT)
-        x, y = (int(generator.integers(side - self.size + 1)) for side in size)
-        place = np.s_[y : y + self.size, x : x + self.size]
-        return image[place], owners[place]
+        return image, owners
+
+    def digest(self, number: int) -> str:
+        """sha256 of a picture's file.
+
+        Raises:
+            PromptError: it cannot be read.
+        """
+        entry = self._entry(number)
+        try:
+            return hashlib.sha256(entry.image.read_bytes()).hexdigest()
+        except OSError as error:
+            raise PromptError(f"{entry.image}: cannot be read: {error.strerror}") from None
 
 
 def open_coco(path: Path, size: int) -> CocoScenes:

@@ -5,7 +5,7 @@ lie is part of it: "the dog left of the car", "the llama on the left". Some text
 Boxes are normalised xyxy of what is visible.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from seem.train.scenes import Lexicon, Record
 
 __all__ = ["Said", "say"]
 
+VAIN = 0.3  # share of the texts
 SIDES = (
     ("on the left", 0, 1),
     ("on the right", 0, -1),
@@ -34,7 +35,11 @@ class Said:
 
 
 def say(
-    record: Record, boxes: Mapping[int, Box], lexicon: Lexicon, generator: np.random.Generator
+    record: Record,
+    boxes: Mapping[int, Box],
+    lexicon: Lexicon,
+    generator: np.random.Generator,
+    vain: Sequence[str] = (),
 ) -> Said:
     """Say something about a scene.
 
@@ -43,7 +48,14 @@ def say(
         boxes: Where each visible object lies, by number (object i of the record is i + 1).
         lexicon: Where names come from that fit nothing.
         generator: Decides what is said.
+        vain: Names that are often said where they fit nothing: new ones, which are a small part
+            of the lexicon.
     """
+    if vain and generator.random() < VAIN:
+        absent = [name for name in vain if name not in record.concepts]
+        if absent:
+            name = absent[int(generator.integers(len(absent)))]
+            return Said(text=_worded(name, generator), means=())
     named = [number for number in boxes if number and record.concepts[number - 1]]
     kind = generator.random()
     if not named or kind < 0.1:
