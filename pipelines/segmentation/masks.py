@@ -29,7 +29,7 @@ def with_masks(
 
     Returns:
         The document with a mask, the box around it and a score for each; a region of which nothing
-        is found keeps its box, and a warning says so.
+        is found keeps its box, and a warning says so, as of words that the model cannot read.
     """
     regions = [
         _segmented(region, predictor) if region.id in ids and region.mask is None else region
@@ -59,8 +59,7 @@ def _question(region: Region, predictor: Predictor) -> Question | None:
     marks = region_marks(region, predictor.image.size.original)
     words = [word for word in region.phrase.split() if word not in ARTICLES]
     text = " ".join(words)
-    if not text or not predictor.knows(text):
-        text = None
-    if not marks and text is None:
-        return None
-    return Question(marks=marks, text=text)
+    if text and not predictor.knows(text):
+        log.warning("region %s: the model cannot be asked for %r", region.id, text)
+        text = ""
+    return Question(marks=marks, text=text or None) if marks or text else None

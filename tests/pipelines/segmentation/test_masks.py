@@ -6,7 +6,7 @@ from grounding.masks import rle_to_bitmap
 from grounding.prompt import GroundedPrompt, Region
 from pipelines.segmentation.masks import with_masks
 from seem.question import Question
-from tests.seem.predicting import tiny_predictor
+from tests.seem.predicting import ready_refined, tiny_predictor
 
 
 @pytest.fixture
@@ -66,3 +66,13 @@ def test_words_that_a_model_cannot_read_are_left_out(predictor, monkeypatch):
     monkeypatch.setattr(predictor.words, "text", read)
     document = with_masks(GroundedPrompt(regions=[region]), predictor, {"a1"})
     assert document.regions[0].replace(phrase="") == plain.regions[0]
+
+
+def test_words_that_a_model_does_not_know_are_left_out(caplog):
+    refined = ready_refined()
+    region = Region(id="a1", phrase="a lava llama", box=(0.1, 0.2, 0.6, 0.9))
+    alone = Region(id="a2", phrase="a lava llama")
+    document = with_masks(GroundedPrompt(regions=[region, alone]), refined, {"a1", "a2"})
+    assert document.regions[0].mask is not None
+    assert document.regions[1] == alone
+    assert "region a2: the model cannot be asked for 'lava llama'" in caplog.text
