@@ -44,7 +44,10 @@ CARRIED = 0.75  # share of the carried mask in an answer, where the flow explain
 EXPLAINED = 16.0  # gray levels of difference at which it does so in part
 BLUR = 2.0  # deviation in pixels over which differences are averaged
 SURE = 6.0  # logits beyond are no surer
-LIKE, ALIKE = 0.5, 0.8  # cosines of looks of what goes on being the object, and is it again
+# Cosines of looks of what goes on being the object, and is it again elsewhere. Of objects of films
+# made of photographs those on the next frame were 0.78 to 1; of what lay at the same place after a
+# cut to another scene 0.34 to 0.86, in eight of nine cases below 0.75.
+LIKE, ALIKE = 0.75, 0.85
 ALMOST_NONE = 16  # pixels of the frame: what is smaller is no object
 
 
