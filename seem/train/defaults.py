@@ -16,7 +16,7 @@ LEAST = 64  # pixels
 OWN = "own"  # what the choice is called, as a recipe
 SMALL = 50_000_000  # parameters up to which a CPU trains a model; the official ones have 100 to 400
 FEW = 400  # pictures up to which the image encoder stays as it is
-LOOKS = 80  # times that each picture is looked at, within these limits of steps
+LOOKS = 160  # times that each picture is looked at, within these limits of steps
 STEPS, MOST_STEPS = 400, 6000
 REPLAYED, SCENES = 0.4, 600  # share of the pictures that show what was known; how many there are
 

@@ -14,11 +14,11 @@ OFFICIAL = Base(parameters=140_000_000, short_side=512, replays=False)
     ("base", "pictures", "steps", "rate", "size", "frozen", "replay"),
     [
         (STICKERS, 3, 400, 5e-4, 192, ("backbone", "text_encoder"), 0.4),
-        (STICKERS, 60, 600, 5e-4, 192, ("backbone", "text_encoder"), 0.4),
-        (STICKERS, 400, 4000, 5e-4, 192, ("backbone", "text_encoder"), 0.4),
-        (STICKERS, 401, 4010, 5e-4, 192, ("text_encoder",), 0.4),
+        (STICKERS, 60, 1200, 5e-4, 192, ("backbone", "text_encoder"), 0.4),
+        (STICKERS, 300, 6000, 5e-4, 192, ("backbone", "text_encoder"), 0.4),
+        (STICKERS, 401, 6000, 5e-4, 192, ("text_encoder",), 0.4),
         (STICKERS, 100_000, 6000, 5e-4, 192, ("text_encoder",), 0.4),
-        (OFFICIAL, 60, 600, 5e-5, 512, ("backbone", "text_encoder"), 0.0),
+        (OFFICIAL, 60, 1200, 5e-5, 512, ("backbone", "text_encoder"), 0.0),
         (OFFICIAL, 5000, 6000, 5e-5, 512, ("text_encoder",), 0.0),
     ],
 )
@@ -52,7 +52,7 @@ def test_each_choice_names_its_reason_and_its_option():
     assert "replay" not in " ".join(explain(OFFICIAL, 60, choose(OFFICIAL, 60)))
     asked = replace(chosen, frozen=(), recipe=replace(chosen.recipe, batch=2))
     text = " ".join(explain(STICKERS, 60, asked))
-    assert "600 steps of 2 pictures" in text
+    assert "1200 steps of 2 pictures" in text
     assert "frozen: nothing" in text
 
 
@@ -61,4 +61,4 @@ def test_what_is_asked_for_is_what_the_rest_goes_by():
     assert short.recipe.loop.steps == 2
     assert short.recipe.loop.warmup == 1
     assert short.recipe.loop.ema == 0
-    assert choose(STICKERS, 60, batch=4).recipe.loop.steps == 1200
+    assert choose(STICKERS, 60, batch=4).recipe.loop.steps == 2400
