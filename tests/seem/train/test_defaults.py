@@ -41,8 +41,8 @@ def test_each_choice_names_its_reason_and_its_option():
     flags = ("steps", "batch", "size", "learning-rate", "warmup", "schedule", "ema", "freeze")
     assert all(f"--{flag}" in text for flag in (*flags, "replay"))
     for shown in (
-        "600 steps of 8 pictures",
-        "about 48 times",
+        "1200 steps of 8 pictures",
+        "about 96 times",
         "0.0005",
         "7.4 M",
         "60 pictures",
