@@ -18,7 +18,7 @@ from seem.ranking import STRIDE
 
 __all__ = ["kept_to_marks"]
 
-MARGIN = 5.0  # the logit that a drawn pixel shall have at least, with its sign
+MARGIN = 5.0  # the logit that a drawn cell shall have
 LIKENESS = 0.5  # length scale of the kernel: distance of unit mask features
 NEARNESS = 0.15  # and of places, in longer sides of the map
 NOISE = 0.1  # variance: marks may be a little off
@@ -31,6 +31,8 @@ def kept_to_marks(
     features: Float[Tensor, "D h w"],
     positive: Bool[Tensor, "H W"],
     negative: Bool[Tensor, "H W"],
+    *,
+    margin: float = MARGIN,
 ) -> Float[Tensor, "C h w"]:
     """Mask logits that agree with what was drawn, and else change as little as they can.
 
@@ -39,12 +41,13 @@ def kept_to_marks(
         features: Mask features of the image.
         positive: What was drawn on the object.
         negative: What was drawn beside it.
+        margin: The logit that a drawn cell shall have at least, with its sign.
     """
     cells, sign = _drawn_cells(positive, negative)
     if not len(cells):
         return masks
     logits = masks.flatten(1).float().clamp(-LARGEST, LARGEST)
-    missing = sign * (MARGIN - sign * logits[:, cells]).clamp(min=0)
+    missing = sign * (margin - sign * logits[:, cells]).clamp(min=0)
     if not missing.any():  # they agree already: nothing is spread, and no kernel need be known
         return logits.view_as(masks).to(masks)
     height, width = masks.shape[-2:]

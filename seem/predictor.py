@@ -345,6 +345,10 @@ class Predictor:
         """
         self.words.classes([name])
 
+    def for_image(self, image: Any) -> "Predictor":
+        """The predictor for pictures like this one: itself, if it has but one model."""
+        return self
+
     def track(self, memory: int) -> Track:
         """An object to be followed through a video (`seem.video.VideoPredictor`).
 
@@ -393,6 +397,10 @@ class Predictor:
         names, _ = self._classes(classes, None)
         logits, masks = self._objects(names)
         return label_map(semantic(logits, masks, size=self.image.size, check=self.check))
+
+    def askable(self, classes: Sequence[str]) -> list[int]:
+        """The places of the classes that the model can be asked about together."""
+        return [index for index, name in enumerate(classes) if self.knows(name)]
 
     def class_names(self, classes: Sequence[str] | None = None) -> tuple[str, ...]:
         """The names that labels are indices of: those given, or the vocabulary's.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from grounding.errors import PromptError
@@ -106,6 +106,19 @@ class RefinedPredictor(Predictor):
             answers.append(self._answer(question, image, ALTERNATIVES if multimask else 1))
         return answers
 
+    def askable(self, classes: Sequence[str]) -> list[int]:
+        """The places of the classes that the model can be asked about together.
+
+        Of several names of one class the detector's own is taken, else the first.
+        """
+        own = [index for index, name in enumerate(classes) if name in self.known.names]
+        chosen: dict[int, int] = {}
+        for index in (*own, *range(len(classes))):
+            label = self.known.find(classes[index])
+            if label is not None:
+                chosen.setdefault(label, index)
+        return sorted(chosen.values())
+
     def _answer(self, question: Question, image: EncodedImage, count: int) -> Prediction:
         marks, said = question.marks, _said(question, self.known)
         previous = _previous(question.previous, image)
@@ -194,6 +207,17 @@ class RefinedPredictor(Predictor):
             kept = kept[masks[kept].flatten(1).any(1)]
             found.append(Found(text, masks[kept], certainty[kept], logits[kept]))
         return found
+
+    def semantic(self, classes: Sequence[str] | None = None) -> Int[Tensor, "H W"]:
+        """Refuse: the detector knows things alone, and a pixel has to be something.
+
+        Raises:
+            PromptError: always.
+        """
+        raise PromptError(
+            "this model names things, not what lies between them: ask for panoptic or instances, "
+            "or name another model"
+        )
 
     @torch.no_grad()
     def exemplar_of(self, marks: Marks, image: EncodedImage) -> Exemplar:

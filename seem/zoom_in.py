@@ -23,6 +23,7 @@ from grounding.geometry import Box
 from grounding.region import Point, Stroke
 from seem.attention_groups import Group
 from seem.backbones.nanodet import NanoDet
+from seem.correction import kept_to_marks
 from seem.decoder import mask_logits
 from seem.detector import Detections, detect
 from seem.encoded_image import EncodedImage, Resizing, encode_image
@@ -50,7 +51,7 @@ __all__ = [
 
 CLOSE = Resizing(short_side=256, long_side=256)  # how a closer look is seen
 BOXED = Resizing(short_side=224, long_side=224)  # how the surroundings of a box are
-GROWN = 1.4  # sides of a window, in sides of what it is about
+GROWN = 2.2  # sides of a window, in sides of what it is about
 SQUARER = 0.6  # of the longer side: the least of the shorter
 NARROWEST = 32  # pixels of a window's side
 AROUND = 8  # pixels that a window reaches beyond a click, at least
@@ -59,6 +60,7 @@ VOTE = 0.2  # least score of a detection that has a say in a click
 VOTERS = 3  # detections that are tried, the best first
 SURE = 6.0  # logits beyond are no surer
 STRIDE = 4  # of the mask map
+MARGIN = 1.0  # the logit that a drawn place shall have (`seem.correction`)
 KEPT = 8  # closer looks that an image remembers
 
 Window = tuple[int, int, int, int]
@@ -255,7 +257,7 @@ def _look(
         )
         prompt = Prompt(spatial=tokens)
     else:
-        prompt = Prompt(visual=shown)
+        drawing, prompt = None, Prompt(visual=shown)
     previous = None
     if before is not None:
         left, top, right, bottom = window
@@ -268,7 +270,13 @@ def _look(
     span = output.spans[Group.SPATIAL]
     queries = mask_logits(output.predictions.mask_embeddings[:, span], memory)
     refined = refiner(memory.refiner, planes, queries, prototypes)
-    padded = F.interpolate(refined.logits, size.padded, mode="bilinear")
+    logits = refined.logits
+    if drawing is not None and marks.mask is None:
+        cells, looks = F.avg_pool2d(logits, 2)[0], memory.refiner.looks[0][0]
+        on, beside = drawing.evidence.to(device), drawing.counter_evidence.to(device)
+        kept = kept_to_marks(cells, looks, on, beside, margin=MARGIN)
+        logits = logits + F.interpolate((kept - cells)[None], scale_factor=2, mode="bilinear")
+    padded = F.interpolate(logits, size.padded, mode="bilinear")
     height, width = window[3] - window[1], window[2] - window[0]
     logits = F.interpolate(size.crop(padded), (height, width), mode="bilinear")[0]
     return Answers(logits=logits, quality=refined.quality[0].sigmoid(), window=window)

@@ -136,7 +136,7 @@ def test_masks_and_their_logits_say_the_same() -> None:
     high, wide = (side // 4 for side in predictor.image.size.image)
     grown = torch.nn.functional.interpolate(masks[None].float(), (high, wide), mode="area")[0]
     agree = ((logits[:, :high, :wide] > 0) == (grown > 0.5)).float().mean()
-    assert agree > 0.97
+    assert agree > 0.95  # the map is coarser than the masks
     assert (logits[:, high + 1 :] < 0).all()  # padding
 
 
@@ -249,8 +249,8 @@ def test_things_are_named_where_nothing_is_asked() -> None:
     segments = predictor.panoptic(object_threshold=0.5).segments
     assert {THINGS[segment.label] for segment in segments} <= {"dog", "person"}
     assert segments
-    shown = predictor.semantic(["dog", "person"])
-    assert shown.shape == (HEIGHT, WIDTH)
+    with pytest.raises(PromptError, match="names things, not what lies between them"):
+        predictor.semantic(["dog", "person"])
     only = predictor.instances(["dogs"])
     assert set(only.labels.tolist()) <= {0}
     with pytest.raises(PromptError, match="does not know 'sky'"):
@@ -265,7 +265,6 @@ def test_nothing_found_is_nothing_named() -> None:
     assert predictor.panoptic().segments == ()
     assert not predictor.panoptic().map.any()
     assert not len(predictor.instances().masks)
-    assert predictor.semantic().shape == (HEIGHT, WIDTH)
 
 
 def test_what_cannot_be_asked_is_refused_in_one_line() -> None:

@@ -59,9 +59,9 @@ def test_a_box_grows_about_its_middle() -> None:
 
 
 def test_a_window_is_no_slit_and_no_speck_and_ends_with_the_image() -> None:
-    left, top, right, bottom = window_of(Marks(box=(0.2, 0.5, 0.7, 0.51)))
-    assert bottom - top == pytest.approx(0.6 * 200, abs=1)
-    assert right - left == pytest.approx(200 * GROWN, abs=1)
+    left, top, right, bottom = window_of(Marks(box=(0.4, 0.5, 0.6, 0.51)))
+    assert bottom - top == pytest.approx(0.6 * 80, abs=1)
+    assert right - left == pytest.approx(80 * GROWN, abs=1)
     speck = window_of(Marks(points=(click(0.5, 0.5),)))
     assert (speck[2] - speck[0], speck[3] - speck[1]) == (NARROWEST, NARROWEST)
     assert window_of(Marks(box=(0.0, 0.0, 1.0, 1.0))) == (0, 0, 400, 300)
@@ -158,7 +158,7 @@ def test_how_often_a_question_is_looked_at(looks) -> None:
 
 def test_a_detection_has_a_say_in_a_first_click(looks, monkeypatch) -> None:
     predictor = ready_refined()
-    boxes = torch.tensor([[0.0, 0.0, 0.3, 0.3], [0.2, 0.2, 0.9, 0.9], [0.4, 0.4, 0.8, 0.8]])
+    boxes = torch.tensor([[0.0, 0.0, 0.3, 0.3], [0.4, 0.4, 0.6, 0.6], [0.45, 0.45, 0.6, 0.6]])
 
     def vote(*scores: float) -> Answers:
         found = Detections(boxes=boxes, scores=torch.tensor(scores), labels=torch.zeros(3).long())
