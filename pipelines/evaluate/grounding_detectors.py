@@ -25,7 +25,7 @@ from seem.predictor import Predictor
 from seem.results import mask_boxes
 from weights.choose import choose_chat
 from weights.hub import fetch_files
-from weights.registry import EMBEDDED
+from weights.registry import STICKERS
 
 __all__ = ["SegmenterDetector", "object_proposals", "open_detector"]
 
@@ -135,14 +135,14 @@ def open_detector(
     kind, _, model = name.partition(":")
     if name == JUDGE:
         named = StickerJudge.from_pretrained(judge)
-        predictor = open_predictor(EMBEDDED, device=device, offline=offline)
+        predictor = open_predictor(STICKERS, device=device, offline=offline)
 
         def propose(image: np.ndarray) -> list[Proposal]:
             return object_proposals(predictor, image)
 
         return JudgeDetector(named, propose, **given)
     if kind == SEEM:
-        predictor = open_predictor(model or EMBEDDED, device=device, offline=offline)
+        predictor = open_predictor(model or STICKERS, device=device, offline=offline)
         return SegmenterDetector(predictor, name=name, **given)
     where = choose_device(device)
     if Path(name).is_dir():

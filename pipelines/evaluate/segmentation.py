@@ -142,12 +142,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         source.drops.refuse(arguments.data)
         source.left_out.clear()
     predictor = open_predictor(arguments.model, device=arguments.device, offline=arguments.offline)
-    dropped = [task for task in tasks if task in WORDY]
-    if dropped and arguments.tasks is None and predictor.words.tokenizer is None:
-        said = ", ".join(dropped)
-        log.warning("not measured, since the model has no tokenizer: %s", said)
-        source.left_out[f"tasks in words ({said})"] = len(dropped)
-        tasks = tuple(task for task in tasks if task not in WORDY)
+    if predictor.words.tokenizer is None:
+        tasks = _without_words(tasks, source, asked=arguments.tasks is not None)
     measured, pictures = measure(predictor, source, tasks, pictures=arguments.pictures)
     results = {"model": str(arguments.model), "data": source.what, **measured}
     if out is not None:
@@ -159,6 +155,22 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print(report(results))
     print(json.dumps(results))
     return 0
+
+
+def _without_words(tasks: tuple[str, ...], source: "Source", *, asked: bool) -> tuple[str, ...]:
+    """The tasks that a model without a tokenizer can be asked; the others are told.
+
+    Raises:
+        PromptError: others were asked for.
+    """
+    said = ", ".join(task for task in tasks if task in WORDY)
+    if not said:
+        return tasks
+    if asked:
+        raise PromptError(f"--tasks {said}: the model has no tokenizer; leave out what has words")
+    log.warning("not measured, since the model has no tokenizer: %s", said)
+    source.left_out[f"tasks in words ({said})"] = said.count(",") + 1
+    return tuple(task for task in tasks if task not in WORDY)
 
 
 def _chosen(asked: tuple[str, ...] | None, source: "Source") -> tuple[str, ...]:

@@ -78,6 +78,8 @@ def _phrases(result: Result) -> list[str]:
             for kind, row in result["phrases"].items()
         ],
     )
+    if unknown := result.get("unknown"):
+        lines += ["", f"Unknown to the model, so not found: {', '.join(unknown)}.", ""]
     if not result["searches"]:
         return lines
     return [
@@ -114,8 +116,11 @@ def _panoptic(result: Result) -> list[str]:
                 for name, row in result["pq"].items()
             ],
         )
-        semantic = result["semantic"]
-        lines += ["", f"Semantic mIoU: {semantic['miou']:.3f}, {semantic['classes']} classes.", ""]
+        if semantic := result.get("semantic"):
+            said = f"Semantic mIoU: {semantic['miou']:.3f}, {semantic['classes']} classes."
+            lines += ["", said, ""]
+    if unknown := result.get("unknown"):
+        lines += ["", f"{unknown} classes are unknown to the model, so not found.", ""]
     if "instances" in result:
         row = result["instances"]
         lines += _table(

@@ -6,10 +6,11 @@ predictor, and says at the end what it measured. Means are over objects, not ove
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from jaxtyping import Bool
 
 from seem.clicks import ROUNDS, Clicks, iou, noc, simulate
@@ -215,6 +216,7 @@ class PhraseTask:
         """Begin with nothing."""
         self._phrases: defaultdict[str, PhraseScores] = defaultdict(PhraseScores)
         self._searches: defaultdict[str, SearchScores] = defaultdict(SearchScores)
+        self._unknown: set[str] = set()
 
     def add(self, predictor: Predictor, sample: Sample) -> None:
         """Ask for all phrases and texts of a sample."""
@@ -222,24 +224,36 @@ class PhraseTask:
             truth = sample.union(phrase.targets)
             if not truth.any():  # hidden: nobody could find it
                 continue
-            answer = predictor.predict(text=phrase.text).masks[0].cpu().numpy()
+            answer = np.zeros_like(truth)
+            if self._knows(predictor, phrase.text):
+                answer = predictor.predict(text=phrase.text).masks[0].cpu().numpy()
             for kind in (phrase.kind, ALL):
                 self._phrases[kind].add(truth, answer)
         for search in sample.searches:
-            found = predictor.find([search.text])[0].masks.cpu().numpy()
+            found = ()
+            if self._knows(predictor, search.text):
+                found = predictor.find([search.text])[0].masks.cpu().numpy()
             truths = [sample.truths[target].mask for target in search.targets]
             truths = [mask for mask in truths if mask.any()]
             for kind in (search.kind, ALL):
                 self._searches[kind].add(truths, list(found))
 
+    def _knows(self, predictor: Predictor, text: str) -> bool:
+        """Whether the model knows a text; of one that it does not, nothing is found."""
+        known = predictor.knows(text)
+        if not known:
+            self._unknown.add(text)
+        return known
+
     def result(self) -> dict[str, Any]:
-        """`phrases` and `searches`, by kind and over all."""
-        return {
+        """`phrases` and `searches`, by kind and over all; `unknown` texts found nothing."""
+        told: dict[str, Any] = {
             name: {
                 kind: scores[kind].result() for kind in sorted(scores, key=lambda kind: kind == ALL)
             }
             for name, scores in (("phrases", self._phrases), ("searches", self._searches))
         }
+        return told | ({"unknown": sorted(self._unknown)} if self._unknown else {})
 
 
 class PanopticTask:
@@ -257,7 +271,7 @@ class PanopticTask:
         self._quality = PanopticQuality(numbers)
         self._semantic = SemanticIou(len(self.classes))
         self._precision = MaskPrecision(len(self.classes))
-        self._images = self._maps = 0
+        self._images = self._maps = self._unknown = 0
 
     def add(self, predictor: Predictor, sample: Sample) -> None:
         """Share an image out; if its truth is no map, find its objects alone."""
@@ -267,32 +281,48 @@ class PanopticTask:
             if truth.thing and truth.label is not None and truth.mask.any()
         ]
         self._images += 1
+        asked = predictor.askable(self.classes)
+        names = [self.classes[index] for index in asked]
+        countable = [name for name in names if name in self.things]
+        self._unknown = len(self.classes) - len(asked)
         if self.things:
+            found_things = predictor.instances(names, things=countable)
             self._precision.add(
                 [truth.mask for truth in things],
                 [truth.label for truth in things if truth.label is not None],
                 [truth.crowd for truth in things],
-                predictor.instances(self.classes, things=self.things),
+                replace(
+                    found_things, labels=torch.tensor(asked, dtype=torch.long)[found_things.labels]
+                ),
             )
         if not sample.complete:
             return
         self._maps += 1
         ids, segments = sample.map()
-        found = predictor.panoptic(self.classes, things=self.things)
-        parts = [MapSegment(id=part.id, label=part.label) for part in found.segments]
+        found = predictor.panoptic(names, things=countable)
+        parts = [MapSegment(id=part.id, label=asked[part.label]) for part in found.segments]
         self._quality.add(ids, segments, found.map.cpu().numpy(), parts)
         labels = np.full(ids.shape, -1, np.int32)
         for segment in segments:
             labels[ids == segment.id] = segment.label
-        self._semantic.add(labels, predictor.semantic(self.classes).cpu().numpy())
+        if not self._unknown:  # a pixel has to be something
+            self._semantic.add(labels, predictor.semantic(names).cpu().numpy())
 
     def result(self) -> dict[str, Any]:
-        """`pq` (all, things, stuff), `semantic`, `instances`; how many `images` and `maps`."""
+        """`pq` (all, things, stuff), `semantic`, `instances`; how many `images` and `maps`.
+
+        Of `unknown` classes, which the model cannot be asked about, nothing is found; with any of
+        those there is no `semantic`.
+        """
         told: dict[str, Any] = {"images": self._images, "maps": self._maps}
         if self._maps:
-            told |= {"pq": self._quality.result(), "semantic": self._semantic.result()}
+            told["pq"] = self._quality.result()
+            if not self._unknown:
+                told["semantic"] = self._semantic.result()
         if self.things:
             told["instances"] = self._precision.result()
+        if self._unknown:
+            told["unknown"] = self._unknown
         return told
 
 

@@ -49,7 +49,7 @@ class VideoTask:
             shown: What is said of each object on the first frame: its mask, or a click where it is
                 deepest.
         """
-        video = VideoPredictor(predictor)
+        video = VideoPredictor(predictor.for_image(clip.frames[0]))
         video.init(clip.frames)
         first = clip.ids[0]
         assert first is not None, "a clip with objects has ids on the first frame"

@@ -88,7 +88,7 @@ def test_detectors_by_name(opened, judge):
     assert all(0 <= d.score <= 1 for d in found)
     assert open_detector("seem", judge=judge, threshold=0.25).threshold == 0.25
     assert open_detector("seem:seem-focalt", judge=judge).name == "seem:seem-focalt"
-    assert opened == ["embedded", "embedded", "seem-focalt"]
+    assert opened == ["stickers", "stickers", "seem-focalt"]
 
 
 def test_names_of_nothing_are_one_line(judge, tmp_path):
