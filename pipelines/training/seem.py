@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.console import Parser, guarded, quiet_libraries
 from pipelines.flags import device_flag, strict_flag
+from weights.registry import EMBEDDED, PHOTOGRAPHS
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -30,7 +31,7 @@ __all__ = ["main"]
 
 Words = tuple["Lexicon", "Vocabulary"]
 
-STICKERS = "stickers"  # a recipe, and its data
+STICKERS = "stickers"  # a recipe, its data, and the model that it makes
 PROG = "lavallama train seem"
 PARTS = ("backbone", "pixel_decoder", "text_encoder", "decoder")
 SHOWN = 8  # pictures of a sample grid
@@ -47,16 +48,18 @@ _EPILOG = """\
   mine.json, mine.jsonl a document of LabelMe's or ours; documents of ours, one a line
   stickers              the sticker world
 
-Teach the embedded model things of your own: it chooses all numbers by the pictures and says which,
+Teach the bundled model things of your own: it chooses all numbers by the pictures and says which,
 holds some of them out, and ends with what it can do on those, a sheet to look at, and the model:
   lavallama train seem --data mine.json --runs runs/mine
   lavallama segment --model runs/mine/export photo.jpg --text robot
 An official model, with its own recipe:
   lavallama train seem --recipe coco --data panoptic_mine.json --runs runs/mine \\
     --init seem-focalt --freeze backbone,pixel_decoder,text_encoder --steps 2000
-The embedded model:
+The bundled models, for stickers and for photographs (whose art is downloaded first, 0.5 GB):
   lavallama train seem
   lavallama train seem --export weights/embedded/seem
+  lavallama train seem --recipe photographs
+  lavallama train seem --recipe photographs --export weights/embedded/seem_photographs
 """
 
 
@@ -73,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--init",
         metavar="MODEL",
         help="what to start from, as `segment --model` takes; default: "
-        "of your own data embedded, of stickers nothing",
+        "of your own data stickers, which ships; of the sticker world nothing",
     )
     add(
         "--runs",
@@ -85,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "--recipe",
         metavar="NAME",
         help="own (the default with --data), which goes by what it starts from and by the "
-        "number of pictures; stickers; coco",
+        "number of pictures; stickers; photographs; coco",
     )
     add("--freeze", metavar="PARTS", help=f"parts to leave as they are: {','.join(PARTS)}, or none")
     add("--steps", type=int, metavar="N", help="default: the recipe's, as all that follow")
@@ -105,9 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         "--replay",
         type=float,
         metavar="X",
-        help="share of the pictures that show stickers, which the embedded model knows",
+        help="share of the pictures that show stickers, which the bundled model knows",
     )
-    add("--scenes", type=int, metavar="N", help="sticker scenes to render")
+    add("--scenes", type=int, metavar="N", help="sticker scenes, or composites, to render")
     add("--collages", type=int, metavar="N", help="collages to render, of the sticker world")
     device_flag(parser)
     strict_flag(parser)
@@ -131,6 +134,10 @@ def _run(options: argparse.Namespace) -> int:
 
     frozen = _frozen(options)
     _check(options)
+    if options.init == EMBEDDED:
+        options.init = STICKERS
+    if options.recipe == PHOTOGRAPHS:
+        return _train_photographs(options)
     usual = STICKERS if options.data in (None, STICKERS) else OWN
     folder = options.runs or Path("runs") / "seem" / (options.recipe or usual)
     begun = (folder / LAST).exists()
@@ -139,6 +146,29 @@ def _run(options: argparse.Namespace) -> int:
     if data == STICKERS:
         return _train_stickers(options, folder, frozen or ())
     return _train_own(options, folder, frozen, record)
+
+
+def _train_photographs(options: argparse.Namespace) -> int:
+    """Train a model for photographs on composites, or write the one so far.
+
+    Raises:
+        LavallamaError: an option is of another recipe, or a number is out of range.
+    """
+    from grounding.errors import LavallamaError
+    from pipelines.device import choose_device
+    from pipelines.training.photographs import PhotographsRun, ask_recipe
+
+    others = ("data", "init", "freeze", "collages", "warmup", "schedule", "ema", *OF_DATA)
+    if given := [name for name in others if getattr(options, name) is not None]:
+        said = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise LavallamaError(f"--recipe {PHOTOGRAPHS} learns from composites: leave out {said}")
+    folder = options.runs or Path("runs") / "seem" / PHOTOGRAPHS
+    run = PhotographsRun(ask_recipe(options), folder)
+    if options.export:
+        run.export(options.export)
+    else:
+        run.train(choose_device(options.device).type == "cpu")
+    return 0
 
 
 def _frozen(options: argparse.Namespace) -> tuple[str, ...] | None:

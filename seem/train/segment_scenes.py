@@ -3,9 +3,9 @@
 Axes: H W a picture, S S a view of it as the model sees it, n segments.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt8
 
 from seem.evaluation.marks import around
 
-__all__ = ["Kind", "Segment", "SegmentScenes", "View", "take_view"]
+__all__ = ["CompositeScenes", "Kind", "Segment", "SegmentScenes", "View", "take_view"]
 
 Kind = Literal["part", "thing", "group", "stuff"]
 
@@ -23,7 +23,7 @@ WHOLE = 0.25  # share of all others that show the whole picture
 SMALLEST_CROP = 0.4  # of the side; the rest shows less
 NARROWEST = 40  # pixels of a close view
 GRAY, TINTED = 0.1, 0.7  # shares of the views
-WEIGHTS = {"thing": 1.0, "stuff": 0.6, "part": 0.35, "group": 0.35}  # how often each is meant
+WEIGHTS = {"thing": 1.0, "stuff": 0.6, "part": 0.2, "group": 0.5}  # how often each is meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,33 @@ class SegmentScenes(Protocol):
     ) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"], Sequence[Segment]]:
         """A picture, the number of each pixel's piece (0: nothing is known of it), its segments."""
         ...
+
+
+@dataclass(frozen=True)
+class CompositeScenes:
+    """Composites of a store (`grounding.composites.store.open_composites`), or some of them.
+
+    Attributes:
+        arrays: "images" uint8 [N, H, W, 3] and "ids" uint8 [N, H, W].
+        records: Of each its segments, as JSON has them.
+        numbers: Those that are read.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    records: Sequence[Mapping[str, Any]]
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def read(self, number: int) -> tuple[np.ndarray, np.ndarray, list[Segment]]:
+        """One of them."""
+        index = self.numbers[number]
+        segments = [
+            Segment(pieces=tuple(each["leaves"]), kind=each["kind"])
+            for each in self.records[index]["segments"]
+        ]
+        return self.arrays["images"][index], self.arrays["ids"][index], segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +151,12 @@ def _window(
     height, width = pieces.shape
     whole = min(height, width)
     if holding is None and segments and generator.random() < CLOSE:
-        holding = int(generator.integers(len(segments)))
+        counts = np.bincount(pieces.ravel(), minlength=256)
+        weights = np.array(
+            [np.sqrt(counts[list(s.pieces)].sum()) * WEIGHTS[s.kind] for s in segments]
+        )
+        if weights.any():
+            holding = int(generator.choice(len(segments), p=weights / weights.sum()))
     if holding is not None:
         mask = np.isin(pieces, segments[holding].pieces)
         if mask.any():

@@ -37,7 +37,7 @@ from seem.train.task import SeemTask
 from seem.vocabulary import BACKGROUND, Vocabulary
 from weights.new_words import add_words
 from weights.predictor import save_predictor
-from weights.registry import EMBEDDED
+from weights.registry import STICKERS
 
 __all__ = ["OwnRun"]
 
@@ -79,14 +79,14 @@ class OwnRun:
         if name is None:
             if self.named is not None:
                 return None
-            name = EMBEDDED
+            name = STICKERS
         base = open_predictor(name, device=self.options.device)
         if base.words.tokenizer is None:
             raise CheckpointError(f"{name}: training needs the model's tokenizer")
         if getattr(base.model, "refiner", None) is not None:
             raise CheckpointError(
                 f"{name}: has a mask refiner, and words that a detector knows, which learn nothing "
-                f"new here; begin with another model (--init {EMBEDDED})"
+                f"new here; begin with another model (--init {STICKERS})"
             )
         return base
 
@@ -176,7 +176,7 @@ class OwnRun:
         if self.base is None:
             assert self.named is not None, "nothing else begins with nothing"
             return fresh_predictor(self.named, Lexicon(concepts=tuple(names)), vocabulary, resizing)
-        opened = open_predictor(self.options.init or EMBEDDED, device="cpu")
+        opened = open_predictor(self.options.init or STICKERS, device="cpu")
         new = add_words(opened.model, opened.words.tokenizer, names, self.known.names)
         if new.ids:
             unknown = [name for name in names if name not in self.known.names]
@@ -263,7 +263,7 @@ class OwnRun:
         options = self.options
         given = {
             "recipe": options.recipe or OWN,
-            "init": options.init or (None if self.named else EMBEDDED),
+            "init": options.init or (None if self.named else STICKERS),
             "size": options.size,
             "held_out": options.held_out,
             "replay": options.replay,
