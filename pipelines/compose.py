@@ -102,11 +102,12 @@ def open_eye(made_with: dict[str, Any], *, device: str = "auto", offline: bool =
     from pipelines.device import choose_device
     from pipelines.retrieval.phrase_embedder import open_phrase_embedder
     from pipelines.segmentation.segmenter import open_predictor
-    from weights.registry import EMBEDDED
+    from weights.registry import EMBEDDED, STICKERS
 
     name = made_with.get("finder") or EMBEDDED
-    predictor = open_predictor(name, device=device, offline=offline)
-    if name != EMBEDDED:
+    own = name == EMBEDDED
+    predictor = open_predictor(STICKERS if own else name, device=device, offline=offline)
+    if not own:
         return Looker(predictor, attributes=ATTRIBUTES)
     first = Looker(predictor, attributes={"material": PRESETS["small"].materials})
     return SecondLook(look=first, embedder=open_phrase_embedder(choose_device(device)))

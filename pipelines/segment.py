@@ -152,9 +152,9 @@ def _follow(options: argparse.Namespace) -> int:
     places = film_places(options.out, Path(options.image).resolve().stem)
     _check_inputs(places.values(), options)
     check_film_places(places)
-    frames[frame]
+    shown = frames[frame]
     inquiry = read_inquiry(options, frames.size, spoken=_heard(options))
-    predictor = _load(options)
+    predictor = _load(options).for_image(shown)
     video = VideoPredictor(predictor, options.memory or MEMORY)
     video.init(frames)
     asked = show_objects(video, predictor, inquiry, frame, threshold=options.threshold)

@@ -17,6 +17,8 @@ from weights.hub_place import parse_place
 __all__ = [
     "CHATS",
     "EMBEDDED",
+    "PHOTOGRAPHS",
+    "STICKERS",
     "KNOWN",
     "SEGMENTERS",
     "VAES",
@@ -32,6 +34,9 @@ __all__ = [
 
 EMBEDDED = "embedded"
 """The name that asks for the model that ships with lavallama."""
+
+STICKERS, PHOTOGRAPHS = "stickers", "photographs"
+"""The two SEEMs that ship with it; `EMBEDDED` is the one that knows such pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)

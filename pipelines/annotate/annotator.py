@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pipelines.annotate.recogniser import Recogniser
     from seem.predictor import Predictor
 
-__all__ = ["CAPTION_KEY", "NAME_KEY", "THING_KEY", "Annotator", "open_annotator"]
+__all__ = ["CAPTION_KEY", "NAME_KEY", "THING_KEY", "Annotator", "Eyes", "open_annotator"]
 
 # In a document's provenance: who wrote the caption; in a region's attributes: its name without
 # attributes, whether it can be counted, how well its box agrees, whether a caption speaks of it.
@@ -38,28 +39,38 @@ GIVEN, BY_RULE = "given", "made by rule"
 QUESTION = "Describe the picture in one sentence. Name every object, and where it is."
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Eyes:
+    """What looks at a picture.
+
+    Attributes:
+        predictor: Finds regions.
+        names: What is looked for.
+        recogniser: Says what regions are; None: the predictor does.
+    """
+
+    predictor: Predictor
+    names: Names
+    recogniser: Recogniser | None = None
+
+
 class Annotator:
     """Annotates one picture after the other; none knows of another.
 
     Args:
-        predictor: Finds regions.
+        eyes_for: Gives what looks at a picture.
         settings: How.
-        names: What is looked for.
-        recogniser: Says what regions are; None: the predictor does.
         speaker: Writes captions, where none are given; None: they are made by rule.
     """
 
     def __init__(
         self,
-        predictor: Predictor,
+        eyes_for: Callable[[Image.Image], Eyes],
         settings: Settings,
-        names: Names,
         *,
-        recogniser: Recogniser | None = None,
         speaker: Speaker | None = None,
     ) -> None:
-        self.predictor, self.settings, self.names = predictor, settings, names
-        self.recogniser, self.speaker = recogniser, speaker
+        self.eyes_for, self.settings, self.speaker = eyes_for, settings, speaker
 
     def __call__(self, raw: Raw) -> dict[str, Any]:
         """Annotate a picture.
@@ -86,18 +97,19 @@ class Annotator:
         self, picture: Image.Image, given: Sequence[str]
     ) -> tuple[GroundedPrompt, list[tuple[str, str]]]:
         captions = tuple(given) or self._asked(picture)
-        self.predictor.set_image(picture)
-        things = things_of(captions, self.names)
-        candidates, unseen = self._found(picture, things)
-        kept, lost = sift(candidates, self.predictor, self.settings, self.names, things)
+        eyes = self.eyes_for(picture)
+        eyes.predictor.set_image(picture)
+        things = things_of(captions, eyes.names)
+        candidates, unseen = self._found(eyes, picture, things)
+        kept, lost = sift(candidates, eyes.predictor, self.settings, eyes.names, things)
         lost = [*unseen, *lost]
-        behind_all = stuff_of(self.predictor, self.names)
+        behind_all = stuff_of(eyes.predictor, eyes.names)
         if not kept:
             raise Dropped(
                 "nothing was found", "; ".join(f"{why}: {what}" for why, what in lost[:3])
             )
         regions = [_region(one) for one in kept]
-        background = self._background(behind_all)
+        background = _background(behind_all, eyes.names)
         settings: dict[str, Any] = {
             CAPTION_KEY: GIVEN if given else self.settings.model if captions else BY_RULE,
             **{f"caption {n}": text for n, text in enumerate(captions[1:], 2)},
@@ -112,16 +124,16 @@ class Annotator:
         return document, lost
 
     def _found(
-        self, picture: Image.Image, things: Sequence[Thing]
+        self, eyes: Eyes, picture: Image.Image, things: Sequence[Thing]
     ) -> tuple[list[Candidate], list[tuple[str, str]]]:
         """Everything that may be there; and what captions speak of that is not."""
         least = self.settings.min_score
-        said, unseen = by_phrase(self.predictor, things, least)
-        if self.recogniser is None:
-            return [*said, *by_name(self.predictor, self.names, least)], unseen
-        plain = replace(self.names, attributes=())  # the recogniser tells attributes
-        found = [*said, *by_name(self.predictor, plain, least)]
-        return self.recogniser(picture, found, things), unseen
+        said, unseen = by_phrase(eyes.predictor, things, least)
+        if eyes.recogniser is None:
+            return [*said, *by_name(eyes.predictor, eyes.names, least)], unseen
+        plain = replace(eyes.names, attributes=())  # the recogniser tells attributes
+        found = [*said, *by_name(eyes.predictor, plain, least)]
+        return eyes.recogniser(picture, found, things), unseen
 
     def _asked(self, picture: Image.Image) -> tuple[str, ...]:
         """The chat model's caption; none without one, or if it says nothing."""
@@ -131,13 +143,6 @@ class Annotator:
         said = " ".join(answer.encode("utf-8", "replace").decode().split())
         return (said[:LONGEST_CAPTION],) if said else ()
 
-    def _background(self, stuff: Sequence[Candidate]) -> str:
-        """The largest stuff, as a caption says it."""
-        if not stuff:
-            return ""
-        largest = max(stuff, key=lambda one: int(np.count_nonzero(one.mask)))
-        return dict(self.names.stuff).get(largest.name) or behind(largest.name)
-
 
 def open_annotator(settings: Settings) -> Annotator:
     """Load the models that settings name.
@@ -145,11 +150,10 @@ def open_annotator(settings: Settings) -> Annotator:
     Raises:
         LavallamaError: one cannot be had, or nothing says what is looked for.
     """
-    from pipelines.annotate.recogniser import open_recogniser
     from pipelines.conversation.speaker import open_speaker
-    from pipelines.segmentation.segmenter import open_predictor
+    from pipelines.segmentation.bundled import kind_of
+    from weights.registry import EMBEDDED
 
-    predictor = open_predictor(settings.segmenter, device=settings.device, offline=settings.offline)
     speaker = None
     if settings.model is not None:
         speaker = open_speaker(
@@ -159,26 +163,54 @@ def open_annotator(settings: Settings) -> Annotator:
             device=settings.device,
             offline=settings.offline,
         )
-    names = settings.names or _own_names(predictor, settings)
-    recogniser = open_recogniser(settings, names)
-    return Annotator(predictor, settings, names, recogniser=recogniser, speaker=speaker)
+    if settings.segmenter != EMBEDDED:
+        eyes = _open_eyes(settings)
+        return Annotator(lambda picture: eyes, settings, speaker=speaker)
+
+    @functools.cache
+    def opened(name: str) -> Eyes:
+        return _open_eyes(replace(settings, segmenter=name))
+
+    return Annotator(lambda picture: opened(kind_of(picture)), settings, speaker=speaker)
 
 
-def _own_names(predictor: Predictor, settings: Settings) -> Names:
-    """The segmenter's vocabulary; the embedded one also knows materials."""
+def _open_eyes(settings: Settings) -> Eyes:
+    """Load what looks at pictures.
+
+    Raises:
+        LavallamaError: it cannot be had, or nothing says what is looked for.
+    """
+    from pipelines.annotate.recogniser import open_recogniser
+    from pipelines.segmentation.segmenter import open_predictor
+
+    predictor = open_predictor(settings.segmenter, device=settings.device, offline=settings.offline)
+    names = settings.names or _own_names(predictor, settings.segmenter)
+    return Eyes(predictor=predictor, names=names, recogniser=open_recogniser(settings, names))
+
+
+def _own_names(predictor: Predictor, segmenter: str) -> Names:
+    """The segmenter's vocabulary; that of stickers also knows materials."""
     from grounding.stickers.vocabulary import BACKGROUNDS
     from grounding.stickers.world import PRESETS
-    from weights.registry import EMBEDDED
+    from weights.registry import STICKERS
 
     own = predictor.vocabulary
     if own is None:
-        raise PromptError(f"{settings.segmenter}: brings no vocabulary; name one (--vocabulary)")
-    said = BACKGROUNDS if settings.segmenter == EMBEDDED else {}
+        raise PromptError(f"{segmenter}: brings no vocabulary; name one (--vocabulary)")
+    said = BACKGROUNDS if segmenter == STICKERS else {}
     return Names(
         things=own.things,
         stuff=tuple((name, said.get(name) or behind(name)) for name in own.stuff),
-        attributes=PRESETS["crowd"].materials if settings.segmenter == EMBEDDED else (),
+        attributes=PRESETS["crowd"].materials if segmenter == STICKERS else (),
     )
+
+
+def _background(stuff: Sequence[Candidate], names: Names) -> str:
+    """The largest stuff, as a caption says it."""
+    if not stuff:
+        return ""
+    largest = max(stuff, key=lambda one: int(np.count_nonzero(one.mask)))
+    return dict(names.stuff).get(largest.name) or behind(largest.name)
 
 
 def _region(kept: Kept) -> Region:

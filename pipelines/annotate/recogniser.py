@@ -21,7 +21,7 @@ from pipelines.annotate.finder import Candidate, phrases_of
 from pipelines.annotate.settings import Names, Settings
 from pipelines.retrieval.classifier import TEMPLATES, Classifier
 from pipelines.window import square
-from weights.registry import EMBEDDED
+from weights.registry import EMBEDDED, STICKERS
 
 __all__ = ["Recogniser", "open_recogniser"]
 
@@ -108,7 +108,7 @@ def open_recogniser(settings: Settings, names: Names) -> Recogniser | None:
     Raises:
         LavallamaError: it cannot be had, or reads no pictures.
     """
-    own = EMBEDDED if settings.segmenter == EMBEDDED else NOBODY
+    own = EMBEDDED if settings.segmenter == STICKERS else NOBODY
     model = settings.embedder or own
     if model == NOBODY:
         return None

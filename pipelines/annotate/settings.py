@@ -37,7 +37,7 @@ class Settings:
     Attributes:
         segmenter: A SEEM, as `lavallama segment --model` takes it.
         embedder: Tells what a region is, as `lavallama classify --model`; "none": the segmenter
-            does; None: the embedded one for the embedded segmenter, none for others.
+            does; None: the embedded one for stickers, none for photographs and other segmenters.
         model: A chat model that writes captions, as `lavallama chat --model`; None: none does.
         served_model: What an endpoint calls it.
         key_variable: Environment variable that holds the endpoint's key.

@@ -5,6 +5,7 @@ from pathlib import Path
 from grounding.cache_folder import cache_folder
 from grounding.errors import CheckpointError
 from pipelines.device import choose_device
+from pipelines.segmentation.bundled import BundledPredictor
 from seem.coco_classes import COCO_CLASSES
 from seem.config import GroupingName
 from seem.predictor import Predictor
@@ -12,10 +13,19 @@ from seem.words import Words
 from weights.class_vectors import ClassVectors
 from weights.hub import fetch_segmenter
 from weights.predictor import load_predictor
-from weights.registry import EMBEDDED, SEGMENTERS, embedded, lookup_segmenter
+from weights.registry import (
+    EMBEDDED,
+    PHOTOGRAPHS,
+    SEGMENTERS,
+    STICKERS,
+    embedded,
+    lookup_segmenter,
+)
 from weights.tokenizer import defer_tokenizer
 
 __all__ = ["find_segmenter", "open_predictor"]
+
+BUNDLED = {STICKERS: "seem", PHOTOGRAPHS: "seem_photographs"}  # folders of `weights/embedded`
 
 
 def open_predictor(
@@ -28,9 +38,10 @@ def open_predictor(
     """Open a SEEM and make it ready for questions.
 
     Args:
-        model: "embedded", a folder of ours, an official `.pt` file, a short name of
-            `weights.registry.SEGMENTERS` such as "seem-focalt", or a hub id, `owner/name` or
-            `owner/name/file.pt`.
+        model: "embedded" (for each picture the bundled model that knows such pictures), one of the
+            two by name ("stickers", "photographs"), a folder of ours, an official `.pt` file, a
+            short name of `weights.registry.SEGMENTERS` such as "seem-focalt", or a hub id,
+            `owner/name` or `owner/name/file.pt`.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         offline: Never use the network.
         grouping: Who attends to whom; None: what the name or the folder says, else "v1".
@@ -43,6 +54,10 @@ def open_predictor(
     Raises:
         LavallamaError: Any of this cannot be had, in one line.
     """
+    if str(model) == EMBEDDED:
+        return BundledPredictor(
+            lambda name: open_predictor(name, device=device, offline=offline, grouping=grouping)
+        )
     where = choose_device(device)
     known = lookup_segmenter(str(model))
     if grouping is None and known is not None:
@@ -63,15 +78,15 @@ def find_segmenter(model: str | Path = EMBEDDED, *, offline: bool = False) -> Pa
         CheckpointError: There is no such file, folder or name.
         OfflineError: They must be downloaded and cannot be.
     """
-    if str(model) == EMBEDDED:
-        return embedded("seem")
+    if str(model) in BUNDLED:
+        return embedded(BUNDLED[str(model)])
     path = Path(model)
     if str(model) and str(model) not in SEGMENTERS and path.exists():
         return path
     if isinstance(model, Path) or path.is_absolute() or str(model).startswith((".", "~")):
         raise CheckpointError(
             f"{model}: no such file or folder; expected an official .pt file, a folder of ours, "
-            f"or a name: {EMBEDDED}, {', '.join(SEGMENTERS)}"
+            f"or a name: {', '.join((EMBEDDED, *BUNDLED, *SEGMENTERS))}"
         )
     return fetch_segmenter(str(model), offline=offline)
 

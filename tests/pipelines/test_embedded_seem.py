@@ -20,7 +20,7 @@ SCENES = 8
 
 @pytest.fixture(scope="module")
 def predictor():
-    return open_predictor("embedded", device="cpu", offline=True)
+    return open_predictor("stickers", device="cpu", offline=True)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,9 @@ def test_clicks_and_boxes_find_objects_on_new_scenes(predictor, scenes):
     assert np.mean(boxed) > 0.9
 
 
-def test_words_find_one_thing_once_however_they_are_written(predictor):
-    picture = Image.open(PICTURE).convert("RGB")
-    predictor.set_image(picture)
+def test_words_find_one_thing_once_however_they_are_written():
+    predictor = open_predictor("embedded", device="cpu", offline=True)
+    predictor.set_image(Image.open(PICTURE).convert("RGB"))  # enlarged: the words tell what it is
     [plain] = predictor.find(["lava llama"])
     assert len(plain.masks) == 1
     assert plain.scores.min() >= 0.5

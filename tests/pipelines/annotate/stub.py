@@ -16,7 +16,7 @@ from grounding.prompt import Canvas, GroundedPrompt, Provenance, Region
 from pipelines.annotate import annotator
 from pipelines.annotate.dataset import Dataset
 from pipelines.annotate.raw import list_pictures
-from pipelines.annotate.settings import Names, Settings
+from pipelines.annotate.settings import Settings
 
 PAUSE = 0.05  # seconds a picture takes, as a program
 
@@ -25,7 +25,7 @@ class Stub(annotator.Annotator):
     """Annotates at once, and counts."""
 
     def __init__(self, settings: Settings, pause: float = 0.0) -> None:
-        super().__init__(None, settings, Names(things=("blob",)))  # pyright: ignore
+        super().__init__(None, settings)  # pyright: ignore
         self.pause, self.seen = pause, 0
 
     def _annotate(self, picture, given):

@@ -1,6 +1,7 @@
 """The embedded SEEM annotates scenes whose truth is known."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,7 @@ def test_phrases_of_captions_are_found(annotator, picture):
 
 def test_a_chat_model_writes_captions(annotator, picture):
     speaker = Scripted("A golden llama\nand an apple <image> on a beach.")
-    asking = Annotator(
-        annotator.predictor, Settings(model="chat"), annotator.names, speaker=speaker
-    )
+    asking = Annotator(annotator.eyes_for, Settings(model="chat"), speaker=speaker)
     document = annotated(asking, picture)
     assert document.prompt == "A golden llama and an apple on a beach."
     assert document.provenance.settings["caption"] == "chat"
@@ -114,7 +113,7 @@ def test_a_chat_model_writes_captions(annotator, picture):
 )
 def test_what_is_not_kept_is_told(annotator, picture, limits, reason):
     settings = Settings(**limits)
-    strict = Annotator(annotator.predictor, settings, annotator.names)
+    strict = Annotator(annotator.eyes_for, settings)
     found = strict(Raw(name="scene.png", path=picture, captions=("a gold bus",)))
     assert found["dropped"][0] == "nothing was found"
     if "min_score" not in limits:
@@ -122,7 +121,7 @@ def test_what_is_not_kept_is_told(annotator, picture, limits, reason):
 
 
 def test_no_more_than_the_most_certain(annotator, picture):
-    few = Annotator(annotator.predictor, Settings(max_regions=1), annotator.names)
+    few = Annotator(annotator.eyes_for, Settings(max_regions=1))
     found = few(Raw(name="scene.png", path=picture))
     document = GroundedPrompt.model_validate(found["document"])
     assert len(things_in(document)) == 1
@@ -131,7 +130,7 @@ def test_no_more_than_the_most_certain(annotator, picture):
 
 def test_a_vocabulary_says_what_is_looked_for(annotator, picture):
     names = Names(things=("castle", "dog"))
-    few = Annotator(annotator.predictor, Settings(), names)
+    few = Annotator(lambda seen: replace(annotator.eyes_for(seen), names=names), Settings())
     document = annotated(few, picture)
     assert "castle" in [region.phrase for region in document.regions]
     assert all(region.phrase in names.things for region in document.regions)

@@ -126,9 +126,10 @@ def test_who_recognises(monkeypatch):
 
     monkeypatch.setattr(embedders, "open_embedder", open_embedder)
     assert open_recogniser(Settings(segmenter="seem-focalt"), NAMES) is None
-    assert open_recogniser(Settings(embedder="none"), NAMES) is None
+    assert open_recogniser(Settings(segmenter="photographs"), NAMES) is None
+    assert open_recogniser(Settings(segmenter="stickers", embedder="none"), NAMES) is None
     assert not opened
-    plain = open_recogniser(Settings(), NAMES)
+    plain = open_recogniser(Settings(segmenter="stickers"), NAMES)
     photos = open_recogniser(Settings(segmenter="seem-focalt", embedder="a/clip"), NAMES)
     assert opened == ["embedded", "a/clip"]
     assert plain.classifier.templates == ("{}",)
@@ -138,6 +139,12 @@ def test_who_recognises(monkeypatch):
         open_recogniser(Settings(embedder="a/clap"), NAMES)
 
 
-def test_the_embedded_annotator_has_one():
-    assert open_annotator(Settings(device="cpu")).recogniser is not None
-    assert open_annotator(Settings(device="cpu", embedder="none")).recogniser is None
+def test_stickers_have_one_and_photographs_have_none():
+    flat = Image.new("RGB", (64, 64), "white")
+    grain = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+    annotator = open_annotator(Settings(device="cpu"))
+    assert annotator.eyes_for(flat).recogniser is not None
+    assert "llama" in annotator.eyes_for(flat).names.things
+    assert annotator.eyes_for(grain).recogniser is None
+    assert "zebra" in annotator.eyes_for(grain).names.things
+    assert open_annotator(Settings(device="cpu", embedder="none")).eyes_for(flat).recogniser is None
