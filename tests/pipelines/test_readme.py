@@ -52,7 +52,7 @@ def test_its_commands_have_options_that_exist():
         ("edit", edit_options, 3),
         ("evaluate chat", evaluate_chat_options, 4),
         ("plan", plan_options, 2),
-        ("segment", segment_options, 7),
+        ("segment", segment_options, 8),
         ("train llava", train_llava_options, 3),
     ],
 )

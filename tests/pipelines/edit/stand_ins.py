@@ -62,6 +62,9 @@ class Colours:
         self.pixels = np.zeros((1, 1, 3), np.uint8)
         self.words = SimpleNamespace(tokenizer=str.split)
 
+    def knows(self, text: str) -> bool:
+        return bool(text)
+
     def encode(self, image: Image.Image) -> np.ndarray:
         self.encoded += 1
         return np.asarray(image)

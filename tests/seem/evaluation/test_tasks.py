@@ -275,11 +275,18 @@ class Copier:
             yield index, {number: torch.from_numpy(ids == number) for number in self.shown}
 
 
+class Made(list):
+    """Who was given a film, as a predictor that is good for all."""
+
+    def for_image(self, image):
+        return self
+
+
 def test_films_that_are_followed_score_one(monkeypatch):
     from seem.evaluation import video_task
 
     monkeypatch.setattr(video_task, "VideoPredictor", Copier)
-    task, made = VideoTask(), []
+    task, made = VideoTask(), Made()
     task.add(made, Copier.film)
     result = task.result()
     assert result["mask"] == result["click"] == {"jf": 1, "j": 1, "f": 1}
