@@ -91,7 +91,8 @@ def _found(options: argparse.Namespace, name: str, *, coco: bool) -> "Segmentati
             predictor, image, inquiry, multimask=options.multimask, threshold=options.threshold
         )
     device = predictor.image.memory.mask_features.device.type
-    return found.about(options.image, provenance=Provenance(model=options.model, device=device))
+    model = _tell_model(predictor, options)
+    return found.about(options.image, provenance=Provenance(model=model, device=device))
 
 
 def _heard(options: argparse.Namespace) -> str | None:
@@ -120,6 +121,16 @@ def _load(options: argparse.Namespace) -> "Predictor":
     return open_predictor(
         options.model, device=options.device, offline=options.offline, grouping=options.grouping
     )
+
+
+def _tell_model(predictor: "Predictor", options: argparse.Namespace) -> str:
+    """The model that was asked; where the picture chose it, it is said."""
+    from pipelines.segmentation.bundled import BundledPredictor
+
+    if not isinstance(predictor, BundledPredictor):
+        return options.model
+    print(f"model: {predictor.asked}, by the picture (--model names another)")
+    return predictor.asked
 
 
 def _check_places(places: Iterable[Path], options: argparse.Namespace) -> None:
@@ -154,13 +165,15 @@ def _follow(options: argparse.Namespace) -> int:
     check_film_places(places)
     shown = frames[frame]
     inquiry = read_inquiry(options, frames.size, spoken=_heard(options))
-    predictor = _load(options).for_image(shown)
+    opened = _load(options)
+    predictor = opened.for_image(shown)
+    model = _tell_model(opened, options)
     video = VideoPredictor(predictor, options.memory or MEMORY)
     video.init(frames)
     asked = show_objects(video, predictor, inquiry, frame, threshold=options.threshold)
     about = {
         "video": path_from(options.out, options.image),
-        "model": options.model,
+        "model": model,
         "prompted": frame,
     }
     for line in follow(video, frames, asked, frame, places, about):

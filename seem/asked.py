@@ -23,7 +23,7 @@ from seem.parts import touched_parts
 from seem.postprocess import restore_linear
 from seem.prompt import Prompt
 from seem.prompt_encoder import SpatialTokens
-from seem.question import Prediction, Question
+from seem.question import Prediction, Question, read_previous
 from seem.ranking import Ranked, clip_to_box, rank
 from seem.words import Words
 
@@ -94,7 +94,9 @@ def read(
     if previous is not None:
         if spatial is None and reference is None:
             raise PromptError("a previous mask refines what is drawn: give its marks again")
-        previous = _previous(previous, image)
+        features = image.memory.mask_features
+        height, width = features.shape[-2:]
+        previous = read_previous(previous, (height, width), features)
     prompt = Prompt(
         spatial=spatial,
         visual=None if reference is None else reference.tokens,
@@ -206,19 +208,3 @@ def finish(ranked: Ranked, image: EncodedImage, count: int) -> Prediction:
     return Prediction(
         masks=torch.stack(masks), scores=torch.stack(scores), logits=logits.contiguous()
     )
-
-
-def _previous(previous: Tensor, image: EncodedImage) -> Float[Tensor, "1 h w"]:
-    features = image.memory.mask_features
-    height, width = features.shape[-2:]
-    mask = torch.as_tensor(previous).to(features)
-    if mask.ndim == 2:
-        mask = mask[None]
-    if mask.shape != (1, height, width):
-        raise PromptError(
-            f"previous must be one answer's logits [1, {height}, {width}]; got "
-            f"{list(mask.shape)}: take logits[:1]"
-        )
-    if not bool(mask.isfinite().all()):
-        raise PromptError("previous must be finite logits; got NaN or infinity")
-    return mask

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from grounding.errors import PromptError
+from grounding.errors import GeometryError, PromptError
 from grounding.geometry import Box
 from grounding.masks import polygon_to_bitmap, rle_to_bitmap, strokes_to_bitmap
 from grounding.region import Point, Region, Stroke
@@ -30,6 +30,7 @@ __all__ = [
     "BoxMode",
     "Drawing",
     "Marks",
+    "around",
     "check_box_mode",
     "draw",
     "outline",
@@ -216,6 +217,18 @@ def outline(box: Sequence[float], shape: tuple[int, int]) -> Bool[np.ndarray, "h
     painted = np.zeros(shape, np.uint8)
     cv2.rectangle(painted, (x0, y0), (x1 - 1, y1 - 1), 1)
     return painted.astype(bool)
+
+
+def around(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int, int, int]:
+    """The xyxy box around an object, ends exclusive.
+
+    Raises:
+        GeometryError: the mask is empty.
+    """
+    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not xs.size:
+        raise GeometryError("there is no box around an empty mask; leave it out")
+    return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
 
 
 def _padded(bitmap: np.ndarray, size: ImageSize) -> Tensor:

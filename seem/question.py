@@ -6,13 +6,15 @@ Axes: C masks, H W the original image, h w the mask map (stride 4 of the padded 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from grounding.errors import PromptError
 from seem.marks import Marks
 from seem.prompt_encoder import SpatialTokens
 
-__all__ = ["Exemplar", "Found", "Prediction", "Question"]
+__all__ = ["Exemplar", "Found", "Prediction", "Question", "read_previous"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,3 +76,26 @@ class Found(NamedTuple):
     masks: Bool[Tensor, "C H W"]
     scores: Float[Tensor, " C"]
     logits: Float[Tensor, "C h w"]
+
+
+def read_previous(previous: Tensor, shape: tuple[int, int], like: Tensor) -> Float[Tensor, "1 h w"]:
+    """The last answer's logits as a question takes them.
+
+    Args:
+        previous: As they were given, [h, w] or [1, h, w].
+        shape: Height and width of the mask map.
+        like: Has the type and the device that they get.
+
+    Raises:
+        PromptError: they are not one finite map of that shape.
+    """
+    mask = torch.as_tensor(previous).to(like)
+    mask = mask[None] if mask.ndim == 2 else mask
+    if mask.shape != (1, *shape):
+        raise PromptError(
+            f"previous must be one answer's logits [1, {shape[0]}, {shape[1]}]; got "
+            f"{list(mask.shape)}: take logits[:1]"
+        )
+    if not bool(mask.isfinite().all()):
+        raise PromptError("previous must be finite logits; got NaN or infinity")
+    return mask

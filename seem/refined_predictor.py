@@ -18,11 +18,10 @@ from grounding.region import Point
 from seem.backbones.nanodet import NanoDet
 from seem.detector import MOST
 from seem.encoded_image import EncodedImage
-from seem.evaluation.marks import around
 from seem.known_words import KnownWords
-from seem.marks import Marks
+from seem.marks import Marks, around
 from seem.predictor import Predictor
-from seem.question import Exemplar, Found, Prediction, Question
+from seem.question import Exemplar, Found, Prediction, Question, read_previous
 from seem.ranking import ALTERNATIVES, OUTSIDE
 from seem.refined_track import RefinedTrack
 from seem.suppression import distinct
@@ -344,16 +343,7 @@ def _previous(previous: Tensor | None, image: EncodedImage) -> Float[Tensor, "1 
     if previous is None:
         return None
     height, width = (side // STRIDE for side in image.size.padded)
-    mask = torch.as_tensor(previous).to(image.memory.mask_features)
-    mask = mask[None] if mask.ndim == 2 else mask
-    if mask.shape != (1, height, width):
-        raise PromptError(
-            f"previous must be one answer's logits [1, {height}, {width}]; got "
-            f"{list(mask.shape)}: take logits[:1]"
-        )
-    if not bool(mask.isfinite().all()):
-        raise PromptError("previous must be finite logits; got NaN or infinity")
-    return mask
+    return read_previous(previous, (height, width), image.memory.mask_features)
 
 
 def _finish(

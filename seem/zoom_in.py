@@ -27,9 +27,8 @@ from seem.correction import kept_to_marks
 from seem.decoder import mask_logits
 from seem.detector import Detections, detect
 from seem.encoded_image import EncodedImage, Resizing, encode_image
-from seem.evaluation.marks import around
 from seem.mark_planes import mark_planes
-from seem.marks import Marks, draw, resize_bitmap
+from seem.marks import Marks, around, draw, resize_bitmap
 from seem.model import Seem
 from seem.postprocess import restore_linear
 from seem.prompt import Prompt

@@ -81,7 +81,7 @@ class BundledPredictor(Predictor):
     def _chosen(self, image: Any) -> str:
         picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
         name = kind_of(picture)
-        log.info("the bundled model for %s (another: stickers, photographs, or a name)", name)
+        log.info("asking the bundled model for %s; --model names another", name)
         return name
 
     @property
@@ -162,7 +162,7 @@ class BundledPredictor(Predictor):
         if not _knows(stickers, text):
             return image
         if self._other is None or self._other[0] is not image:
-            log.info("%r: the bundled model for %s knows it", text, STICKERS)
+            log.info("%r: asking the bundled model for %s, which knows it", text, STICKERS)
             self._other = image, stickers.encode(image.picture)
         return self._other[1]
 
@@ -176,7 +176,14 @@ class BundledPredictor(Predictor):
 
     def for_image(self, image: Any) -> Predictor:
         """The model that knows such pictures, for a whole film of them."""
-        return self._named(self._chosen(image))
+        self._name = self._chosen(image)
+        return self._current
+
+    @property
+    def asked(self) -> str:
+        """The name of the model that the current image, or the words about it, chose."""
+        other = self._other is not None and self._other[0] is self._current._image  # noqa: SLF001
+        return STICKERS if other else self._name
 
     @property
     def most_found(self) -> int:

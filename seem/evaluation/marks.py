@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 
 from grounding.errors import GeometryError
 from grounding.masks import bitmap_to_strokes
+from seem.marks import around
 
 __all__ = ["around", "mark_generator", "rough", "scribble"]
 
@@ -54,18 +55,6 @@ def scribble(
         for place in _piece(line, start, start + length)
     ]
     return np.array(chosen, np.int64)
-
-
-def around(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int, int, int]:
-    """The xyxy box around an object, ends exclusive.
-
-    Raises:
-        GeometryError: the mask is empty.
-    """
-    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if not xs.size:
-        raise GeometryError("there is no box around an empty mask; leave it out")
-    return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
 
 
 def rough(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from grounding.errors import PromptError
 from seem.attention_groups import Group
 from seem.decoder import DecoderOutput, mask_logits
 from seem.image_memory import ImageMemory
@@ -157,7 +158,9 @@ class PromptTask:
             view = take_view(image, pieces, segments, self.size, chance)
             if view is not None:
                 return image, pieces, segments, view
-        raise ValueError(f"{TRIES} pictures, one after the other, hold nothing to ask about")
+        raise PromptError(
+            f"{TRIES} pictures, one after the other, hold nothing to ask about: outline more"
+        )
 
     def _refer(
         self, view: View, other: View | None, chosen: np.ndarray, chance: np.random.Generator

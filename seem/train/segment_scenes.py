@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from seem.evaluation.marks import around
+from seem.marks import around
 
 __all__ = ["CompositeScenes", "Kind", "Segment", "SegmentScenes", "View", "take_view"]
 

@@ -11,8 +11,8 @@ from jaxtyping import Bool
 
 from grounding.region import Point, Stroke
 from seem.clicks import Clicks, click_square, depth, first_click, next_click
-from seem.evaluation.marks import around, rough, scribble
-from seem.marks import BRUSH, Marks
+from seem.evaluation.marks import rough, scribble
+from seem.marks import BRUSH, Marks, around
 
 __all__ = ["SimulatedPrompt", "correct", "draw_prompt"]
 

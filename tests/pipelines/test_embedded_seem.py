@@ -1,5 +1,6 @@
 """The SEEM that ships: its size, and that it finds what is pointed at on scenes it never saw."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from grounding.stickers import PRESETS, render
+from pipelines.segment import main as segment
 from pipelines.segmentation.segmenter import open_predictor
 from seem.clicks import deepest_pixel
 from weights.registry import embedded
@@ -67,6 +69,18 @@ def test_words_find_one_thing_once_however_they_are_written():
     for written in ("lava llama.", "Lava  Llama"):
         [found] = predictor.find([written])
         assert torch.equal(found.masks, plain.masks)
+
+
+def test_the_picture_says_which_model_is_asked(tmp_path, capsys):
+    asked = [str(PICTURE), "--device", "cpu", "--offline", "--out", str(tmp_path)]
+    assert segment(["--text", "lava llama", *asked]) == 0
+    assert "model: stickers" in capsys.readouterr().out
+    assert segment(["--point", "200,200", *asked]) == 0
+    assert "model: photographs" in capsys.readouterr().out
+    document = json.loads((tmp_path / "lava_llama.json").read_text())
+    assert document["provenance"]["model"] == "photographs"
+    assert segment(["--point", "200,200", "--model", "stickers", *asked]) == 0
+    assert "model:" not in capsys.readouterr().out
 
 
 def test_it_names_what_it_sees_on_new_scenes(predictor, scenes):

@@ -74,10 +74,12 @@ def test_each_picture_is_asked_of_its_model(bundled: BundledPredictor, opened: l
     bundled.set_image(drawing())
     assert opened == [STICKERS]
     assert bundled.image.memory.refiner is None
+    assert bundled.asked == STICKERS
     bundled.predict(points=[[20, 20]])
     bundled.set_image(photograph())
     assert opened == [STICKERS, PHOTOGRAPHS]
     assert bundled.model.refiner is not None
+    assert bundled.asked == PHOTOGRAPHS
     masks, _, _ = bundled.predict(points=[[20, 20]])
     assert masks.shape == (1, 300, 400)
     before = bundled.encode(drawing())
